@@ -1,0 +1,38 @@
+# Two commands of the README: `make demo` and `make test`. Everything else is for contributors.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: demo test lint lock clean
+
+demo: $(VENV)/demo.stamp
+	@$(BIN)/upsell-stream demo $(ARGS)
+
+test: $(VENV)/dev.stamp
+	@$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# A lock is installed whole and by hash; the stamp is newer than the lock once that has worked.
+$(VENV)/%.stamp: locks/%.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "upsell-stream needs Python 3.11 or later: make PYTHON=python3.11 …")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing locks/$*.txt into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/$*.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Needs uv on the PATH. No index address is written, so the locks serve any mirror.
+LOCK = uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+lock:
+	$(LOCK) pyproject.toml -o locks/core.txt
+	$(LOCK) pyproject.toml locks/build.in --extra demo -o locks/demo.txt
+	$(LOCK) pyproject.toml locks/build.in --extra dev -o locks/dev.txt
+
+clean:
+	rm -rf $(VENV) dist build *.egg-info
