@@ -1,0 +1,63 @@
+"""What the core must be told once: windows, how long things are remembered, and the key that hides customers."""
+
+import re
+
+import msgspec
+
+MICROSECONDS = 1_000_000
+DAY = 86_400 * MICROSECONDS
+PANES = 60
+"""Panes in a window."""
+STEP = 5 * MICROSECONDS
+"""Windows move in steps of this length."""
+
+
+class Window(msgspec.Struct, frozen=True):
+    """A rolling window: name as users write it, length in microseconds."""
+
+    name: str
+    length: int
+
+    @property
+    def pane(self) -> int:
+        """Length of one pane, microseconds; window lengths are whole minutes, so this is whole seconds."""
+        return self.length // PANES
+
+    @classmethod
+    def parse(cls, name: str) -> "Window":
+        """Read `5m`, `1h`, `24h`, `30d`.
+
+        Raises:
+            ValueError: not a number with m, h or d, or not between 1 minute and 400 days.
+        """
+        match = re.fullmatch(r"([1-9][0-9]{0,6})([mhd])", name)
+        if match is None:
+            raise ValueError(f"{name!r} is no window; write a whole number with m, h or d, like 5m, 1h, 30d")
+        minutes = int(match[1]) * {"m": 1, "h": 60, "d": 1440}[match[2]]
+        if not 1 <= minutes <= 400 * 1440:
+            raise ValueError(f"{name!r} is not between 1m and 400d")
+        return cls(name, minutes * 60 * MICROSECONDS)
+
+
+DEFAULT_WINDOWS = tuple(Window.parse(name) for name in ("5m", "1h", "24h", "30d"))
+
+
+class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of the core. Durations in microseconds."""
+
+    windows: tuple[Window, ...] = DEFAULT_WINDOWS
+    checkout_retention: int = 30 * DAY
+    """A checkout is forgotten this long after its newest fact, by event time."""
+    subscription_retention: int = 400 * DAY
+    """A subscription is forgotten this long after its newest event, once it is no longer active."""
+    lateness: int = DAY
+    """How much older than its newest event an event of a subscription may be."""
+    customer_key: bytes = b""
+    """Key of the hash under which customers are counted."""
+    forget_customers: bool = True
+    """False (offline): distinct customers are kept for good, whatever the windows."""
+
+    @property
+    def horizon(self) -> int:
+        """Length of the longest window; 0 without windows."""
+        return max((window.length for window in self.windows), default=0)

@@ -1,0 +1,133 @@
+"""What the core judges: validated events, one immutable struct for each journey.
+
+Rules: everything here has passed the contract (`stream.events`); empty strings are None, lines and items with quantity 0 are gone, prices and
+discounts are non-negative decimals in major units, times are microseconds since the epoch (UTC). The structs are also what a shard
+remembers, so they encode as arrays and new fields go to the end.
+"""
+
+from decimal import Decimal
+from enum import IntEnum
+from typing import Literal
+
+import msgspec
+
+Journey = Literal["checkout", "subscription"]
+Interval = Literal["day", "week", "month", "year"]
+
+ZERO = Decimal(0)
+
+
+class CheckoutType(IntEnum):
+    """Types of `checkout-events`, in their order where all else is equal."""
+
+    STARTED = 0
+    UPDATED = 1
+    COMPLETED = 2
+    ORDER_UPDATED = 3
+    REFUNDED = 4
+    CANCELED = 5
+
+
+class SubscriptionType(IntEnum):
+    """Types of `subscription-events`, in their order where all else is equal."""
+
+    CREATED = 0
+    TRIAL_CONVERTED = 1
+    CHANGED = 2
+    CHANGE_SCHEDULED = 3
+    RENEWED = 4
+    CANCELED = 5
+    REFUNDED = 6
+
+
+class Line(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A product line of a cart or an order."""
+
+    sku: str | None
+    variant_id: str | None
+    product_id: str | None
+    category: str | None
+    quantity: int
+    """Units, at least 1."""
+    price: Decimal
+    """Unit list price, major units."""
+    discount: Decimal = ZERO
+    """Off the whole line, major units, as sent (it may exceed the list total)."""
+    replaces: str | None = None
+    offer_id: str | None = None
+
+
+class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An item of a subscription."""
+
+    plan_id: str
+    product_id: str
+    base: bool
+    """Role base (True) or addon; the default of the contract is already applied."""
+    category: str | None
+    quantity: int
+    price: Decimal
+    """Per unit and interval, major units."""
+    interval: Interval
+    interval_count: int = 1
+
+
+class Refund(msgspec.Struct, frozen=True, array_like=True):
+    """The `refund` of an order: what was given back, in units or in money."""
+
+    refund_id: str
+    products: tuple[Line, ...] = ()
+    """Empty where none are named."""
+    amount: Decimal | None = None
+
+
+class CheckoutEvent(msgspec.Struct, frozen=True):
+    """One event of a checkout."""
+
+    type: CheckoutType
+    source: str
+    id: str
+    time: int
+    """Event time, microseconds since the epoch."""
+    version: int
+    """`entityversion`; 0 where absent."""
+    entity: str
+    """The checkout id."""
+    customer: str
+    """`customer_id`, else `anonymous_id`, else the checkout id."""
+    currency: str
+    products: tuple[Line, ...] = ()
+    """Lines that remain after quantity 0 is dropped."""
+    intent: tuple[Line, ...] | None = None
+    """None: the platform does not say; (): it says that nothing was intended."""
+    refund: Refund | None = None
+    """Present on REFUNDED, and only there."""
+    channel: str | None = None
+    segment: str | None = None
+    livemode: bool = True
+
+
+class SubscriptionEvent(msgspec.Struct, frozen=True, array_like=True):
+    """One event of a subscription. A subscription remembers its recent events, hence an array."""
+
+    type: SubscriptionType
+    source: str
+    id: str
+    time: int
+    version: int
+    entity: str
+    """The subscription id."""
+    customer: str
+    currency: str
+    items: tuple[Item, ...] | None = None
+    """The full new set; None where the event does not say."""
+    previous: tuple[Item, ...] | None = None
+    intent: tuple[Item, ...] | None = None
+    trialing: bool = False
+    """`status` is `trialing`."""
+    channel: str | None = None
+    segment: str | None = None
+    livemode: bool = True
+
+
+Event = CheckoutEvent | SubscriptionEvent

@@ -1,0 +1,60 @@
+"""Bounded label values: which channels, segments, categories and currencies have a series of their own.
+
+Rules: a value is admitted once and for good, first come first served; what does not fit is `other`; what is absent is `unknown` and takes no
+place. A list in the settings is admitted before anything is seen and closes the name.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+LabelName = Literal["channel", "segment", "category", "currency"]
+
+BOUNDS: Mapping[LabelName, int] = {"channel": 8, "segment": 16, "category": 32, "currency": 4}
+OTHER = "other"
+UNKNOWN = "unknown"
+
+
+class Registry:
+    """The admitted values, as far as this process knows them."""
+
+    def __init__(self, fixed: Mapping[LabelName, Iterable[str]] | None = None) -> None:
+        """`fixed` values are all that is ever admitted for their name; at most the name's bound of them are taken.
+
+        Raises:
+            ValueError: more values than the bound.
+        """
+        self._closed = {name for name, values in (fixed or {}).items() if values}
+        self._values: dict[LabelName, dict[str, None]] = {name: {} for name in BOUNDS}
+        for name, values in (fixed or {}).items():
+            self._values[name] = dict.fromkeys(values)
+            if len(self._values[name]) > BOUNDS[name]:
+                raise ValueError(f"{len(self._values[name])} values for {name}, at most {BOUNDS[name]} are allowed")
+
+    def bounds(self) -> dict[str, int]:
+        """Names that are open to values seen in events, with how many fit."""
+        return {name: bound for name, bound in BOUNDS.items() if name not in self._closed}
+
+    def undecided(self, name: LabelName, value: str | None) -> bool:
+        """Whether `value` must be brought before the application's registry before it can be counted."""
+        if value is None or name in self._closed:
+            return False
+        values = self._values[name]
+        return value not in values and len(values) < BOUNDS[name]
+
+    def update(self, registry: Mapping[str, Iterable[str]]) -> None:
+        """Take over the application's registry."""
+        for name in BOUNDS:
+            if name not in self._closed and name in registry:
+                self._values[name] = dict.fromkeys(registry[name])
+
+    def admit(self, labels: Iterable[tuple[LabelName, str]]) -> None:
+        """Decide here, for a process that is the whole application."""
+        for name, value in labels:
+            if self.undecided(name, value):
+                self._values[name][value] = None
+
+    def label(self, name: LabelName, value: str | None) -> str:
+        """The bounded value."""
+        if value is None:
+            return UNKNOWN
+        return value if value in self._values[name] else OTHER

@@ -1,0 +1,73 @@
+"""What a step says to the world."""
+
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["upsell", "cross_sell", "downsell"]
+Intent = Literal["known", "unknown", "incomparable"]
+Reason = Literal["quantity", "variant", "substitute", "addition", "plan", "addon", "additional_product"]
+Result = Literal["applied", "duplicate", "stale", "late", "unmatched", "test"]
+
+
+class JudgedLine(msgspec.Struct, frozen=True):
+    """One line with a verdict."""
+
+    kind: Kind
+    reason: Reason
+    product_id: str | None
+    sku: str | None
+    """The sku of a line; the plan of a subscription's item."""
+    intent_product_id: str | None
+    intent_sku: str | None
+    offer_id: str | None
+    amount: str
+    """Decimal string at the currency's exponent."""
+
+
+class Reversed(msgspec.Struct, frozen=True):
+    """What refunds and cancellations took back."""
+
+    transaction: bool
+    kinds: list[str]
+    """Sorted; of upsell, cross_sell, downsell, any."""
+    amounts: dict[str, str]
+    """Of final, upsell, cross_sell, downsell: those that lost something."""
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """A judged transaction: the `data` of an outcome, and a line of `classify`."""
+
+    event_id: str
+    subject: str
+    time: str
+    """RFC 3339, UTC."""
+    journey: Literal["checkout", "subscription"]
+    customer: str
+    channel: str | None
+    segment: str | None
+    currency: str
+    intent: Intent
+    kinds: list[Kind]
+    lines: list[JudgedLine]
+    initial: str
+    final: str
+    upsell: str
+    cross_sell: str
+    downsell: str
+    reversed: Reversed
+    version: int
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What one event did."""
+
+    result: Result
+    judged: tuple[Judged, ...] = ()
+    """New versions of transactions, whether or not they have kinds."""
+    outcomes: tuple[Judged, ...] = ()
+    """Those of `judged` that must be published: they have or ever had kinds."""
+    counted: tuple[tuple[str, str, str], ...] = ()
+    """(kind or `all`, channel, segment) newly counted by this event, labels bounded."""
+    overflow: tuple[str, ...] = ()
+    """Names of labels whose value had to be `other`."""
