@@ -1,0 +1,123 @@
+"""Counts: vectors of integers under a key, added and taken away again.
+
+Rules: everything that is counted anywhere is a `Cells`: an abelian group, so panes, windows, shards and restatements are sums and
+differences, exact in any order. A vector of zeros is no entry. Amounts are integers in the currency's minor unit.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import IntEnum
+
+import msgspec
+
+SALES = "s"
+"""Key (SALES, channel, segment): vector as `Sale`."""
+MONEY = "m"
+"""Key (MONEY, channel, segment, currency): vector as `Money`."""
+CATEGORY = "c"
+"""Key (CATEGORY, category): vector as `Category`."""
+
+Cells = dict[tuple[str, ...], list[int]]
+"""Label values in keys are bounded (`core.registry`)."""
+
+
+class Sale(IntEnum):
+    """Positions of a SALES vector."""
+
+    OPPORTUNITIES = 0
+    TRANSACTIONS = 1
+    UPSELL = 2
+    CROSS_SELL = 3
+    DOWNSELL = 4
+    ANY = 5
+    REVERSED_ALL = 6
+    REVERSED_UPSELL = 7
+    REVERSED_CROSS_SELL = 8
+    REVERSED_DOWNSELL = 9
+    REVERSED_ANY = 10
+    KNOWN = 11
+    UNKNOWN = 12
+    INCOMPARABLE = 13
+
+
+class Money(IntEnum):
+    """Positions of a MONEY vector."""
+
+    INITIAL = 0
+    UPSELL = 1
+    CROSS_SELL = 2
+    DOWNSELL = 3
+    FINAL = 4
+    """Of transactions with known intent, like the four before."""
+    TOTAL = 5
+    """Of all transactions."""
+    REVERSED = 6
+
+
+class Category(IntEnum):
+    """Positions of a CATEGORY vector."""
+
+    TRANSACTIONS = 0
+    UPSELL = 1
+    CROSS_SELL = 2
+    DOWNSELL = 3
+    ANY = 4
+
+
+def add(cells: Cells, key: tuple[str, ...], vector: Iterable[int], sign: int = 1) -> None:
+    """Add `sign` times the vector to the entry of `key`."""
+    entry = cells.get(key)
+    if entry is None:
+        fresh = [sign * value for value in vector]
+        if any(fresh):
+            cells[key] = fresh
+        return
+    for position, value in enumerate(vector):
+        entry[position] += sign * value
+    if not any(entry):
+        del cells[key]
+
+
+def merge(cells: Cells, other: Mapping[tuple[str, ...], list[int]], sign: int = 1) -> None:
+    """Add all of `other` to `cells`."""
+    for key, vector in other.items():
+        add(cells, key, vector, sign)
+
+
+class Summary(msgspec.Struct, frozen=True, array_like=True):
+    """The rolling figures of one shard at one moment: what readers merge (`Changes.summary`)."""
+
+    journey: str
+    at: int
+    """The moment of the windows, microseconds, a multiple of 5 s; 0 where there are none."""
+    watermark: int
+    """Newest event time seen, microseconds; 0 where nothing was."""
+    windows: list[tuple[str, list[tuple[tuple[str, ...], list[int]]]]]
+    """(name, cells) in the order of the windows."""
+    total: list[tuple[tuple[str, ...], list[int]]]
+    customers: list[str]
+    """Names of the sorted sets that exist (`core.customers.set_name`)."""
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_CELLS = msgspec.msgpack.Decoder(list[tuple[tuple[str, ...], list[int]]])
+_SUMMARY = msgspec.msgpack.Decoder(Summary)
+
+
+def encode(cells: Cells) -> bytes:
+    """Cells as bytes, the same bytes for the same cells."""
+    return _ENCODER.encode(sorted(cells.items()))
+
+
+def decode(data: bytes) -> Cells:
+    """The inverse of `encode`."""
+    return dict(_CELLS.decode(data))
+
+
+def encode_summary(summary: Summary) -> bytes:
+    """A summary as bytes."""
+    return _ENCODER.encode(summary)
+
+
+def decode_summary(data: bytes) -> Summary:
+    """The inverse of `encode_summary`."""
+    return _SUMMARY.decode(data)
