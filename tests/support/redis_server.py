@@ -1,0 +1,57 @@
+"""A real Redis on loopback: Debian's `redis-server`, with or without its append-only file."""
+
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from stream.embedded.server import HOST, Server, ServerUnavailableError
+from stream.embedded.valkey import speaks_redis
+
+
+class RedisServer(Server):
+    """One Redis; its files are in `directory` and go at `close`.
+
+    Without `append_only` it forgets everything when it ends; with it, `kill` loses at most what was not yet written.
+    `options` are further command-line arguments, such as `"--maxmemory", "10mb"`.
+    """
+
+    name = "Redis"
+
+    def __init__(self, *options: str, append_only: bool = False) -> None:
+        super().__init__()
+        self._directory = TemporaryDirectory(prefix="upsell-redis-")
+        self.directory = Path(self._directory.name)
+        self._append_only = append_only
+        self._options = options
+
+    @property
+    def url(self) -> str:
+        return f"redis://{self.address}/0"
+
+    @property
+    def append_only_file(self) -> Path:
+        """The file that commands are appended to; cut its end off while the server is down to lose the newest."""
+        (newest,) = (self.directory / "appendonlydir").glob("*.incr.aof")
+        return newest
+
+    def command(self) -> list[str]:
+        program = shutil.which("redis-server")
+        if program is None:
+            raise ServerUnavailableError("a real Redis needs `redis-server`: apt-get install redis-server")
+        return [
+            program,
+            "--bind", HOST,
+            "--port", str(self.port),
+            "--dir", str(self.directory),
+            "--save", "",
+            "--appendonly", "yes" if self._append_only else "no",
+            "--loglevel", "warning",
+            *self._options,
+        ]  # fmt: skip
+
+    def close(self) -> None:
+        super().close()
+        self._directory.cleanup()
+
+    def answers(self, connection) -> bool:
+        return speaks_redis(connection)

@@ -1,0 +1,40 @@
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from redis import Redis
+from support.kafka_server import KafkaServer
+from support.redis_server import RedisServer
+from support.servers import started
+
+from stream.topics import Topic, create_topics
+
+
+@pytest.mark.kafka
+async def test_kafka_keeps_its_records_over_a_kill():
+    with started(KafkaServer()) as kafka:
+        assert await create_topics(kafka.bootstrap_servers, [Topic("facts", 3)]) == {"facts"}
+        async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers) as producer:
+            await producer.send_and_wait("facts", b"kept", partition=2)
+        kafka.kill()
+        kafka.start()
+        async with AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers) as consumer:
+            partition = TopicPartition("facts", 2)
+            consumer.assign([partition])
+            await consumer.seek_to_beginning(partition)
+            assert (await consumer.getone()).value == b"kept"
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("append_only", [False, True])
+def test_redis_remembers_over_a_kill_what_its_log_holds(append_only):
+    with started(RedisServer("--appendfsync", "always", append_only=append_only)) as server:
+        with Redis.from_url(server.url) as redis:
+            redis.set("first", 1)
+            before = server.append_only_file.stat().st_size if append_only else 0
+            redis.set("second", 2)
+        server.kill()
+        if append_only:
+            with server.append_only_file.open("r+b") as log:
+                log.truncate(before)
+        server.start()
+        with Redis.from_url(server.url) as redis:
+            assert redis.keys() == ([b"first"] if append_only else [])
