@@ -1,0 +1,74 @@
+"""Topics that the application needs: created where they are missing, left alone where they are not."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+_BROKERS_DEFAULT = -1
+
+
+class Topic(NamedTuple):
+    """A topic to have: its partitions, and its settings by Kafka's names (`{"retention.ms": "86400000"}`)."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str] = {}
+
+
+class TopicError(RuntimeError):
+    """Topics could not be created; the message names each one and Kafka's reason."""
+
+
+async def create_topics(
+    bootstrap_servers: str,
+    topics: Iterable[Topic],
+    *,
+    replication_factor: int = _BROKERS_DEFAULT,
+    **security: Any,
+) -> set[str]:
+    """Create the topics that do not exist yet and return their names.
+
+    An existing topic is left as it is, whatever its partitions and settings. The replication factor is the broker's
+    default unless given. `security` is passed to `AIOKafkaAdminClient` (`security_protocol`, `ssl_context`, `sasl_…`).
+
+    Raises:
+        TopicError: Kafka refused a topic (others may have been created).
+        aiokafka.errors.KafkaError: Kafka could not be asked, such as `KafkaConnectionError`.
+    """
+    wanted = [
+        # An empty assignment lets the replication factor be the broker's default, which `None` does not.
+        NewTopic(t.name, t.partitions, replication_factor, replica_assignments={}, topic_configs=dict(t.config))
+        for t in topics
+    ]
+    if not wanted:
+        return set()
+    async with _admin(bootstrap_servers, security) as admin:
+        response = await admin.create_topics(wanted)
+    refused: list[str] = []
+    created: set[str] = set()
+    for name, code, *details in response.topic_errors:
+        reason: type[KafkaError] = for_code(code)
+        if code == 0:
+            created.add(name)
+        elif reason is not TopicAlreadyExistsError:
+            refused.append(f"{name}: {(details and details[0]) or reason.description or reason.__name__}")
+    if refused:
+        raise TopicError(f"cannot create topics at {bootstrap_servers}: {'; '.join(refused)}")
+    return created
+
+
+@asynccontextmanager
+async def _admin(bootstrap_servers: str, security: Mapping[str, Any]) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, **security)
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
