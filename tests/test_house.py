@@ -1,0 +1,57 @@
+"""Laws of the repository that no linter knows."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Written so that they do not match themselves.
+LAWS = {
+    "a path of one machine": r"(?<![\w.~/$}])/(?:work|root)/|/tmp/bash[_]jobs",
+    "the address of a package index": (
+        r"--(?:extra-)?index[-]url|^(?:GOPROXY|PIP_INDEX_URL|UV_INDEX_URL)[=]"
+        r"|registry = [\"']http|\"resolved\": [\"]http"
+        r"|(?:pypi\.org/simple|files\.pythonhosted[.]org|registry\.npmjs[.]org|repo1?\.maven[.]|deb\.debian[.]org|proxy\.golang[.]org)"
+    ),
+    "unfinished work": r"\b(?:TO[D]O|FIX[M]E|XX[X])\b|NotImplemented[E]rror|assert[ ]True$",
+}
+
+
+def tracked_files() -> list[Path]:
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in listing.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize(
+    ("law", "offence"),
+    [
+        ("a path of one machine", "see /wo" + "rk/main"),
+        ("a path of one machine", "HOME=/ro" + "ot/"),
+        ("the address of a package index", "# comment\n--index" + "-url elsewhere"),
+        ("the address of a package index", "https://pypi." + "org/simple"),
+        ("unfinished work", "# TO" + "DO: later"),
+        ("unfinished work", "raise NotImplemented" + "Error"),
+    ],
+)
+def test_a_law_finds_an_offence(law, offence):
+    assert re.search(LAWS[law], offence, re.MULTILINE)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_no_tracked_file_has(law):
+    needle = re.compile(LAWS[law], re.MULTILINE)
+    files = tracked_files()
+    assert Path(__file__) in files
+    found = []
+    for path in files:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue  # pictures and the like
+        found += [
+            f"{path.relative_to(ROOT)}:{text[: m.start()].count(chr(10)) + 1}: {m[0]}" for m in needle.finditer(text)
+        ]
+    assert not found, "\n".join(found)
