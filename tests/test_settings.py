@@ -1,0 +1,198 @@
+"""Settings: precedence, names as the user wrote them, and secrets that stay secret."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from stream.settings import Settings, WrongSettingsError, load, misspelt
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_around(monkeypatch):
+    for name in [name for name in os.environ if name.upper().startswith("UPSELL_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(text):
+        path = tmp_path / "upsell.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def wrong(options=None, config=None):
+    with pytest.raises(WrongSettingsError) as caught:
+        load(options, config)
+    return str(caught.value)
+
+
+def test_the_defaults_are_allowed():
+    settings = load()
+    assert settings.windows == ("5m", "1h", "24h", "30d")
+    assert settings.core().lateness == 24 * 3600 * 10**6
+    assert settings.future == 600 * 10**6
+    assert settings.core().customer_key == b"upsell-stream"
+
+
+def test_file_then_environment_then_options(config, monkeypatch):
+    file = config('app_id = "file"\nhttp_port = 1\nredis_prefix = "file:"\nwindows = ["1h", "5m"]')
+    monkeypatch.setenv("UPSELL_APP_ID", "environment")
+    monkeypatch.setenv("UPSELL_HTTP_PORT", "2")
+    settings = load({"app_id": "option"}, file)
+    assert (settings.app_id, settings.http_port, settings.redis_prefix) == ("option", 2, "file:")
+    assert settings.windows == ("5m", "1h")
+
+
+def test_the_file_can_be_named_in_the_environment(config, monkeypatch):
+    monkeypatch.setenv("UPSELL_CONFIG", str(config('app_id = "named"')))
+    assert load().app_id == "named"
+
+
+def test_a_file_named_by_option_goes_before_the_one_in_the_environment(config, monkeypatch):
+    monkeypatch.setenv("UPSELL_CONFIG", "/nowhere")
+    assert load({}, config('app_id = "option"')).app_id == "option"
+
+
+def test_an_empty_variable_is_none(monkeypatch):
+    monkeypatch.setenv("UPSELL_KAFKA_SASL_USERNAME", "")
+    monkeypatch.setenv("UPSELL_CONFIG", "")
+    assert load().kafka_sasl_username is None
+
+
+def test_lists_and_tables_in_the_environment(monkeypatch):
+    monkeypatch.setenv("UPSELL_WINDOWS", "24h, 5m")
+    monkeypatch.setenv("UPSELL_CHANNELS", "web,app")
+    monkeypatch.setenv("UPSELL_TARGETS", '[{"kpi": "upsell_ratio", "journey": "checkout", "ratio": 0.1}]')
+    settings = load()
+    assert settings.windows == ("5m", "24h")
+    assert settings.targets[0].segment == "all"
+    registry = settings.registry()
+    assert registry.label("channel", "web") == "web"
+    assert registry.label("channel", "phone") == "other"
+
+
+def test_a_wrong_setting_is_named_as_it_was_written(config, monkeypatch):
+    file = config('batch_records = 0\nlog_level = "loud"')
+    monkeypatch.setenv("UPSELL_HTTP_PORT", "70000")
+    lines = wrong({"app_id": "a b"}, file).splitlines()
+    assert lines == [
+        "--app-id: 'a b' is not allowed: string should match pattern '^[A-Za-z0-9._-]{1,100}$'",
+        "UPSELL_HTTP_PORT: '70000' is not allowed: input should be less than or equal to 65535",
+        f"batch_records in {file}: 0 is not allowed: input should be greater than or equal to 1",
+        f"log_level in {file}: 'loud' is not allowed: input should be 'debug', 'info', 'warning' or 'error'",
+    ]
+
+
+def test_an_unknown_key_of_the_file_is_refused(config):
+    file = config("http_prot = 1")
+    assert wrong({}, file) == f"http_prot in {file}: there is no such setting; did you mean http_port?"
+
+
+def test_a_misspelt_variable_is_noticed_and_others_are_not(monkeypatch):
+    monkeypatch.setenv("UPSELL_REDIS_URI", "redis://localhost")
+    monkeypatch.setenv("UPSELL_STREAM_PORT", "tcp://10.0.0.1:80")
+    monkeypatch.setenv("UPSELL_HTTP_PORT", "80")
+    assert misspelt() == [("UPSELL_REDIS_URI", "UPSELL_REDIS_URL")]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("WINDOWS", "5m,1x", "'1x' is no window"),
+        ("WINDOWS", "1h,60m", "equally long"),
+        ("WINDOWS", "1m,2m,3m,4m,5m,6m,7m,8m,9m", "1 to 8 are allowed"),
+        ("CHANNELS", "a,b,c,d,e,f,g,h,i", "9 values for channel, at most 8"),
+        ("CURRENCIES", "EUR,usd", "'usd' is no ISO 4217 code"),
+        ("REDIS_URL", "http://localhost", "'redis', 'rediss' or 'unix'"),
+        ("KAFKA_SSL_CA_FILE", "/nowhere/ca.pem", "does not point to a file"),
+        ("OUTCOME_TOPIC", "no such topic", "string should match pattern"),
+        ("TARGETS", "[", "not JSON"),
+        ("TARGETS", '[{"kpi": "upsell_ratio", "journey": "checkout", "ratio": 20}]', "between 0 and 1"),
+        ("TARGETS", '[{"kpi": "cross_sell_ratio", "journey": "checkout", "ratio": 0.2}]', "name a segment"),
+        ("CUSTOMER_HASH_KEY", "x" * 65, "longer than 64 bytes"),
+    ],
+)
+def test_what_is_not_allowed(monkeypatch, name, value, says):
+    monkeypatch.setenv(f"UPSELL_{name}", value)
+    message = wrong()
+    assert says in message
+    assert f"UPSELL_{name}" in message or says == "longer than 64 bytes"
+
+
+def test_two_targets_for_the_same_rate_are_refused(config):
+    target = '[[targets]]\nkpi = "upsell_ratio"\njourney = "checkout"\nratio = 0.1\n'
+    assert "two targets" in wrong({}, config(target + target))
+
+
+def test_settings_that_contradict_each_other_are_named_as_written(config, monkeypatch):
+    file = config('kafka_security_protocol = "SASL_SSL"')
+    assert wrong({}, file) == f"kafka_security_protocol in {file} is SASL_SSL; set UPSELL_KAFKA_SASL_USERNAME, too"
+    monkeypatch.setenv("UPSELL_KAFKA_SASL_USERNAME", "me")
+    assert "set UPSELL_KAFKA_SASL_PASSWORD_FILE, too" in wrong({}, file)
+
+
+def test_a_user_name_without_sasl_would_be_sent_nowhere(monkeypatch):
+    monkeypatch.setenv("UPSELL_KAFKA_SASL_USERNAME", "me")
+    assert "UPSELL_KAFKA_SECURITY_PROTOCOL is PLAINTEXT" in wrong()
+
+
+def test_certificates_without_tls_would_be_used_nowhere(monkeypatch, tmp_path):
+    (tmp_path / "ca.pem").touch()
+    monkeypatch.setenv("UPSELL_KAFKA_SSL_CA_FILE", str(tmp_path / "ca.pem"))
+    assert "set it to SSL or SASL_SSL" in wrong()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['kafka_sasl_password = "hunter2"', 'redis_password = "hunter2"', 'redis_url = "redis://:hunter2@localhost"'],
+)
+def test_a_secret_in_the_file_is_refused_and_not_shown(config, text):
+    message = wrong({}, config(text))
+    assert "_file to a file that holds it" in message
+    assert "hunter2" not in message
+
+
+def test_a_secret_in_an_option_is_refused_and_not_shown():
+    message = wrong({"redis_url": "redis://me:hunter2@localhost"})
+    assert message.startswith("--redis-url")
+    assert "hunter2" not in message
+
+
+def test_secrets_are_not_shown(monkeypatch):
+    monkeypatch.setenv("UPSELL_REDIS_URL", "redis://:hunter2@localhost/70x")
+    monkeypatch.setenv("UPSELL_REDIS_PASSWORD", "hunter2")
+    monkeypatch.setenv("UPSELL_CUSTOMER_HASH_KEY", "hunter2")
+    settings = load()
+    assert "hunter2" not in f"{settings!r} {settings}"
+    monkeypatch.setenv("UPSELL_CUSTOMER_HASH_KEY", "hunter2" * 10)
+    monkeypatch.setenv("UPSELL_REDIS_URL", "http://:hunter2@localhost")
+    assert "hunter2" not in wrong()
+
+
+def test_a_secret_comes_from_the_environment_or_its_file(monkeypatch, tmp_path):
+    (tmp_path / "password").write_text("from the file\n", encoding="utf-8")
+    monkeypatch.setenv("UPSELL_REDIS_PASSWORD", "from the environment")
+    assert load().password("redis_password") == "from the environment"
+    assert load().password("kafka_sasl_password") is None
+    monkeypatch.setenv("UPSELL_REDIS_PASSWORD_FILE", str(tmp_path / "password"))
+    assert "UPSELL_REDIS_PASSWORD and UPSELL_REDIS_PASSWORD_FILE are both set" in wrong()
+    monkeypatch.delenv("UPSELL_REDIS_PASSWORD")
+    assert load().password("redis_password") == "from the file"
+
+
+@pytest.mark.parametrize("text", ["app_id = ", "\x00"])
+def test_a_broken_file_is_named(config, text):
+    file = config(text)
+    assert wrong({}, file).startswith(f"{file}: not TOML (")
+
+
+def test_a_missing_file_is_named():
+    assert wrong({}, Path("/nowhere/upsell.toml")) == "/nowhere/upsell.toml: No such file or directory"
+
+
+def test_every_setting_says_what_it_is_for():
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
