@@ -12,12 +12,17 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from support.kafka_server import KafkaServer
 from support.redis_server import RedisServer
 from support.servers import started
 
 from stream.embedded.broker import EmbeddedBroker
 from stream.embedded.valkey import EmbeddedValkey
+
+# How long an example takes is the machine's business, not the test's.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 REQUIRE_ALL = os.environ.get("UPSELL_TESTS_REQUIRE_ALL") == "1"
 MARKER_OF_FIXTURE = {
