@@ -77,6 +77,12 @@ def add(cells: Cells, key: tuple[str, ...], vector: Iterable[int], sign: int = 1
         del cells[key]
 
 
+def merge_entries(cells: Cells, entries: Iterable[tuple[tuple[str, ...], Iterable[int]]], sign: int = 1) -> None:
+    """Add entries to `cells`."""
+    for key, vector in entries:
+        add(cells, key, vector, sign)
+
+
 def merge(cells: Cells, other: Mapping[tuple[str, ...], list[int]], sign: int = 1) -> None:
     """Add all of `other` to `cells`."""
     for key, vector in other.items():
@@ -94,8 +100,6 @@ class Summary(msgspec.Struct, frozen=True, array_like=True):
     windows: list[tuple[str, list[tuple[tuple[str, ...], list[int]]]]]
     """(name, cells) in the order of the windows."""
     total: list[tuple[tuple[str, ...], list[int]]]
-    customers: list[str]
-    """Names of the sorted sets that exist (`core.customers.set_name`)."""
 
 
 _ENCODER = msgspec.msgpack.Encoder()

@@ -1,0 +1,221 @@
+"""A judged transaction inside the core, and its two faces: what is published, and what is booked in the counts.
+
+Rules: an `Assessment` follows from an entity's record alone. It is published as `Judged` (raw labels, version) and booked as `Sale` (bounded
+labels, integers). What is booked is kept with the entity, so that a restatement takes away exactly what was added.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+
+import msgspec
+
+from stream.core.cells import CATEGORY, MONEY, SALES
+from stream.core.event import Journey
+from stream.core.money import exponent, plain
+from stream.core.registry import OTHER, Registry
+from stream.core.result import Intent, Judged, JudgedLine, Kind, Reversed
+
+UPSELL, CROSS_SELL, DOWNSELL, ANY = 1, 2, 4, 8
+"""Bits of a mask of kinds."""
+BITS: dict[Kind, int] = {"upsell": UPSELL, "cross_sell": CROSS_SELL, "downsell": DOWNSELL}
+NAMES = (("upsell", UPSELL), ("cross_sell", CROSS_SELL), ("downsell", DOWNSELL), ("any", ANY))
+INTENTS: tuple[Intent, ...] = ("known", "unknown", "incomparable")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Amounts(msgspec.Struct, frozen=True, array_like=True):
+    """Minor units, each rounded once."""
+
+    initial: int = 0
+    upsell: int = 0
+    cross_sell: int = 0
+    downsell: int = 0
+    final: int = 0
+
+
+class Loss(msgspec.Struct, frozen=True, array_like=True):
+    """What refunds and cancellations took back."""
+
+    transaction: bool = False
+    kinds: int = 0
+    """Mask, with ANY."""
+    amounts: Amounts = Amounts()
+    """`initial` stays 0."""
+
+
+NO_LOSS = Loss()
+
+
+class Assessment(msgspec.Struct, frozen=True, array_like=True):
+    """A transaction, judged."""
+
+    event_id: str
+    time: int
+    customer: str
+    channel: str | None
+    segment: str | None
+    currency: str
+    intent: Intent
+    lines: tuple[JudgedLine, ...]
+    amounts: Amounts
+    categories: tuple[tuple[str, int], ...]
+    """(category, mask of kinds with ANY) of every category with a final line."""
+    loss: Loss = NO_LOSS
+
+    @property
+    def kinds(self) -> int:
+        """Mask of the lines' kinds, with ANY."""
+        return mask(line.kind for line in self.lines)
+
+    def all_lost(self) -> Loss:
+        """The loss of the whole transaction."""
+        return Loss(True, self.kinds, msgspec.structs.replace(self.amounts, initial=0))
+
+    def digest(self) -> bytes:
+        """8 bytes that differ where anything that is published differs."""
+        return blake2b(msgspec.msgpack.encode(self), digest_size=8).digest()
+
+    def judged(self, subject: str, journey: Journey, version: int) -> Judged:
+        """The public face."""
+        places = exponent(self.currency)
+        lost = self.loss.amounts
+        parts = {name: getattr(lost, name) for name in ("final", "upsell", "cross_sell", "downsell")}
+        return Judged(
+            event_id=self.event_id,
+            subject=subject,
+            time=timestamp(self.time),
+            journey=journey,
+            customer=self.customer,
+            channel=self.channel,
+            segment=self.segment,
+            currency=self.currency,
+            intent=self.intent,
+            kinds=sorted({line.kind for line in self.lines}),
+            lines=list(self.lines),
+            initial=plain(self.amounts.initial, places),
+            final=plain(self.amounts.final, places),
+            upsell=plain(self.amounts.upsell, places),
+            cross_sell=plain(self.amounts.cross_sell, places),
+            downsell=plain(self.amounts.downsell, places),
+            reversed=Reversed(
+                transaction=self.loss.transaction,
+                kinds=sorted(name for name, bit in NAMES if self.loss.kinds & bit),
+                amounts={name: plain(amount, places) for name, amount in parts.items() if amount},
+            ),
+            version=version,
+        )
+
+
+class Opportunity(msgspec.Struct, frozen=True, array_like=True):
+    """A booked opportunity. Labels bounded."""
+
+    time: int
+    channel: str
+    segment: str
+
+    def cells(self) -> Iterator[tuple[tuple[str, ...], Sequence[int]]]:
+        """What it adds to the counts."""
+        yield (SALES, self.channel, self.segment), (1, *(0,) * 13)
+
+
+class Sale(msgspec.Struct, frozen=True, array_like=True):
+    """A booked transaction. Labels bounded; an empty currency is one beyond the bound, whose amounts are in no figure."""
+
+    key: bytes
+    """Identity of the transaction among its customer's purchases, 8 bytes."""
+    member: bytes
+    """The customer's key."""
+    time: int
+    channel: str
+    segment: str
+    currency: str
+    intent: int
+    """Position in `INTENTS`."""
+    kinds: int
+    amounts: Amounts
+    categories: tuple[tuple[str, int], ...]
+    loss: Loss
+
+    def cells(self) -> Iterator[tuple[tuple[str, ...], Sequence[int]]]:
+        """What it adds to the counts."""
+        kinds, lost = self.kinds, self.loss.kinds
+        yield (
+            (SALES, self.channel, self.segment),
+            (
+                0,
+                1,
+                kinds & 1,
+                kinds >> 1 & 1,
+                kinds >> 2 & 1,
+                kinds >> 3 & 1,
+                int(self.loss.transaction),
+                lost & 1,
+                lost >> 1 & 1,
+                lost >> 2 & 1,
+                lost >> 3 & 1,
+                int(self.intent == 0),
+                int(self.intent == 1),
+                int(self.intent == 2),
+            ),
+        )
+        if self.currency:
+            money = self.amounts
+            known = (money.initial, money.upsell, money.cross_sell, money.downsell, money.final)
+            yield (
+                (MONEY, self.channel, self.segment, self.currency),
+                (*(known if self.intent == 0 else (0,) * 5), money.final, self.loss.amounts.final),
+            )
+        for category, bits in self.categories:
+            yield (CATEGORY, category), (1, bits & 1, bits >> 1 & 1, bits >> 2 & 1, bits >> 3 & 1)
+
+
+def book(assessment: Assessment, registry: Registry, key: bytes, member: bytes) -> Sale:
+    """The booked face, labels bounded by the registry."""
+    categories: dict[str, int] = {}
+    for name, bits in assessment.categories:
+        bounded = registry.label("category", name)
+        categories[bounded] = categories.get(bounded, 0) | bits
+    currency = registry.label("currency", assessment.currency)
+    return Sale(
+        key=key,
+        member=member,
+        time=assessment.time,
+        channel=registry.label("channel", assessment.channel),
+        segment=registry.label("segment", assessment.segment),
+        currency="" if currency == OTHER else currency,
+        intent=INTENTS.index(assessment.intent),
+        kinds=assessment.kinds,
+        amounts=assessment.amounts,
+        categories=tuple(sorted(categories.items())),
+        loss=assessment.loss,
+    )
+
+
+def mask(kinds: Iterable[Kind]) -> int:
+    """Kinds as bits; ANY where one is an upsell or a cross-sell."""
+    bits = 0
+    for kind in kinds:
+        bits |= BITS[kind]
+    return bits | ANY if bits & (UPSELL | CROSS_SELL) else bits
+
+
+def by_category(
+    members: Iterable[str | None], judged: Iterable[tuple[str | None, Kind]]
+) -> tuple[tuple[str, int], ...]:
+    """(category, mask) over the final lines' categories; kinds by the judged line's own."""
+    masks = {category: 0 for category in members if category}
+    for category, kind in judged:
+        if category:
+            masks[category] |= mask((kind,))
+    return tuple(sorted(masks.items()))
+
+
+def timestamp(time: int) -> str:
+    """Microseconds since the epoch in RFC 3339, UTC."""
+    return (_EPOCH + timedelta(microseconds=time)).replace(tzinfo=None).isoformat() + "Z"
+
+
+def identity(*parts: str) -> bytes:
+    """8 bytes for a tuple of strings."""
+    return blake2b("\0".join(parts).encode(), digest_size=8).digest()

@@ -1,0 +1,54 @@
+"""Money without binary fractions: exact while it is computed with, rounded once where it is stated.
+
+Rules: an exact amount is a whole number of `10**-SCALE` major units (an int), or a Fraction of them where a division was needed. A stated
+amount is an int in the currency's minor unit (ISO 4217), rounded half even. Amounts of different currencies never meet here.
+"""
+
+from decimal import Decimal
+from fractions import Fraction
+from functools import cache
+
+from iso4217 import Currency
+
+SCALE = 10
+"""Decimal places that an exact amount carries: as many as the contract lets a price have."""
+
+Exact = int | Fraction
+
+
+def exact(amount: Decimal) -> int:
+    """A decimal of major units with at most `SCALE` places as an exact amount."""
+    return int(amount.scaleb(SCALE))
+
+
+@cache
+def exponent(currency: str) -> int:
+    """Decimal places of the currency's minor unit, by ISO 4217.
+
+    Raises:
+        ValueError: the code is not in ISO 4217, or has no minor unit (gold, testing codes).
+    """
+    places = Currency(currency).exponent
+    if places is None:
+        raise ValueError(f"{currency} has no minor unit in ISO 4217")
+    return int(places)
+
+
+def rounded(amount: Exact, places: int) -> int:
+    """An exact amount in units of `10**-places`, half even. `amount` is not negative."""
+    divisor: int = 10 ** (SCALE - places)
+    if isinstance(amount, Fraction):
+        return round(amount / divisor)
+    whole, rest = divmod(amount, divisor)
+    if 2 * rest > divisor or (2 * rest == divisor and whole % 2):
+        whole += 1
+    return whole
+
+
+def plain(minor: int, places: int) -> str:
+    """Minor units as a decimal string of major units: (1250, 2) is "12.50"."""
+    if places == 0:
+        return str(minor)
+    sign, digits = ("-", -minor) if minor < 0 else ("", minor)
+    whole, part = divmod(digits, 10**places)
+    return f"{sign}{whole}.{part:0{places}d}"

@@ -1,0 +1,504 @@
+"""One shard: everything that one partition of one topic needs, and the fold over its events.
+
+Rules: `step` is the only thing that takes in events. Records that it needs must have been provided: ask `missing`, `missing_customers` and
+`undecided` first. Everything that changed is handed over once, by `take`, as absolute values. A shard whose changes could not
+be committed is thrown away, never repaired. Given the same events and the same times of `advance`, two shards end equal,
+however the events were cut into batches.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Generic, TypeVar
+
+import msgspec
+
+from stream.core import checkout, customers, subscription
+from stream.core.assessment import Assessment, Opportunity, Sale, book, identity
+from stream.core.cells import Cells, Summary, encode_summary, merge_entries
+from stream.core.changes import Changes, ShardId, Stored
+from stream.core.checkout import Checkout
+from stream.core.config import DAY, STEP, CoreConfig
+from stream.core.customers import Customer
+from stream.core.event import CheckoutEvent, CheckoutType, Event, Journey, Line, SubscriptionEvent
+from stream.core.plans import base_item
+from stream.core.registry import OTHER, LabelName, Registry
+from stream.core.result import Judged, Result, Step
+from stream.core.subscription import Booked, Position, Subscription
+from stream.core.windows import RollingWindow
+
+LAYOUT = 1
+"""Version of everything that a shard stores. A newer one is not read."""
+
+Record = Checkout | Subscription
+Label = tuple[LabelName, str]
+_NEEDS_ORDER = (CheckoutType.ORDER_UPDATED, CheckoutType.REFUNDED, CheckoutType.CANCELED)
+
+
+class _State(msgspec.Struct, array_like=True):
+    """The shard's own record. New fields go to the end."""
+
+    layout: int
+    journey: Journey
+    watermark: int
+    total: list[tuple[tuple[str, ...], list[int]]]
+    sets: list[bytes]
+
+
+class _Layout(msgspec.Struct, array_like=True):
+    """The part of a state that every version can read."""
+
+    layout: int
+
+
+Kept = TypeVar("Kept")
+
+
+class _Cache(Generic[Kept]):
+    """Records by key, least recently used first; None stands for a record that does not exist."""
+
+    def __init__(self, kind: type[Kept]) -> None:
+        self.records: dict[bytes, Kept | None] = {}
+        self.dirty: set[bytes] = set()
+        self.expiry: dict[bytes, int | None] = {}
+        self._decoder = msgspec.msgpack.Decoder(kind)
+
+    def provide(self, stored: Mapping[bytes, bytes | None]) -> Iterator[Kept]:
+        for key, data in stored.items():
+            record = self._decoder.decode(data) if data is not None else None
+            self.records[key] = record
+            if record is not None:
+                yield record
+
+    def use(self, key: bytes) -> Kept | None:
+        """The record, which becomes the most recently used."""
+        record = self.records.pop(key)
+        self.records[key] = record
+        return record
+
+    def put(self, key: bytes, record: Kept | None) -> None:
+        self.records[key] = record
+        self.dirty.add(key)
+
+    def take(self, capacity: int) -> tuple[dict[bytes, bytes | None], dict[bytes, int | None]]:
+        """Changed records as bytes, and changed expiries; then forget the least recently used beyond the capacity."""
+        changed = {key: _encode(self.records[key]) for key in self.dirty}
+        expiry, self.expiry = self.expiry, {}
+        self.dirty.clear()
+        for key in list(self.records)[: max(0, len(self.records) - capacity)]:
+            del self.records[key]
+        return changed, expiry
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+def _encode(record: object | None) -> bytes | None:
+    return None if record is None else _ENCODER.encode(record)
+
+
+class Shard:
+    """The fold over the events of one partition."""
+
+    def __init__(
+        self,
+        id: ShardId,  # noqa: A002 - it is the shard's id
+        journey: Journey,
+        config: CoreConfig,
+        registry: Registry,
+        stored: Stored,
+        capacity: int,
+    ) -> None:
+        """`registry` is shared by all shards of a process; `capacity` bounds the entities, and the customers, held in memory between batches.
+
+        Raises:
+            ValueError: the stored state is of a newer version of the product, or of another journey.
+        """
+        self.id = id
+        self.watermark = 0
+        """Newest event time seen, microseconds."""
+        self._journey: Journey = journey
+        self._config = config
+        self._registry = registry
+        self._capacity = capacity
+        self._entities: _Cache[Checkout] | _Cache[Subscription]
+        self._checkouts = _Cache(Checkout)
+        self._subscriptions = _Cache(Subscription)
+        self._entities = self._checkouts if journey == "checkout" else self._subscriptions
+        self._customers = _Cache(Customer)
+        self._total: Cells = {}
+        self._at = 0
+        self._sets: set[bytes] = set()
+        self._scores: dict[bytes, dict[bytes, int | None]] = {}
+        self._moved = False
+        self._loaded_labels: set[Label] = set()
+        if stored.state is not None:
+            self._restore(stored.state)
+        panes: dict[str, list[tuple[int, bytes]]] = {window.name: [] for window in config.windows}
+        self._orphans: list[bytes] = []
+        for key, data in stored.panes.items():
+            name, _, index = key.decode().partition("|")
+            if name in panes:
+                panes[name].append((int(index), data))
+            else:
+                self._orphans.append(key)
+        self._windows = [RollingWindow(window, panes[window.name]) for window in config.windows]
+        self._longest = max(self._windows, key=lambda rolling: rolling.window.length, default=None)
+
+    def _restore(self, data: bytes) -> None:
+        layout = msgspec.msgpack.decode(data, type=_Layout).layout
+        if layout > LAYOUT:
+            raise ValueError(
+                f"shard {self.id.topic}:{self.id.partition} was written by a newer version of upsell-stream (layout {layout}, "
+                f"this one reads up to {LAYOUT}); run that version, or give this one another UPSELL_APP_ID"
+            )
+        state = msgspec.msgpack.decode(data, type=_State)
+        if state.journey != self._journey:
+            raise ValueError(
+                f"shard {self.id.topic}:{self.id.partition} holds {state.journey} events, but the settings name its topic for "
+                f"{self._journey} events; mend the topic names, or use another UPSELL_APP_ID"
+            )
+        self.watermark = state.watermark
+        self._total = dict(state.total)
+        self._sets = set(state.sets)
+
+    # What a batch needs before it can be stepped
+
+    def missing(self, events: Iterable[Event]) -> list[bytes]:
+        """Keys of the entities that must be provided."""
+        known = self._entities.records
+        return [key for key in dict.fromkeys(event.entity.encode() for event in events) if key not in known]
+
+    def provide(self, entities: Mapping[bytes, bytes | None]) -> None:
+        """Take in entities as stored."""
+        for record in self._entities.provide(entities):
+            self._loaded_labels.update(_labels_of_record(record))
+
+    def missing_customers(self, events: Iterable[Event]) -> list[bytes]:
+        """Keys of the customers that must be provided; ask when the entities are there."""
+        wanted: dict[bytes, None] = {}
+        for event in events:
+            record = self._entities.records.get(event.entity.encode())
+            if isinstance(event, SubscriptionEvent) or event.type is CheckoutType.COMPLETED:
+                wanted[self._member(event.customer)] = None
+            if isinstance(record, Checkout) and record.sale is not None:
+                wanted[record.sale.member] = None
+            elif isinstance(record, Subscription):
+                wanted.update({booked.sale.member: None for booked in record.booked.values() if booked.sale})
+                if record.member:
+                    wanted[record.member] = None
+        return [key for key in wanted if key not in self._customers.records]
+
+    def provide_customers(self, customers: Mapping[bytes, bytes | None]) -> None:
+        """Take in customers as stored."""
+        for _ in self._customers.provide(customers):
+            pass
+
+    def undecided(self, events: Iterable[Event]) -> set[Label]:
+        """Label values that the application's registry must decide on; ask when the entities are there."""
+        labels = self._loaded_labels
+        for event in events:
+            labels.update(_labels_of_event(event))
+        self._loaded_labels = set()
+        return {(name, value) for name, value in labels if self._registry.undecided(name, value)}
+
+    # Time
+
+    def advance(self, now: int) -> None:
+        """Move the windows to `now` (microseconds, floored to 5 s); earlier than before changes nothing."""
+        at = now - now % STEP
+        if at <= self._at:
+            return
+        self._at, self._moved = at, True
+        for window in self._windows:
+            window.advance(at)
+
+    def due(self, now: int) -> bool:
+        """Whether windows would move: a tick is due."""
+        return now - now % STEP > self._at
+
+    # The fold
+
+    def step(self, event: Event) -> Step:
+        """Take in one event. Everything it needs has been provided."""
+        if not event.livemode:
+            return Step("test")
+        if isinstance(event, CheckoutEvent):
+            return self._step_checkout(event)
+        return self._step_subscription(event)
+
+    def _step_checkout(self, event: CheckoutEvent) -> Step:
+        key = event.entity.encode()
+        record = self._checkouts.use(key)
+        retention = self._config.checkout_retention
+        if record is None or event.time > record.newest + retention:
+            record = Checkout(newest=event.time, first=event.time)
+            expiry = None
+        elif checkout.knows(record, event):
+            return Step("duplicate")
+        else:
+            expiry = _day(record.newest + retention)
+        unmatched = record.made is None and event.type in _NEEDS_ORDER
+        checkout.take_in(record, event)
+        telling = _Telling()
+        record.opportunity = self._restate_opportunity(
+            record.opportunity,
+            checkout.opportunity_time(record),
+            record.channel.value if record.channel else None,
+            record.segment.value if record.segment else None,
+        )
+        assessment = checkout.assess(record)
+        if assessment is not None:
+            self._restate_transaction(record, assessment, event.entity, telling)
+        if _day(record.newest + retention) != expiry:
+            self._checkouts.expiry[key] = _day(record.newest + retention)
+        self._checkouts.put(key, record)
+        return self._step(event, telling, unmatched=unmatched)
+
+    def _step_subscription(self, event: SubscriptionEvent) -> Step:
+        key = event.entity.encode()
+        record = self._subscriptions.use(key)
+        forgotten_at = (
+            record.newest + self._config.subscription_retention if record and not record.position.active else None
+        )
+        if forgotten_at is not None and event.time > forgotten_at:
+            record = None
+        if record is None:
+            record = Subscription(event.time, Position(), Position(), [], {})
+        elif subscription.knows(record, event):
+            return Step("duplicate")
+        elif event.time < record.newest - self._config.lateness:
+            return Step("stale")
+        before = self._subscription_expiry(record) if record.entries else None
+        customer = self._customers.use(self._member(event.customer))
+        listed = customer.active if customer is not None else {}
+        others = tuple(sorted({product for other, product in listed.items() if other != event.entity}))
+        turns, unmatched = subscription.take_in(record, event, others, self._config.lateness)
+        telling = _Telling()
+        for mark, (turn, lost) in turns.items():
+            booked = record.booked.setdefault(mark, Booked(turn))
+            booked.turn, booked.reversed = turn, lost
+            time = turn.time if turn.opportunity else None
+            booked.opportunity = self._restate_opportunity(booked.opportunity, time, turn.channel, turn.segment)
+            sale = turn.sale
+            if sale is not None and lost:
+                sale = msgspec.structs.replace(sale, loss=sale.all_lost())
+            if sale is not None or booked.sale is not None:
+                self._restate_transaction(booked, sale, event.entity, telling)
+        kept = {identity(entry.event.source, entry.event.id) for entry in record.entries} | {record.settled.newest}
+        record.booked = {mark: booked for mark, booked in record.booked.items() if mark in kept}
+        self._list_active(record, event.entity)
+        after = self._subscription_expiry(record)
+        if after != before:
+            self._subscriptions.expiry[key] = after
+        self._subscriptions.put(key, record)
+        return self._step(event, telling, unmatched=unmatched)
+
+    def _step(self, event: Event, telling: "_Telling", *, unmatched: bool) -> Step:
+        self.watermark = max(self.watermark, event.time)
+        late = self._longest is not None and not self._longest.holds(event.time)
+        result: Result = "unmatched" if unmatched else "late" if late else "applied"
+        overflow = tuple(name for name, value in _labels_of_event(event) if self._registry.label(name, value) == OTHER)
+        return Step(result, tuple(telling.judged), tuple(telling.outcomes), tuple(telling.counted), overflow)
+
+    def _restate_opportunity(
+        self, old: Opportunity | None, time: int | None, channel: str | None, segment: str | None
+    ) -> Opportunity | None:
+        new = None
+        if time is not None:
+            label = self._registry.label
+            new = Opportunity(time, label("channel", channel), label("segment", segment))
+        if new != old:
+            self._book(old, -1)
+            self._book(new, 1)
+        return new
+
+    def _restate_transaction(
+        self, record: "Checkout | Booked", assessment: Assessment | None, entity: str, telling: "_Telling"
+    ) -> None:
+        digest = assessment.digest() if assessment is not None else b""
+        if digest == record.digest:
+            return
+        old, new = record.sale, None
+        if assessment is not None:
+            key, member = identity(entity, assessment.event_id), self._member(assessment.customer)
+            new = book(assessment, self._registry, key, member)
+            record.version += 1
+            record.published = record.published or bool(assessment.kinds)
+            telling.add(assessment.judged(f"{self._journey}/{entity}", self._journey, record.version), record.published)
+            telling.count(old, new)
+        record.sale, record.digest = new, digest
+        self._book(old, -1)
+        self._book(new, 1)
+        if old is not None and (new is None or old.member != new.member):
+            self._restate_purchase(old.member, old, None)
+            old = None
+        if new is not None:
+            self._restate_purchase(new.member, old, new)
+
+    def _book(self, booked: Opportunity | Sale | None, sign: int) -> None:
+        if booked is None:
+            return
+        entries = list(booked.cells())
+        merge_entries(self._total, entries, sign)
+        for window in self._windows:
+            window.book(booked.time, entries, sign)
+
+    def _restate_purchase(self, member: bytes, old: Sale | None, new: Sale | None) -> None:
+        record = self._customers.use(member) or Customer()
+        after = self._at - self._config.horizon if self._config.forget_customers else -(2**62)
+        for name, score in customers.restate(record, old, new, after).items():
+            self._scores.setdefault(name, {})[member] = score
+            self._sets.add(name)
+        self._put_customer(member, record)
+
+    def _list_active(self, record: Subscription, entity: str) -> None:
+        position = record.position
+        base = base_item(position.items or ())
+        active = position.active and position.paid and not position.trial and base is not None
+        member = self._member(position.customer) if active else b""
+        if record.member and record.member != member:
+            listed = self._customers.use(record.member)
+            if listed is not None and listed.active.pop(entity, None) is not None:
+                self._put_customer(record.member, listed)
+        record.member = member
+        if active and base is not None:
+            listed = self._customers.use(member) or Customer()
+            if listed.active.get(entity) != base.product_id:
+                listed.active[entity] = base.product_id
+                self._put_customer(member, listed)
+
+    def _put_customer(self, member: bytes, record: Customer) -> None:
+        keep = bool(record.purchases or record.active)
+        expires = (
+            None if record.active or not record.purchases else _day(record.purchases[-1].time + self._config.horizon)
+        )
+        self._customers.put(member, record if keep else None)
+        self._customers.expiry[member] = expires
+
+    def _subscription_expiry(self, record: Subscription) -> int | None:
+        return None if record.position.active else _day(record.newest + self._config.subscription_retention)
+
+    def _member(self, customer: str) -> bytes:
+        return customers.member(customer, self._config.customer_key)
+
+    # Forgetting
+
+    def expiry(self) -> tuple[int, int]:
+        """Entities and customers whose expiry lies before these times may be forgotten.
+
+        An entity's is counted in event time, with the allowed lateness on top, so that a fact that is a little late still finds it.
+        """
+        return self.watermark - self._config.lateness, self._at
+
+    def forget(self, entities: Sequence[bytes], customers: Sequence[bytes]) -> None:
+        """Remove records whose expiry has passed, unless this batch has touched them."""
+        for cache, keys in ((self._entities, entities), (self._customers, customers)):
+            for key in keys:
+                if key not in cache.dirty:
+                    cache.put(key, None)
+                    cache.expiry[key] = None
+
+    # Handing over
+
+    def take(self) -> Changes:
+        """Everything that changed since the last call, and the summary at the present head of the windows."""
+        panes: dict[bytes, bytes | None] = dict.fromkeys(self._orphans)
+        self._orphans = []
+        for window in self._windows:
+            panes.update({f"{window.window.name}|{index}".encode(): data for index, data in window.take()})
+        entities, entity_expiry = self._entities.take(self._capacity)
+        records, customer_expiry = self._customers.take(self._capacity)
+        moved, self._moved = self._moved, False
+        scores, self._scores = self._scores, {}
+        return Changes(
+            state=_ENCODER.encode(
+                _State(LAYOUT, self._journey, self.watermark, sorted(self._total.items()), sorted(self._sets))
+            ),
+            summary=encode_summary(self.summary()),
+            panes=panes,
+            entities=entities,
+            customers=records,
+            entity_expiry=entity_expiry,
+            customer_expiry=customer_expiry,
+            scores=scores,
+            counted=sorted(self._sets if moved else scores),
+            bounds=[window.edges() for window in self._windows],
+            trim=self._at - self._config.horizon if moved and self._config.forget_customers else None,
+        )
+
+    def scores(self) -> Mapping[bytes, Mapping[bytes, int | None]]:
+        """Changes of the sorted sets since the last `take`."""
+        return self._scores
+
+    def summary(self) -> Summary:
+        """The shard's figures at the present head of the windows."""
+        return Summary(
+            journey=self._journey,
+            at=self._at,
+            watermark=self.watermark,
+            windows=[(window.window.name, sorted(window.sum.items())) for window in self._windows],
+            total=sorted(self._total.items()),
+        )
+
+
+class _Telling:
+    """Collects what a step tells."""
+
+    def __init__(self) -> None:
+        self.judged: list[Judged] = []
+        self.outcomes: list[Judged] = []
+        self.counted: list[tuple[str, str, str]] = []
+
+    def add(self, judged: Judged, publish: bool) -> None:  # noqa: FBT001 - private, one caller
+        self.judged.append(judged)
+        if publish:
+            self.outcomes.append(judged)
+
+    def count(self, old: Sale | None, new: Sale) -> None:
+        """What is newly counted; a counter cannot take back, so restatements only ever add to it."""
+        before = old.kinds if old is not None else 0
+        if old is None:
+            self.counted.append(("all", new.channel, new.segment))
+        for name, bit in (("upsell", 1), ("cross_sell", 2), ("downsell", 4), ("any", 8)):
+            if new.kinds & bit and not before & bit:
+                self.counted.append((name, new.channel, new.segment))
+
+
+def _day(time: int) -> int:
+    """The end of the day of a time: expiries move once a day at most, so most commits need not touch the index."""
+    return -(-time // DAY) * DAY
+
+
+def _labels_of_event(event: Event) -> Iterator[Label]:
+    if event.channel:
+        yield "channel", event.channel
+    if event.segment:
+        yield "segment", event.segment
+    yield "currency", event.currency
+    parts: Iterable[Line | subscription.Item]
+    parts = event.products if isinstance(event, CheckoutEvent) else event.items or ()
+    for category in {part.category for part in parts if part.category}:
+        yield "category", category
+
+
+def _labels_of_record(record: Record) -> Iterator[Label]:
+    """Values that were decided when they came, by some worker, perhaps not by this one."""
+    if isinstance(record, Checkout):
+        if record.channel is not None:
+            yield "channel", record.channel.value
+        if record.segment is not None:
+            yield "segment", record.segment.value
+        if record.final is not None:
+            yield "currency", record.final.currency
+            for line in record.final.lines:
+                if line.category:
+                    yield "category", line.category
+        return
+    if record.position.channel:
+        yield "channel", record.position.channel
+    if record.position.segment:
+        yield "segment", record.position.segment
+    for entry in record.entries:
+        yield from _labels_of_event(entry.event)
+    for item in record.position.items or ():
+        if item.category:
+            yield "category", item.category

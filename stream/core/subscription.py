@@ -1,0 +1,317 @@
+"""A subscription: a history, put in order and judged step by step.
+
+Rules: events are ordered by (time, entityversion, type, id). Those up to the allowed lateness older than the newest one are kept, so that one
+that comes late is put in its place and everything after it is judged again; what is older is folded into a `Position` and done with. A
+transaction is compared with the items before it (current) and with what the customer first came for (initial): see `core.plans`.
+"""
+
+from bisect import insort
+from collections.abc import Sequence
+from fractions import Fraction
+
+import msgspec
+
+from stream.core.assessment import Amounts, Assessment, Opportunity, Sale, by_category, identity
+from stream.core.event import Item, SubscriptionEvent, SubscriptionType
+from stream.core.money import exponent, plain, rounded
+from stream.core.plans import Held, ItemVerdict, base_item, hold, judge_items, mrr
+from stream.core.result import Intent, JudgedLine, Kind, Reason
+
+KEPT = 256
+"""Events of a history that can still be put in order; where more come within the lateness, the oldest are settled early."""
+
+
+class Position(msgspec.Struct, array_like=True):
+    """Where a history stands after some of its events. New fields go to the end."""
+
+    items: tuple[Item, ...] | None = None
+    """Current; None where nothing was seen."""
+    currency: str = ""
+    initial: tuple[Item, ...] | None = None
+    explicit: bool = False
+    """`initial` is what the platform said."""
+    created: bool = False
+    trial: bool = False
+    paid: bool = False
+    """There was a transaction."""
+    active: bool = False
+    channel: str | None = None
+    segment: str | None = None
+    customer: str = ""
+    newest: bytes = b""
+    """Identity of the event that made the newest transaction."""
+    refunded: bool = False
+    """That transaction is reversed."""
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """An event that can still be put in order."""
+
+    event: SubscriptionEvent
+    others: tuple[str, ...] | None
+    """Base products of the customer's other active paid subscriptions when this event arrived."""
+
+    @property
+    def order(self) -> tuple[int, int, int, str, str]:
+        """Its place in the history."""
+        event = self.event
+        return event.time, event.version, event.type, event.id, event.source
+
+
+class Turn(msgspec.Struct, frozen=True, array_like=True):
+    """What one event amounts to."""
+
+    time: int
+    channel: str | None
+    segment: str | None
+    opportunity: bool = False
+    sale: Assessment | None = None
+
+
+class Booked(msgspec.Struct, array_like=True):
+    """What an event has contributed."""
+
+    turn: Turn
+    reversed: bool = False
+    opportunity: Opportunity | None = None
+    sale: Sale | None = None
+    version: int = 0
+    digest: bytes = b""
+    published: bool = False
+
+
+class Subscription(msgspec.Struct, array_like=True):
+    """What is remembered of a subscription. New fields go to the end."""
+
+    newest: int
+    """Time of the newest event."""
+    settled: Position
+    """After everything that can no longer be put in order."""
+    position: Position
+    """After everything."""
+    entries: list[Entry]
+    """In order."""
+    booked: dict[bytes, Booked]
+    """By identity of the event: of `entries`, and of the transaction that may still be refunded."""
+    member: bytes = b""
+    """The customer under whom it is listed as active and paid."""
+
+
+def knows(record: Subscription, event: SubscriptionEvent) -> bool:
+    """Whether an event with this identity is among those that can still be put in order."""
+    return any(entry.event.id == event.id and entry.event.source == event.source for entry in record.entries)
+
+
+Turns = dict[bytes, tuple[Turn, bool]]
+"""What events amount to, and whether that is reversed, by identity of the event."""
+
+
+def take_in(
+    record: Subscription, event: SubscriptionEvent, others: tuple[str, ...], lateness: int
+) -> tuple[Turns, bool]:
+    """Put an event in its place.
+
+    Returns:
+        What every event still kept amounts to now; and whether the event is a refund before which there was no transaction.
+    """
+    first_sale = event.type in (SubscriptionType.CREATED, SubscriptionType.TRIAL_CONVERTED)
+    insort(record.entries, Entry(event, others if first_sale else None), key=_order)
+    record.newest = max(record.newest, event.time)
+    position = msgspec.structs.replace(record.settled)
+    kept = record.booked.get(position.newest)
+    turns: Turns = {position.newest: (kept.turn, position.refunded)} if kept is not None else {}
+    unmatched = False
+    for entry in record.entries:
+        if entry.event is event:
+            unmatched = event.type is SubscriptionType.REFUNDED and not position.newest
+        _walk(position, entry, turns)
+    record.position = position
+    _settle(record, record.newest - lateness)
+    return turns, unmatched
+
+
+def _order(entry: Entry) -> tuple[int, int, int, str, str]:
+    return entry.order
+
+
+def _walk(position: Position, entry: Entry, turns: Turns) -> None:
+    turn, refund = advance(position, entry)
+    mark = identity(entry.event.source, entry.event.id)
+    if turn.sale is not None:
+        position.newest, position.refunded = mark, False
+    turns[mark] = turn, False
+    if refund and position.newest and not position.refunded:
+        position.refunded = True
+        if position.newest in turns:
+            turns[position.newest] = turns[position.newest][0], True
+
+
+def _settle(record: Subscription, before: int) -> None:
+    """Fold what can no longer be put in order."""
+    while record.entries and (record.entries[0].event.time < before or len(record.entries) > KEPT):
+        _walk(record.settled, record.entries.pop(0), {})
+
+
+def advance(position: Position, entry: Entry) -> tuple[Turn, bool]:
+    """Take one event in order; changes `position`. Returns what it amounts to, and whether it takes the newest transaction back."""
+    event = entry.event
+    if event.type is SubscriptionType.CREATED and position.created:
+        return Turn(event.time, None, None), False
+    position.channel = event.channel or position.channel
+    position.segment = event.segment or position.segment
+    position.customer = event.customer
+    if event.intent is not None and not position.explicit:
+        position.initial, position.explicit = event.intent, True
+    turn = Turn(event.time, position.channel, position.segment)
+    match event.type:
+        case SubscriptionType.REFUNDED:
+            return turn, True
+        case SubscriptionType.CHANGE_SCHEDULED:
+            return turn, False
+        case SubscriptionType.CANCELED:
+            position.active = position.trial = False
+            return turn, False
+        case SubscriptionType.CREATED:
+            return _created(position, entry, turn), False
+        case SubscriptionType.TRIAL_CONVERTED:
+            return _converted(position, entry, turn), False
+        case SubscriptionType.CHANGED | SubscriptionType.RENEWED:
+            return _changed(position, entry, turn), False
+
+
+def _created(position: Position, entry: Entry, turn: Turn) -> Turn:
+    event, items = entry.event, entry.event.items or ()
+    foreign = _start_anew(position, event)
+    if not position.explicit:
+        position.initial = items
+    first = not position.paid
+    position.created, position.items, position.currency, position.active = True, items, event.currency, True
+    position.trial = event.trialing
+    if event.trialing:
+        return msgspec.structs.replace(turn, opportunity=True)
+    sale = _first_sale(position, entry, position.initial, first=first, foreign=foreign)
+    return msgspec.structs.replace(turn, opportunity=True, sale=sale)
+
+
+def _converted(position: Position, entry: Entry, turn: Turn) -> Turn:
+    event, items = entry.event, entry.event.items or ()
+    if not position.trial and position.items is not None:
+        return turn
+    foreign = _start_anew(position, event)
+    known = position.initial if position.explicit or position.created else event.previous
+    first = not position.paid
+    if position.initial is None:
+        position.initial = event.previous if event.previous is not None else items
+    position.items, position.currency, position.active, position.trial = items, event.currency, True, False
+    return msgspec.structs.replace(turn, sale=_first_sale(position, entry, known, first=first, foreign=foreign))
+
+
+def _first_sale(
+    position: Position, entry: Entry, intent: tuple[Item, ...] | None, *, first: bool, foreign: bool
+) -> Assessment:
+    """The transaction that begins a paid subscription: judged against the intent, or as an additional product."""
+    position.paid = True
+    items = entry.event.items or ()
+    if foreign:
+        return _sale(position, entry, "incomparable", items=items, initial=None)
+    base = base_item(items)
+    if first and not position.explicit and entry.others and base is not None:
+        kind: Kind = "cross_sell" if base.product_id not in entry.others else "upsell"
+        reason: Reason = "additional_product" if kind == "cross_sell" else "quantity"
+        held = next(held for held in hold(items) if held.plan_id == base.plan_id)
+        whole = ItemVerdict(kind, reason, held, None, mrr(items))
+        return _sale(
+            position, entry, "known", items=items, initial=intent if intent is not None else items, verdicts=[whole]
+        )
+    if intent is None:
+        return _sale(position, entry, "unknown", items=items, initial=None)
+    return _sale(position, entry, "known", items=items, initial=intent, verdicts=judge_items(intent, items, intent))
+
+
+def _changed(position: Position, entry: Entry, turn: Turn) -> Turn:
+    event = entry.event
+    renewal = event.type is SubscriptionType.RENEWED
+    trial = position.trial if position.items is not None else event.trialing
+    foreign = _start_anew(position, event)
+    before = position.items if position.items is not None else event.previous
+    items = event.items if event.items is not None else position.items
+    if position.initial is None:
+        position.initial = event.previous if event.previous is not None else items
+    position.items, position.currency, position.active = items, event.currency, True
+    if trial and not renewal:
+        position.trial = True
+        return turn
+    position.trial, position.paid = False, True
+    after = items or ()
+    if foreign:
+        sale = _sale(position, entry, "incomparable", items=after, initial=None)
+    elif before is None:
+        sale = _sale(position, entry, "unknown", items=after, initial=None)
+    elif renewal and _seats(before) == _seats(after):
+        sale = _sale(position, entry, "known", items=after, initial=before)
+    else:
+        verdicts = judge_items(before, after, position.initial or ())
+        sale = _sale(position, entry, "known", items=after, initial=before, verdicts=verdicts)
+    return msgspec.structs.replace(turn, opportunity=True, sale=sale)
+
+
+def _start_anew(position: Position, event: SubscriptionEvent) -> bool:
+    """Whether the event comes in another currency than what is current; if so, current and initial are forgotten."""
+    if position.items is None or position.currency == event.currency:
+        return False
+    if event.items is not None:
+        position.explicit = event.intent is not None
+        position.initial = event.intent if event.intent is not None else event.items
+    return True
+
+
+def _seats(items: Sequence[Item]) -> set[tuple[str, int]]:
+    return {(held.plan_id, held.quantity) for held in hold(items)}
+
+
+def _sale(
+    position: Position,
+    entry: Entry,
+    intent: Intent,
+    *,
+    items: Sequence[Item],
+    initial: Sequence[Item] | None,
+    verdicts: Sequence[ItemVerdict] = (),
+) -> Assessment:
+    event = entry.event
+    places = exponent(event.currency)
+    sums: dict[Kind, Fraction] = {"upsell": Fraction(0), "cross_sell": Fraction(0), "downsell": Fraction(0)}
+    for verdict in verdicts:
+        sums[verdict.kind] += verdict.amount
+    return Assessment(
+        event_id=event.id,
+        time=event.time,
+        customer=event.customer,
+        channel=position.channel,
+        segment=position.segment,
+        currency=event.currency,
+        intent=intent,
+        lines=tuple(_public(verdict, places) for verdict in verdicts),
+        amounts=Amounts(
+            initial=rounded(mrr(initial), places) if initial is not None else 0,
+            final=rounded(mrr(items), places),
+            **{kind: rounded(amount, places) for kind, amount in sums.items()},
+        ),
+        categories=by_category(
+            (item.category for item in items), ((verdict.item.category, verdict.kind) for verdict in verdicts)
+        ),
+    )
+
+
+def _public(verdict: ItemVerdict, places: int) -> JudgedLine:
+    before: Held | None = verdict.before
+    return JudgedLine(
+        kind=verdict.kind,
+        reason=verdict.reason,
+        product_id=verdict.item.product_id,
+        sku=verdict.item.plan_id,
+        intent_product_id=before.product_id if before else None,
+        intent_sku=before.plan_id if before else None,
+        offer_id=None,
+        amount=plain(rounded(verdict.amount, places), places),
+    )

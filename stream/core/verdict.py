@@ -1,0 +1,221 @@
+"""The verdict on a cart: what did they buy beyond, beside, or below what they came for?
+
+The rules, as a table (`tests/core/test_verdict.py` has a case for every row and every sentence):
+
+Lines with the same key (sku, else variant_id, else product_id) are merged; lines with list or net total 0 take no part. Final lines are matched
+to intent lines one to one, in passes, dearest unit price first, ties in order of appearance; a matched line is out.
+
+    pass  matches                                        up                    down                    equal
+    0     `replaces` names the intent line               upsell substitute     downsell substitute     kept
+    1     same sku (variant, product: see `_pass_1`)     upsell quantity       downsell quantity       kept
+    2     same product_id                                upsell variant        downsell variant        kept
+    3     same category                                  upsell substitute     downsell substitute     kept
+    -     final line left, its product is in the intent  upsell quantity
+    -     final line left otherwise                      cross_sell addition
+    -     intent line left                               (removed: no verdict)
+
+"Up" compares quantities in pass 1 and list totals elsewhere. The amount is the difference of net totals, not below 0; of an unmatched line its net total.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
+
+import msgspec
+
+from stream.core.event import Line
+from stream.core.money import Exact, exact
+from stream.core.result import Kind, Reason
+
+
+class Merged(msgspec.Struct, gc=False):
+    """Lines of one key. Amounts are exact (`core.money`)."""
+
+    sku: str | None
+    variant_id: str | None
+    product_id: str | None
+    category: str | None
+    replaces: str | None
+    offer_id: str | None
+    quantity: int
+    listed: Exact
+    """List total: price x quantity."""
+    discount: Exact
+    """At most the list total."""
+
+    @property
+    def net(self) -> Exact:
+        """Net total: list total - discount."""
+        return self.listed - self.discount
+
+    @property
+    def unit(self) -> Exact:
+        """Unit price: list total / quantity."""
+        if isinstance(self.listed, int) and self.listed % self.quantity == 0:
+            return self.listed // self.quantity
+        return Fraction(self.listed) / self.quantity
+
+    @property
+    def takes_part(self) -> bool:
+        """A gift does not."""
+        return self.listed > 0 and self.net > 0
+
+    def left(self, units: int) -> "Merged":
+        """The same line with `units` of its quantity; list total and discount shrink in proportion."""
+        share = Fraction(units, self.quantity)
+        return msgspec.structs.replace(self, quantity=units, listed=self.listed * share, discount=self.discount * share)
+
+
+class LineVerdict(msgspec.Struct, frozen=True):
+    """The verdict on one final line."""
+
+    kind: Kind
+    reason: Reason
+    final: Merged
+    intent: Merged | None
+    amount: Exact
+
+
+def merge(lines: Iterable[Line]) -> list[Merged]:
+    """Lines of the same key added up, whatever their price, in order of first appearance."""
+    merged: dict[tuple[int, str | None], Merged] = {}
+    for line in lines:
+        key = (0, line.sku) if line.sku else (1, line.variant_id) if line.variant_id else (2, line.product_id)
+        listed = exact(line.price) * line.quantity
+        discount = min(exact(line.discount), listed)
+        seen = merged.get(key)
+        if seen is None:
+            merged[key] = Merged(
+                line.sku,
+                line.variant_id,
+                line.product_id,
+                line.category,
+                line.replaces,
+                line.offer_id,
+                line.quantity,
+                listed,
+                discount,
+            )
+        else:
+            seen.quantity += line.quantity
+            seen.listed += listed
+            seen.discount += discount
+            seen.category = seen.category or line.category
+            seen.replaces = seen.replaces or line.replaces
+            seen.offer_id = seen.offer_id or line.offer_id
+    return list(merged.values())
+
+
+def judge(intent: Sequence[Merged], final: Sequence[Merged]) -> list[LineVerdict]:
+    """The verdicts on the final lines, in order of their appearance; lines that were kept have none."""
+    wanted = sorted((line for line in intent if line.takes_part), key=_unit, reverse=True)
+    bought = [line for line in final if line.takes_part]
+    products = {line.product_id for line in wanted if line.product_id}
+    matched: dict[int, tuple[int, Merged]] = {}
+    by_price = sorted(range(len(bought)), key=lambda at: bought[at].unit, reverse=True)
+    used: set[int] = set()
+    for number, (final_names, intent_names) in enumerate(_PASSES):
+        names = {position: list(intent_names(line)) for position, line in enumerate(wanted) if position not in used}
+        index: dict[tuple[str, str], list[int]] = {}
+        for position in reversed(names):
+            for name in names[position]:
+                index.setdefault(name, []).append(position)
+        for at in by_price:
+            if at in matched:
+                continue
+            best: int | None = None
+            for name in final_names(bought[at]):
+                candidates = index.get(name)
+                while candidates and candidates[-1] in used:
+                    candidates.pop()
+                if candidates and (best is None or candidates[-1] < best):
+                    best = candidates[-1]
+            if best is not None:
+                used.add(best)
+                matched[at] = (number, wanted[best])
+    verdicts = []
+    for at, line in enumerate(bought):
+        verdict = _matched(line, *matched[at]) if at in matched else _unmatched(line, products)
+        if verdict is not None:
+            verdicts.append(verdict)
+    return verdicts
+
+
+def _unit(line: Merged) -> Exact:
+    return line.unit
+
+
+def _matched(final: Merged, number: int, intent: Merged) -> LineVerdict | None:
+    before: Exact
+    after: Exact
+    before, after = (intent.quantity, final.quantity) if number == 1 else (intent.listed, final.listed)
+    if after == before:
+        return None
+    reason = _REASONS[number]
+    if after > before:
+        return LineVerdict("upsell", reason, final, intent, max(0, final.net - intent.net))
+    return LineVerdict("downsell", reason, final, intent, max(0, intent.net - final.net))
+
+
+def _unmatched(final: Merged, products: set[str]) -> LineVerdict:
+    if final.product_id in products:
+        return LineVerdict("upsell", "quantity", final, None, final.net)
+    return LineVerdict("cross_sell", "addition", final, None, final.net)
+
+
+# A pass is a pair of functions: the names under which a final line looks, and those under which an intent line is found. Two lines
+# match where they share a name; names make a pass linear in the number of lines, where comparing each with each is not.
+
+Names = Callable[[Merged], Iterator[tuple[str, str]]]
+
+
+def _replaced(line: Merged) -> Iterator[tuple[str, str]]:
+    if line.replaces:
+        yield "", line.replaces
+
+
+def _replaceable(line: Merged) -> Iterator[tuple[str, str]]:
+    for name in (line.sku, line.variant_id, line.product_id):
+        if name:
+            yield "", name
+
+
+def _pass_1_final(line: Merged) -> Iterator[tuple[str, str]]:
+    """Both have a sku: it decides. Else both have a variant: it decides. Else neither has one: the product decides."""
+    if line.sku:
+        yield "sku", line.sku
+        if line.variant_id:
+            yield "variant without sku", line.variant_id
+    elif line.variant_id:
+        yield "variant", line.variant_id
+    elif line.product_id:
+        yield "product alone", line.product_id
+
+
+def _pass_1_intent(line: Merged) -> Iterator[tuple[str, str]]:
+    if line.sku:
+        yield "sku", line.sku
+    if line.variant_id:
+        yield "variant", line.variant_id
+        if not line.sku:
+            yield "variant without sku", line.variant_id
+    if not line.sku and not line.variant_id and line.product_id:
+        yield "product alone", line.product_id
+
+
+def _product(line: Merged) -> Iterator[tuple[str, str]]:
+    if line.product_id:
+        yield "", line.product_id
+
+
+def _category(line: Merged) -> Iterator[tuple[str, str]]:
+    if line.category:
+        yield "", line.category
+
+
+_PASSES: tuple[tuple[Names, Names], ...] = (
+    (_replaced, _replaceable),
+    (_pass_1_final, _pass_1_intent),
+    (_product, _product),
+    (_category, _category),
+)
+_REASONS: tuple[Reason, ...] = ("substitute", "quantity", "variant", "substitute")

@@ -1,0 +1,80 @@
+"""Rolling windows: panes of event time, and their running sum.
+
+Rules: pane p covers (p·size - size, p·size] of the epoch; the window whose head is pane h is the panes h - 59 … h. Time comes from
+outside and never runs back: `advance` moves the head, drops panes that fell out, and takes in panes that lay ahead of it. Sums are
+exact, so adding and taking away in any order gives what adding up the panes gives.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from stream.core.cells import Cells, add, decode, encode, merge
+from stream.core.config import PANES, Window
+
+Entries = Iterable[tuple[tuple[str, ...], Sequence[int]]]
+
+
+class RollingWindow:
+    """One window of one shard."""
+
+    def __init__(self, window: Window, stored: Iterable[tuple[int, bytes]] = ()) -> None:
+        self.window = window
+        self.sum: Cells = {}
+        """The window at its head."""
+        self._panes = {index: decode(data) for index, data in stored}
+        self._head: int | None = None
+        self._dirty: set[int] = set()
+
+    def pane_of(self, time: int) -> int:
+        """The pane in which a time lies."""
+        return -(-time // self.window.pane)
+
+    def edges(self) -> tuple[int, int]:
+        """(after, until] of the window at its head, microseconds."""
+        until = (self._head or 0) * self.window.pane
+        return until - self.window.length, until
+
+    def advance(self, now: int) -> None:
+        """Move the head to the pane of `now`; a time before the head changes nothing."""
+        head = self.pane_of(now)
+        if self._head is not None and head <= self._head:
+            return
+        gone = [index for index in self._panes if index <= head - PANES]
+        if self._head is None:
+            for index in self._panes.keys() - gone:
+                if index <= head:
+                    merge(self.sum, self._panes[index])
+        else:
+            for index in gone:
+                if index <= self._head:
+                    merge(self.sum, self._panes[index], -1)
+            for index in range(max(self._head, head - PANES) + 1, head + 1):
+                merge(self.sum, self._panes.get(index, {}))
+        for index in gone:
+            del self._panes[index]
+        self._dirty.update(gone)
+        self._head = head
+
+    def holds(self, time: int) -> bool:
+        """Whether a time lies in a pane that still exists, or is yet to come."""
+        return self._head is not None and self.pane_of(time) > self._head - PANES
+
+    def book(self, time: int, entries: Entries, sign: int) -> None:
+        """Add to (1) or take from (-1) the pane of `time`, if it still exists."""
+        if self._head is None or not self.holds(time):
+            return
+        index = self.pane_of(time)
+        pane = self._panes.setdefault(index, {})
+        for key, vector in entries:
+            add(pane, key, vector, sign)
+            if index <= self._head:
+                add(self.sum, key, vector, sign)
+        self._dirty.add(index)
+
+    def take(self) -> Iterator[tuple[int, bytes | None]]:
+        """Panes changed since the last call, None where nothing is left."""
+        for index in sorted(self._dirty):
+            cells = self._panes.get(index)
+            if not cells:
+                self._panes.pop(index, None)
+            yield index, encode(cells) if cells else None
+        self._dirty.clear()
