@@ -1,0 +1,284 @@
+"""`upsell-stream check`: what must be mended before a worker can be relied on.
+
+Rules: nothing is changed, nothing is created (so a topic that does not exist is never asked about). Every finding that is not well says how to
+mend it. An error is something that loses data or stops the work; a warning is something that somebody may want as it is.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, Final, Literal, NamedTuple
+
+import click
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.protocol.admin import ApiVersionRequest
+from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from rich.markup import escape
+from rich.table import Table
+
+from stream.cli.options import EVERYTHING, with_settings
+from stream.cli.screen import output
+from stream.security import client_options
+from stream.settings import Settings, variable
+
+Level = Literal["ok", "warning", "error"]
+_COLOURS: Final[Mapping[Level, str]] = {"ok": "green", "warning": "yellow", "error": "bold red"}
+_DAY_MS: Final = 86_400_000
+_PRODUCE, _FETCH, _JOIN_GROUP = 0, 1, 11
+# The newest version of Fetch that a release knows.
+_RELEASES: Final = {
+    4: "0.11",
+    7: "1.1",
+    8: "2.0",
+    11: "2.3",
+    12: "2.7",
+    13: "3.1",
+    14: "3.5",
+    16: "3.7",
+    17: "3.9",
+    18: "4.1",
+}
+_HEADERS: Final = {_PRODUCE: 3, _FETCH: 4}
+_STATIC_MEMBERSHIP: Final = 5
+_REDIS: Final = (7, 0)
+
+
+class Finding(NamedTuple):
+    """One line of the report."""
+
+    level: Level
+    about: str
+    text: str
+    """What was found, and where it is not well, what to do."""
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  upsell-stream check --config upsell.toml
+  upsell-stream check --bootstrap-servers kafka:9092 --redis-url redis://redis:6379/0
+"""
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1, 600),
+    default=10.0,
+    show_default=True,
+    help="Seconds to wait for each server.",
+)
+@with_settings(EVERYTHING)
+@click.pass_context
+def check(ctx: click.Context, settings: Settings, timeout: float) -> None:
+    """Look at Kafka, its topics, Redis and the settings; say what is wrong and how to mend it.
+
+    Exit status 1 where something must be mended; warnings alone leave it 0.
+    """
+    # What the clients would log is in the findings.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    console = output()
+    findings = asyncio.run(_findings(settings, timeout))
+    table = Table("", "about", "finding", box=None, pad_edge=False, show_header=False)
+    for level, about, text in findings:
+        table.add_row(f"[{_COLOURS[level]}]{level}[/]", about, escape(text))
+    console.print(table)
+    ctx.exit(int(any(finding.level == "error" for finding in findings)))
+
+
+async def _findings(settings: Settings, limit: float) -> list[Finding]:
+    kafka, redis = await asyncio.gather(_about_kafka(settings, limit), _about_redis(settings, limit))
+    return [*kafka, *redis, *about_settings(settings)]
+
+
+def about_settings(settings: Settings) -> Iterator[Finding]:
+    """What is allowed and yet seldom wanted."""
+    yield Finding("ok", "settings", f"application {settings.app_id}, windows {', '.join(settings.windows)}")
+    if "customer_hash_key" not in settings.model_fields_set and settings.customer_hash_key_file is None:
+        yield Finding(
+            "warning",
+            "settings",
+            "customers are hashed with the key that everybody knows; "
+            f"set {variable('customer_hash_key_file')} to a file with a key of your own",
+        )
+    if settings.kafka_security_protocol == "SASL_PLAINTEXT":
+        yield Finding("warning", "settings", "SASL_PLAINTEXT sends Kafka's password in the clear; use SASL_SSL")
+
+
+async def _about_kafka(settings: Settings, limit: float) -> list[Finding]:
+    servers = settings.kafka_bootstrap_servers
+    try:
+        async with asyncio.timeout(limit):
+            admin = AIOKafkaAdminClient(
+                bootstrap_servers=servers, request_timeout_ms=int(limit * 1000), **client_options(settings)
+            )
+            try:
+                await admin.start()
+                return [finding async for finding in _kafka_findings(admin, settings)]
+            finally:
+                await admin.close()
+    except (KafkaError, OSError) as error:
+        silent = isinstance(error, TimeoutError | KafkaConnectionError)
+        reason = "no answer" if silent else str(error) or type(error).__name__
+        mend = f"is it running, and are {variable('kafka_bootstrap_servers')} and {variable('kafka_security_protocol')} right?"
+        return [Finding("error", "Kafka", f"cannot be asked at {servers} ({reason}); {mend}")]
+
+
+async def _kafka_findings(admin: AIOKafkaAdminClient, settings: Settings) -> AsyncIterator[Finding]:
+    # The client has no public way to ask for versions.
+    answer = await admin._send_request(ApiVersionRequest())  # noqa: SLF001
+    versions = {key: newest for key, _, newest in answer.api_versions}
+    cluster = await admin.describe_cluster()
+    yield about_versions(versions, len(cluster["brokers"]), settings)
+
+    outputs = (settings.outcome_topic, settings.dead_letter_topic)
+    wanted = (settings.checkout_topic, settings.subscription_topic, *outputs)
+    existing = [name for name in await admin.list_topics() if name in wanted]
+    topics = {topic["topic"]: topic for topic in await admin.describe_topics(existing)} if existing else {}
+    configs = await _configs(admin, existing) if existing else {}
+    for name in wanted:
+        if name not in topics:
+            yield about_missing(name, settings)
+        elif topics[name]["error_code"]:
+            yield Finding(
+                "error",
+                name,
+                f"Kafka refuses to describe it (error {topics[name]['error_code']}); may this user read it?",
+            )
+        else:
+            for finding in about_topic(name, len(topics[name]["partitions"]), configs.get(name, {}), settings):
+                yield finding
+    counts = {name: len(topics[name]["partitions"]) for name in wanted[:2] if name in topics}
+    if len(set(counts.values())) > 1:
+        text = ", ".join(f"{name} {count}" for name, count in counts.items())
+        yield Finding(
+            "ok", "partitions", f"{text}: unequal counts work; at most {max(counts.values())} workers share the work"
+        )
+
+
+async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+    resources = [resource for answer in answers for resource in answer.to_object()["resources"]]
+    return {
+        resource["resource_name"]: {
+            entry["config_names"]: entry["config_value"] for entry in resource["config_entries"]
+        }
+        for resource in resources
+    }
+
+
+def about_versions(versions: Mapping[int, int], brokers: int, settings: Settings) -> Finding:
+    """What Kafka can do: `versions` maps an API's key to the newest version that it knows."""
+    fetch = versions.get(_FETCH, 0)
+    release = next((release for version, release in reversed(_RELEASES.items()) if version <= fetch), None)
+    speaks = f"{brokers} broker{'s' if brokers > 1 else ''}, protocol of Kafka {release or 'before 0.11'} or later"
+    if any(versions.get(key, 0) < version for key, version in _HEADERS.items()):
+        return Finding("error", "Kafka", f"{speaks}: it keeps no headers of records; upgrade it to 2.3 or later")
+    if settings.kafka_group_instance_id is not None and versions.get(_JOIN_GROUP, 0) < _STATIC_MEMBERSHIP:
+        return Finding(
+            "error", "Kafka", f"{speaks}: it knows no static membership; unset {variable('kafka_group_instance_id')}"
+        )
+    return Finding("ok", "Kafka", speaks)
+
+
+def about_missing(name: str, settings: Settings) -> Finding:
+    """A topic that does not exist."""
+    count = settings.kafka_partitions
+    if settings.kafka_create_topics:
+        return Finding(
+            "warning",
+            name,
+            f"does not exist; the first worker creates it with {count} partitions "
+            f"({variable('kafka_partitions')}), or create it yourself",
+        )
+    return Finding(
+        "error",
+        name,
+        f"does not exist; create it (kafka-topics.sh --create --topic {name} --partitions {count}), "
+        f"or let workers do it ({variable('kafka_create_topics')}=true)",
+    )
+
+
+def about_topic(name: str, partitions: int, config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
+    """An existing topic: `config` is Kafka's own."""
+    retention = int(config.get("retention.ms") or 7 * _DAY_MS)
+    kept = "kept for good" if retention < 0 else f"kept for {retention / _DAY_MS:g} days"
+    compacted = "compact" in config.get("cleanup.policy", "delete")
+    alter = f"kafka-configs.sh --alter --topic {name} --add-config"
+    if compacted:
+        yield Finding(
+            "error",
+            name,
+            f"is compacted, so all but the newest record of a key are lost; {alter} cleanup.policy=delete",
+        )
+    elif name in (settings.outcome_topic, settings.dead_letter_topic):
+        if retention < 0:
+            days = settings.outcome_retention_days
+            yield Finding("warning", name, f"is {kept} and grows without end; {alter} retention.ms={days * _DAY_MS}")
+        else:
+            yield Finding("ok", name, f"{partitions} partitions, {kept}")
+    else:
+        horizon = settings.core().horizon // 1000
+        if 0 <= retention < horizon:
+            yield Finding(
+                "warning",
+                name,
+                f"{partitions} partitions, {kept}, less than the longest window ({settings.windows[-1]}): "
+                f"should Redis lose everything, windows would stay too low that long; {alter} retention.ms={horizon}",
+            )
+        else:
+            yield Finding("ok", name, f"{partitions} partitions, {kept}")
+
+
+async def _about_redis(settings: Settings, limit: float) -> list[Finding]:
+    url = settings.redis_url
+    where = f"{url.scheme}://{url.host}:{url.port}" if url.scheme != "unix" else str(url.path)
+    known: dict[str, Any] = {"ssl_ca_certs": settings.redis_ca_file, "password": settings.password("redis_password")}
+    client = Redis.from_url(str(url), decode_responses=True, **{key: value for key, value in known.items() if value})
+    try:
+        async with asyncio.timeout(limit), client:
+            return list(about_redis(await client.info()))
+    except AuthenticationError:
+        return [Finding("error", "Redis", f"refuses the password at {where}; set {variable('redis_password_file')}")]
+    except (RedisError, OSError) as error:
+        silent = isinstance(error, TimeoutError | ConnectionRefusedError | RedisConnectionError)
+        reason = "no answer" if silent else str(error) or type(error).__name__
+        return [
+            Finding(
+                "error",
+                "Redis",
+                f"cannot be asked at {where} ({reason}); is it running, and is {variable('redis_url')} right?",
+            )
+        ]
+
+
+def about_redis(info: Mapping[str, Any]) -> Iterator[Finding]:
+    """What Redis says of itself (`INFO`)."""
+    version = str(info.get("valkey_version") or info.get("redis_version") or "0")
+    name = "Valkey" if "valkey_version" in info else "Redis"
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < _REDIS:
+        yield Finding("error", "Redis", f"is {version}; 7.0 or later is needed, or Valkey 7.2 or later")
+    else:
+        yield Finding("ok", "Redis", f"{name} {version}")
+    if info.get("role") != "master":
+        yield Finding("error", "Redis", f"is a replica; set {variable('redis_url')} to its primary")
+    policy = info.get("maxmemory_policy")
+    if policy == "noeviction":
+        yield Finding("ok", "Redis", "refuses writes when it is full (noeviction)")
+    else:
+        yield Finding(
+            "error",
+            "Redis",
+            f"throws data away when it is full (maxmemory-policy {policy}); CONFIG SET maxmemory-policy noeviction",
+        )
+    if info.get("aof_enabled"):
+        yield Finding("ok", "Redis", "writes an append-only file")
+    else:
+        yield Finding(
+            "warning",
+            "Redis",
+            "loses up to everything in a restart (no append-only file) and is then rebuilt from Kafka; CONFIG SET appendonly yes",
+        )

@@ -1,0 +1,74 @@
+"""The command `upsell-stream`: which subcommands there are, and how every one of them ends."""
+
+import os
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any, Final
+
+import click
+
+_COMMANDS: Final[Mapping[str, str]] = {
+    "demo": "Everything on this machine: a simulated shop, a broker, tables, a worker, live rates.",
+    "worker": "One worker against real Kafka and Redis.",
+    "rates": "The current figures, from Redis.",
+    "check": "What is wrong with Kafka, its topics, Redis and the settings, and how to mend it.",
+    "classify": "Judge events from JSON Lines; no Kafka, no Redis.",
+    "simulate": "A realistic stream of events, to Kafka or to a file.",
+    "replay": "Recorded real baskets as events, to Kafka or to a file.",
+}
+_INTERRUPTED: Final = 130
+
+
+class _Commands(click.Group):
+    """Subcommands by name, each in the module of that name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - likewise
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"stream.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - likewise
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+def _show_version(ctx: click.Context, _option: click.Parameter, asked: bool) -> None:  # noqa: FBT001 - click's interface
+    if asked:
+        click.echo(f"upsell-stream {version('upsell-stream')}")
+        ctx.exit()
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    epilog="\b\nExamples:\n  upsell-stream demo\n  upsell-stream classify --help",
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
+)
+def cli() -> None:
+    """Live upsell and cross-sell rates from checkout and subscription events in Kafka."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and end the process with its exit status."""
+    status: Any
+    try:
+        status = cli.main(arguments, prog_name="upsell-stream", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        status = _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. The interpreter's own flush at exit must not complain about it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status)

@@ -1,0 +1,33 @@
+"""Where text goes: tables to standard output, progress to standard error, and neither drawn where nobody looks.
+
+Rules: a pipe or a file gets the same words as a terminal, without colours, on lines that are not cut to a terminal's width.
+"""
+
+import sys
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+_PIPE: Final = 200
+"""Columns where there is no terminal."""
+
+
+def output() -> Console:
+    """Standard output."""
+    return Console(width=None if sys.stdout.isatty() else _PIPE, highlight=False)
+
+
+def progress(*, counted: bool = True) -> Progress:
+    """A bar on standard error; nothing at all where that is no terminal. `counted`: show how many of how many, else the share."""
+    console = Console(stderr=True)
+    amount = MofNCompleteColumn() if counted else TaskProgressColumn()
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        amount,
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )

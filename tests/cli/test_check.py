@@ -1,0 +1,135 @@
+"""`check`: every finding, and the whole command on embedded servers."""
+
+import asyncio
+import secrets
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+from redis import Redis
+
+from stream.cli.check import about_missing, about_redis, about_settings, about_topic, about_versions, check
+from stream.settings import Settings, load
+from stream.topics import Topic, create_topics
+
+SETTINGS = Settings()
+REDIS = {"redis_version": "7.0.15", "role": "master", "maxmemory_policy": "noeviction", "aof_enabled": 1}
+KAFKA_4_1 = {0: 13, 1: 18, 11: 9}
+
+
+def levels(findings):
+    return [finding.level for finding in findings]
+
+
+def test_a_good_redis():
+    assert levels(about_redis(REDIS)) == ["ok", "ok", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("difference", "level", "says"),
+    [
+        ({"redis_version": "6.2.14"}, "error", "7.0 or later"),
+        ({"role": "slave"}, "error", "primary"),
+        ({"maxmemory_policy": "allkeys-lru"}, "error", "CONFIG SET maxmemory-policy noeviction"),
+        ({"aof_enabled": 0}, "warning", "CONFIG SET appendonly yes"),
+    ],
+)
+def test_what_redis_may_be_told_to_mend(difference, level, says):
+    wrong = [finding for finding in about_redis(REDIS | difference) if finding.level != "ok"]
+    assert levels(wrong) == [level]
+    assert says in wrong[0].text
+
+
+def test_valkey_is_named_by_its_own_version():
+    first = next(about_redis(REDIS | {"redis_version": "7.2.4", "valkey_version": "9.1.0"}))
+    assert first.text == "Valkey 9.1.0"
+
+
+@pytest.mark.parametrize(
+    ("topic", "config", "level", "says"),
+    [
+        ("checkout-events", {"retention.ms": "-1"}, "ok", "kept for good"),
+        ("checkout-events", {"retention.ms": "86400000"}, "warning", "less than the longest window (30d)"),
+        ("checkout-events", {"retention.ms": "-1", "cleanup.policy": "compact"}, "error", "cleanup.policy=delete"),
+        ("upsell-outcomes", {"retention.ms": "604800000"}, "ok", "kept for 7 days"),
+        ("upsell-outcomes", {}, "ok", "kept for 7 days"),
+        ("upsell-dead-letters", {"retention.ms": "-1"}, "warning", "retention.ms=604800000"),
+        ("upsell-outcomes", {"cleanup.policy": "compact,delete"}, "error", "cleanup.policy=delete"),
+    ],
+)
+def test_a_topic(topic, config, level, says):
+    (finding,) = about_topic(topic, 4, config, SETTINGS)
+    assert finding.level == level
+    assert says in finding.text
+
+
+def test_a_missing_topic_is_an_error_only_where_nobody_creates_it():
+    assert about_missing("checkout-events", SETTINGS).level == "warning"
+    nobody = about_missing("checkout-events", load({"kafka_create_topics": False}))
+    assert nobody.level == "error"
+    assert "kafka-topics.sh --create --topic checkout-events --partitions 4" in nobody.text
+
+
+@pytest.mark.parametrize(
+    ("versions", "options", "level", "says"),
+    [
+        (KAFKA_4_1, {}, "ok", "3 brokers, protocol of Kafka 4.1 or later"),
+        ({0: 2, 1: 3}, {}, "error", "upgrade"),
+        ({0: 7, 1: 10, 11: 4}, {"kafka_group_instance_id": "one"}, "error", "static membership"),
+    ],
+)
+def test_versions_of_kafka(versions, options, level, says):
+    finding = about_versions(versions, 3, load(options))
+    assert finding.level == level
+    assert says in finding.text
+
+
+def test_the_hash_key_that_everybody_knows_is_noticed(monkeypatch):
+    assert "UPSELL_CUSTOMER_HASH_KEY_FILE" in list(about_settings(SETTINGS))[1].text
+    monkeypatch.setenv("UPSELL_CUSTOMER_HASH_KEY", secrets.token_hex(16))
+    assert levels(about_settings(load())) == ["ok"]
+
+
+@pytest.fixture
+def arguments(embedded_broker, embedded_valkey, name_prefix):
+    names = SimpleNamespace(
+        **{kind: f"{name_prefix}{kind}" for kind in ("checkout", "subscription", "outcome", "dead-letter")}
+    )
+    options = [f"--{kind}-topic={name}" for kind, name in vars(names).items()]
+    return [*options, "--bootstrap-servers", embedded_broker.bootstrap_servers, "--redis-url", embedded_valkey.url]
+
+
+def test_servers_that_are_well_enough(arguments, embedded_broker, name_prefix):
+    topics = [Topic(f"{name_prefix}{kind}", count) for kind, count in (("checkout", 2), ("subscription", 3))]
+    asyncio.run(create_topics(embedded_broker.bootstrap_servers, topics))
+    result = CliRunner().invoke(check, arguments)
+    assert result.exit_code == 0, result.output
+    assert "at most 3 workers share the work" in result.stdout
+    assert f"{name_prefix}outcome" in result.stdout
+    assert "does not exist; the first worker creates it" in result.stdout
+
+
+def test_looking_creates_nothing(arguments, name_prefix):
+    for _ in range(2):
+        result = CliRunner().invoke(check, [*arguments, "--kafka-create-topics", "false"])
+        assert result.exit_code == 1
+        assert result.stdout.count("does not exist; create it") == 4
+
+
+def test_a_redis_that_forgets_must_be_mended(arguments, embedded_valkey):
+    with Redis.from_url(embedded_valkey.url) as redis:
+        redis.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            result = CliRunner().invoke(check, arguments)
+        finally:
+            redis.config_set("maxmemory-policy", "noeviction")
+    assert result.exit_code == 1
+    assert "maxmemory-policy noeviction" in result.stdout
+
+
+def test_servers_that_are_away_are_named():
+    nowhere = ["--bootstrap-servers", "127.0.0.1:1", "--redis-url", "redis://127.0.0.1:1", "--timeout", "3"]
+    result = CliRunner().invoke(check, nowhere)
+    assert result.exit_code == 1
+    assert "cannot be asked at 127.0.0.1:1 (no answer)" in result.stdout
+    assert "cannot be asked at redis://127.0.0.1:1 (no answer)" in result.stdout
