@@ -421,9 +421,13 @@ class Shard:
             customer_expiry=customer_expiry,
             scores=scores,
             counted=sorted(self._sets if moved else scores),
-            bounds=[window.edges() for window in self._windows],
+            bounds=self.edges(),
             trim=self._at - self._config.horizon if moved and self._config.forget_customers else None,
         )
+
+    def edges(self) -> list[tuple[int, int]]:
+        """(after, until] of each window, microseconds."""
+        return [window.edges() for window in self._windows]
 
     def scores(self) -> Mapping[bytes, Mapping[bytes, int | None]]:
         """Changes of the sorted sets since the last `take`."""

@@ -1,0 +1,57 @@
+"""The whole application in one process's memory: the same shards as the worker's, without Kafka, Redis or a clock.
+
+Rules: nothing is forgotten, and windows stand still at one moment, or there are none. This is the answer that every worker's figures must equal.
+"""
+
+import msgspec
+
+from stream.core.changes import ShardId, Stored
+from stream.core.config import CoreConfig
+from stream.core.event import CheckoutEvent, Event, Journey
+from stream.core.figures import JOURNEYS, Figures, ShardFigures
+from stream.core.registry import Registry
+from stream.core.result import Step
+from stream.core.shard import Shard
+
+_UNBOUNDED = 2**62
+
+
+class Offline:
+    """Both journeys, one shard each."""
+
+    def __init__(self, config: CoreConfig, registry: Registry, as_of: int | None = None) -> None:
+        """Windows stand at `as_of` (microseconds since the epoch); without it there are none."""
+        windows = config.windows if as_of is not None else ()
+        config = msgspec.structs.replace(config, windows=windows, forget_customers=False)
+        self._registry = registry
+        self._shards: dict[Journey, Shard] = {
+            journey: Shard(ShardId(journey, 0), journey, config, registry, Stored(None, {}), _UNBOUNDED)
+            for journey in JOURNEYS
+        }
+        if as_of is not None:
+            for shard in self._shards.values():
+                shard.advance(as_of)
+
+    def apply(self, event: Event) -> Step:
+        """Take in one event."""
+        shard = self._shards["checkout" if isinstance(event, CheckoutEvent) else "subscription"]
+        events = (event,)
+        shard.provide(dict.fromkeys(shard.missing(events)))
+        shard.provide_customers(dict.fromkeys(shard.missing_customers(events)))
+        self._registry.admit(sorted(shard.undecided(events)))
+        return shard.step(event)
+
+    def figures(self) -> Figures:
+        """All figures, with every customer ever seen."""
+        return Figures(_figures(shard) for shard in self._shards.values())
+
+
+def _figures(shard: Shard) -> ShardFigures:
+    edges = shard.edges()
+    customers: dict[bytes, tuple[int, ...]] = {}
+    ever: dict[bytes, int] = {}
+    for name, scores in shard.scores().items():
+        newest = [score for score in scores.values() if score is not None]
+        customers[name] = tuple(sum(after < score <= until for score in newest) for after, until in edges)
+        ever[name] = len(newest)
+    return ShardFigures(shard.summary(), customers, ever)
