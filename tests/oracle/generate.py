@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
@@ -91,11 +92,12 @@ def as_lines(events: Iterable[Mapping[str, Any]]) -> list[bytes]:
     return [json.dumps(event).encode() for event in events]
 
 
+# One strategy for one list of values: Hypothesis checks every new strategy, which would be most of the time.
+@lru_cache(maxsize=None, typed=True)
 def _one_of(*values: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from(values)
 
 
-@st.composite
 def _sparse(draw: st.DrawFn, /, **fields: st.SearchStrategy[Any]) -> dict[str, Any]:
     """Optional fields: each drawn, and left out where None came."""
     drawn = {name: draw(strategy) for name, strategy in fields.items()}
@@ -116,19 +118,18 @@ _POOLS = {"sku": SKUS, "variant_id": VARIANTS, "product_id": PRODUCTS}
 @st.composite
 def product_lines(draw: st.DrawFn) -> dict[str, Any]:
     ids = {name: draw(st.sampled_from(_POOLS[name])) for name in draw(st.sampled_from(_IDS))}
-    extra = draw(
-        _sparse(
-            category=_one_of(None, *CATEGORIES),
-            discount=_one_of(None, None, *DISCOUNTS),
-            replaces=_one_of(None, None, None, "", *SKUS, *VARIANTS, *PRODUCTS),
-            offer_id=_one_of(None, None, *OFFERS),
-        )
+    extra = _sparse(
+        draw,
+        category=_one_of(None, *CATEGORIES),
+        discount=_one_of(None, None, *DISCOUNTS),
+        replaces=_one_of(None, None, None, "", *SKUS, *VARIANTS, *PRODUCTS),
+        offer_id=_one_of(None, None, *OFFERS),
     )
     return {
         **ids,
         **extra,
         "quantity": draw(_one_of(1, 1, 2, 3, 0)),
-        "price": draw(st.sampled_from(PRICES)),
+        "price": draw(_one_of(*PRICES)),
     }
 
 
@@ -142,19 +143,18 @@ def item_lists(draw: st.DrawFn) -> list[dict[str, Any]]:
     roles = draw(_one_of((None,), ("base", "addon")))
     items = []
     for plan in draw(st.lists(st.sampled_from(sorted(PLANS)), min_size=1, max_size=3)):
-        optional = draw(
-            _sparse(
-                role=st.sampled_from(roles),
-                category=_one_of(None, *CATEGORIES),
-                interval_count=_one_of(None, None, 1, 3),
-            )
+        optional = _sparse(
+            draw,
+            role=_one_of(*roles),
+            category=_one_of(None, *CATEGORIES),
+            interval_count=_one_of(None, None, 1, 3),
         )
         items.append(
             {
                 "plan_id": plan,
                 "product_id": PLANS[plan],
                 "quantity": draw(_one_of(1, 1, 2, 5, 0)),
-                "price": draw(st.sampled_from(PRICES)),
+                "price": draw(_one_of(*PRICES)),
                 "interval": draw(_one_of("month", "month", "year", "week", "day")),
                 **optional,
             }
@@ -166,7 +166,7 @@ def item_lists(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 @st.composite
 def _envelope(draw: st.DrawFn, kind: str, subject: str, offsets: tuple[float, ...]) -> dict[str, Any]:
-    moment = ORIGIN + timedelta(seconds=draw(st.sampled_from(offsets)))
+    moment = ORIGIN + timedelta(seconds=draw(_one_of(*offsets)))
     if draw(_one_of(False, False, True)):
         zone = timedelta(hours=2)
         time = (moment + zone).replace(tzinfo=None).isoformat() + "+02:00"
@@ -179,11 +179,10 @@ def _envelope(draw: st.DrawFn, kind: str, subject: str, offsets: tuple[float, ..
         "time": time,
         "subject": subject,
         "datacontenttype": "application/json",
-        **draw(
-            _sparse(
-                livemode=_one_of(None, None, None, None, True, False),
-                entityversion=_one_of(None, None, 0, 1, 2),
-            )
+        **_sparse(
+            draw,
+            livemode=_one_of(None, None, None, None, True, False),
+            entityversion=_one_of(None, None, 0, 1, 2),
         ),
     }
 
@@ -201,13 +200,12 @@ def checkout_events(
     data: dict[str, Any] = {
         "checkout_id": checkout,
         "currency": draw(_one_of(currency, currency, currency, currency, currency, "EUR")),
-        **draw(
-            _sparse(
-                customer_id=_one_of(None, "", *CUSTOMERS),
-                anonymous_id=_one_of(None, "anon-1"),
-                channel=_one_of(None, *LABELS),
-                segment=_one_of(None, *SEGMENTS),
-            )
+        **_sparse(
+            draw,
+            customer_id=_one_of(None, "", *CUSTOMERS),
+            anonymous_id=_one_of(None, "anon-1"),
+            channel=_one_of(None, *LABELS),
+            segment=_one_of(None, *SEGMENTS),
         ),
     }
     lines = product_lines() | _shelved(shelf) if shelf else product_lines()
@@ -215,11 +213,10 @@ def checkout_events(
     if kind == records.ORDER_REFUNDED:
         data["refund"] = {
             "refund_id": draw(_one_of("r-1", "r-2", "r-3")),
-            **draw(
-                _sparse(
-                    products=st.none() | carts,
-                    amount=_one_of(None, "0", "0.01", "1", "2.50", "7", "1000000"),
-                )
+            **_sparse(
+                draw,
+                products=st.none() | carts,
+                amount=_one_of(None, "0", "0.01", "1", "2.50", "7", "1000000"),
             ),
         }
     elif kind != records.ORDER_CANCELED:
@@ -246,13 +243,13 @@ def subscription_events(
     data: dict[str, Any] = {
         "subscription_id": subscription,
         "customer_id": SUBSCRIPTIONS[subscription],
-        "currency": draw(st.sampled_from(currencies)),
-        **draw(_sparse(channel=_one_of(None, *LABELS), segment=_one_of(None, *SEGMENTS))),
+        "currency": draw(_one_of(*currencies)),
+        **_sparse(draw, channel=_one_of(None, *LABELS), segment=_one_of(None, *SEGMENTS)),
     }
     statuses = (None, "trialing", "active") if kind == records.CREATED else (None, None, None, "active", "trialing")
-    data |= draw(_sparse(status=st.sampled_from(statuses)))
+    data |= _sparse(draw, status=_one_of(*statuses))
     if kind == records.RENEWED and len(currencies) == 1:
-        data |= draw(_sparse(items=st.none() | item_lists()))
+        data |= _sparse(draw, items=st.none() | item_lists())
     elif acts or kind == records.SCHEDULED:
         data["items"] = draw(item_lists())
     if acts and draw(_one_of(False, False, True)):
@@ -287,7 +284,7 @@ def _story(draw: st.DrawFn, entity: str, size: int) -> list[dict[str, Any]]:
         currencies = draw(_one_of(("USD",), ("USD",), ("USD",), ("USD", "EUR")))
         kinds = _plot(_SUBSCRIPTION_OPENINGS, records.SUBSCRIPTION_TYPES)
         return [draw(subscription_events(kind, entity, currencies, offsets)) for kind in draw(kinds)[:size]]
-    currency = draw(st.sampled_from(CURRENCIES))
+    currency = draw(_one_of(*CURRENCIES))
     shelf = tuple(draw(st.lists(product_lines(), min_size=1, max_size=3)))
     kinds = _plot(_CHECKOUT_OPENINGS, records.CHECKOUT_TYPES)
     return [draw(checkout_events(kind, entity, currency, offsets, shelf)) for kind in draw(kinds)[:size]]
