@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
 _BROKERS_DEFAULT = -1
+_LEADERS_SECONDS = 30
 
 
 class Topic(NamedTuple):
@@ -33,13 +35,13 @@ async def create_topics(
     replication_factor: int = _BROKERS_DEFAULT,
     **security: Any,
 ) -> set[str]:
-    """Create the topics that do not exist yet and return their names.
+    """Create the topics that do not exist yet and return their names, once a broker knows all their leaders.
 
     An existing topic is left as it is, whatever its partitions and settings. The replication factor is the broker's
     default unless given. `security` is passed to `AIOKafkaAdminClient` (`security_protocol`, `ssl_context`, `sasl_…`).
 
     Raises:
-        TopicError: Kafka refused a topic (others may have been created).
+        TopicError: Kafka refused a topic, or a new one has no leader in time (others may have been created).
         aiokafka.errors.KafkaError: Kafka could not be asked, such as `KafkaConnectionError`.
     """
     wanted = [
@@ -51,17 +53,37 @@ async def create_topics(
         return set()
     async with _admin(bootstrap_servers, security) as admin:
         response = await admin.create_topics(wanted)
-    refused: list[str] = []
+        created, refused = _outcome(response.topic_errors)
+        if refused:
+            raise TopicError(f"cannot create topics at {bootstrap_servers}: {'; '.join(refused)}")
+        try:
+            async with asyncio.timeout(_LEADERS_SECONDS):
+                while not await _all_have_leaders(admin, created):  # noqa: ASYNC110 - Kafka sends no event
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise TopicError(f"still without leaders at {bootstrap_servers}: {', '.join(sorted(created))}") from None
+    return created
+
+
+def _outcome(topic_errors: Iterable[tuple[str, int, *tuple[str | None, ...]]]) -> tuple[set[str], list[str]]:
+    """Return the topics that are new, and what was refused with the reason."""
     created: set[str] = set()
-    for name, code, *details in response.topic_errors:
+    refused: list[str] = []
+    for name, code, *details in topic_errors:
         reason: type[KafkaError] = for_code(code)
         if code == 0:
             created.add(name)
         elif reason is not TopicAlreadyExistsError:
             refused.append(f"{name}: {(details and details[0]) or reason.description or reason.__name__}")
-    if refused:
-        raise TopicError(f"cannot create topics at {bootstrap_servers}: {'; '.join(refused)}")
-    return created
+    return created, refused
+
+
+async def _all_have_leaders(admin: AIOKafkaAdminClient, topics: set[str]) -> bool:
+    """Tell whether clients can use the topics: Kafka answers the creation before its brokers know of it."""
+    if not topics:
+        return True
+    described = await admin.describe_topics(sorted(topics))
+    return all(t["partitions"] and all(p["leader"] >= 0 for p in t["partitions"]) for t in described)
 
 
 @asynccontextmanager
