@@ -1,0 +1,360 @@
+"""Bytes to events, without ever raising.
+
+Rules: two paths. The fast one decodes with structs made from the models and gives up at the first thing that is not as it should be; what it
+gives up on goes the exact way through the pydantic models, whose answer, an event or the words for what is wrong, is final. Both make
+the core's event in the same functions here, and a property test holds that whatever the fast path accepts the exact one accepts as the same value.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, Literal, NamedTuple, NoReturn, Protocol, cast
+
+import msgspec
+from pydantic import ValidationError
+
+from stream.core.event import (
+    ZERO,
+    CheckoutEvent,
+    CheckoutType,
+    Event,
+    Item,
+    Journey,
+    Line,
+    Refund,
+    SubscriptionEvent,
+    SubscriptionType,
+)
+from stream.events import models
+from stream.events.models import (
+    EVENT_TYPES,
+    CheckoutData,
+    CloudEvent,
+    Identity,
+    ProductLine,
+    RefundedData,
+    SubscriptionData,
+    parse_currency,
+    parse_flag,
+    parse_money,
+    parse_time,
+    parse_version,
+)
+from stream.events.structs import make_struct, struct_for
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+LARGEST_RECORD = 1_048_576
+"""Bytes of a record's value."""
+
+Reason = Literal["empty", "too_large", "not_json", "not_cloudevent", "unknown_type", "wrong_topic", "invalid", "future"]
+
+
+class RawRecord(Protocol):
+    """A record as Kafka has it; aiokafka's `ConsumerRecord` is one."""
+
+    @property
+    def topic(self) -> str:
+        """The topic's name."""
+
+    @property
+    def value(self) -> bytes | None:
+        """None is a tombstone."""
+
+    @property
+    def headers(self) -> Headers:
+        """In the order written; a name may recur, the last one counts."""
+
+    @property
+    def timestamp(self) -> int | None:
+        """Milliseconds since the epoch; None or not positive where there is none."""
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """A record that is no event, and why."""
+
+    reason: Reason
+    detail: str
+    """For people. It may quote one short value of the record."""
+    path: str = ""
+    """The field, such as `data.products[0].price`; empty where the reason is not one field's."""
+
+
+class Decoder:
+    """Decodes the records of some topics."""
+
+    def __init__(self, topics: Mapping[str, Journey], future: int) -> None:
+        """`future`: microseconds that an event's time may lie ahead of its record's."""
+        self._topics = topics
+        self._future = future
+
+    def decode(self, record: RawRecord) -> Event | Rejected:
+        """The event in a record."""
+        event = _decode(record.value, record.headers, self._topics.get(record.topic, ""))
+        timestamp = record.timestamp
+        if timestamp is None or timestamp <= 0 or isinstance(event, Rejected):
+            return event
+        ahead = event.time - timestamp * 1_000
+        if ahead > self._future:
+            return Rejected("future", f"{ahead / 1e6:.1f} s ahead of the record's time stamp", "time")
+        return event
+
+
+def decode_line(line: bytes) -> Event | Rejected:
+    """The event in a line of JSON Lines: of any type, at any time."""
+    return _decode(line, (), None)
+
+
+def _decode(value: bytes | None, headers: Headers, journey: str | None) -> Event | Rejected:
+    """`journey`: the one whose types are right here; None takes all."""
+    if not value:
+        return Rejected("empty", "the record has no value")
+    if len(value) > LARGEST_RECORD:
+        return Rejected("too_large", f"{len(value)} bytes; at most {LARGEST_RECORD} are allowed")
+    try:
+        return _decode_fast(value, headers, journey)
+    except (ValueError, RecursionError):  # msgspec's errors and UnicodeDecodeError are ValueErrors
+        return _decode_exactly(value, headers, journey)
+
+
+# --- the fast path
+
+
+class _Unsure(ValueError):  # noqa: N818 - no error: the exact path decides
+    """The fast path leaves this record to the exact one."""
+
+
+class _Reader(NamedTuple):
+    """How the fast path reads the data of one type."""
+
+    journey: Journey
+    kind: Any
+    decode: Callable[[bytes], Any]
+    make: Callable[[Any, Any, Any], Event]
+
+
+def _decode_fast(value: bytes, headers: Headers, journey: str | None) -> Event:
+    """The event, if everything is in order.
+
+    Raises:
+        ValueError: ask the exact path.
+        RecursionError: likewise.
+    """
+    if not value.isascii():
+        value.decode()  # fields that nobody asked for are skipped, whatever their bytes are
+    attributes = _attributes(headers) if headers else None
+    if attributes is None:
+        envelope = _decode_envelope(value)
+        value = envelope.data
+    else:
+        envelope = msgspec.convert(attributes, _Attributes)
+    reader = _READERS.get(envelope.type)
+    if reader is None or (journey is not None and journey != reader.journey):
+        raise _Unsure
+    return reader.make(reader.kind, envelope, reader.decode(value))
+
+
+# --- the exact path
+
+
+def _decode_exactly(value: bytes, headers: Headers, journey: str | None) -> Event | Rejected:
+    """The event, or the words for what is wrong with it."""
+    try:
+        attributes = _attributes(headers)
+    except UnicodeDecodeError:
+        return Rejected("not_cloudevent", "a ce_ header is not UTF-8")
+    try:
+        event = _JSON.decode(value.decode())
+    except UnicodeDecodeError as error:
+        return Rejected("not_json", f"not UTF-8: byte {error.start} is wrong")
+    except RecursionError:
+        return Rejected("not_json", "nested too deeply")
+    except ValueError as error:
+        return Rejected("not_json", str(error))
+    if attributes is not None:
+        event = attributes | {"data": event}
+    try:
+        name = Identity.model_validate(event).type
+    except ValidationError as error:
+        return _rejected("not_cloudevent", error)
+    event_type = EVENT_TYPES.get(name)
+    if event_type is None:
+        return Rejected("unknown_type", f"{_quoted(name)} is no type of this version", "type")
+    if journey is not None and journey != event_type.journey:
+        return Rejected("wrong_topic", f"{name} belongs on the topic of {event_type.journey} events", "type")
+    try:
+        envelope = event_type.model.model_validate(event)
+    except ValidationError as error:
+        return _rejected("invalid", error)
+    return _MAKE[event_type.journey](event_type.kind, envelope, envelope.data)
+
+
+def _rejected(reason: Reason, error: ValidationError) -> Rejected:
+    """The first of the errors, in the order of the model's fields, and how many more there are."""
+    errors = error.errors(include_url=False)
+    first = errors[0]
+    detail = first["msg"]
+    given = first["input"]
+    if given is None or isinstance(given, str | int | float):
+        detail = f"{detail}, not {_quoted(given)}"
+    if len(errors) > 1:
+        detail = f"{detail} (and {len(errors) - 1} more)"
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    return Rejected(reason, detail, path.removeprefix("."))
+
+
+def _quoted(value: str | float | None) -> str:
+    text = repr(value[:_QUOTED] if isinstance(value, str) else value)
+    return text if len(text) <= _QUOTED else f"{text[: _QUOTED - 1]}…"
+
+
+def _integer(digits: str) -> int | float:
+    # No field holds a number of so many digits, and Python refuses to read thousands of them.
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else math.inf
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+_QUOTED = 80
+_LONGEST_INTEGER = 40
+_JSON = json.JSONDecoder(parse_int=_integer, parse_constant=_no_constant)
+
+# --- both paths: headers
+
+
+def _attributes(headers: Headers) -> dict[str, str] | None:
+    """The attributes of a record in binary mode; None in structured mode.
+
+    Raises:
+        UnicodeDecodeError: an attribute is not UTF-8.
+    """
+    attributes: dict[str, str] = {}
+    for name, value in headers:
+        if value is None:
+            continue
+        if name.startswith("ce_"):
+            attributes[name[3:]] = value.decode()
+        elif value.startswith(_STRUCTURED) and name.lower() == "content-type":
+            return None
+    return attributes or None
+
+
+_STRUCTURED = b"application/cloudevents"
+
+# --- both paths: what is made of an envelope and its data, which are models or their structs. A struct may hold what the
+# model would have refused, and then these raise ValueError.
+
+
+def _checkout_event(kind: CheckoutType, envelope: CloudEvent, data: CheckoutData) -> CheckoutEvent:
+    entity = data.checkout_id
+    if envelope.subject != f"checkout/{entity}":
+        raise _Unsure
+    intent = data.intent
+    return CheckoutEvent(
+        type=kind,
+        source=envelope.source,
+        id=envelope.id,
+        time=parse_time(envelope.time),
+        version=parse_version(envelope.entityversion),
+        entity=entity,
+        customer=data.customer_id or data.anonymous_id or entity,
+        currency=parse_currency(data.currency),
+        products=_lines(data.products),
+        intent=None if intent is None else _lines(intent.products),
+        refund=_refund(cast("RefundedData", data).refund) if kind is CheckoutType.REFUNDED else None,
+        channel=data.channel or None,
+        segment=data.segment or None,
+        livemode=parse_flag(envelope.livemode),
+    )
+
+
+def _subscription_event(kind: SubscriptionType, envelope: CloudEvent, data: SubscriptionData) -> SubscriptionEvent:
+    entity = data.subscription_id
+    if envelope.subject != f"subscription/{entity}":
+        raise _Unsure
+    previous, intent = data.previous, data.intent
+    return SubscriptionEvent(
+        type=kind,
+        source=envelope.source,
+        id=envelope.id,
+        time=parse_time(envelope.time),
+        version=parse_version(envelope.entityversion),
+        entity=entity,
+        customer=data.customer_id,
+        currency=parse_currency(data.currency),
+        items=None if data.items is None else _items(data.items),
+        previous=None if previous is None else _items(previous.items),
+        intent=None if intent is None else _items(intent.items),
+        trialing=data.status == "trialing",
+        channel=data.channel or None,
+        segment=data.segment or None,
+        livemode=parse_flag(envelope.livemode),
+    )
+
+
+def _refund(refund: models.Refund) -> Refund:
+    return Refund(refund.refund_id, _lines(refund.products), parse_money(refund.amount) if refund.amount else None)
+
+
+def _lines(lines: list[ProductLine] | None) -> tuple[Line, ...]:
+    # All are made before any is dropped: a line without quantity must be right as well.
+    return tuple(filter(_QUANTITY, [_line(line) for line in lines])) if lines else ()
+
+
+def _line(line: ProductLine) -> Line:
+    if not (line.sku or line.variant_id or line.product_id):
+        raise _Unsure
+    return Line(
+        sku=line.sku or None,
+        variant_id=line.variant_id or None,
+        product_id=line.product_id or None,
+        category=line.category or None,
+        quantity=line.quantity,
+        price=parse_money(line.price),
+        discount=parse_money(line.discount) if line.discount else ZERO,
+        replaces=line.replaces or None,
+        offer_id=line.offer_id or None,
+    )
+
+
+def _items(items: list[models.Item]) -> tuple[Item, ...]:
+    first = next(filter(_QUANTITY, items), None)
+    return tuple(filter(_QUANTITY, [_item(item, default_base=item is first) for item in items]))
+
+
+def _item(item: models.Item, *, default_base: bool) -> Item:
+    return Item(
+        plan_id=item.plan_id,
+        product_id=item.product_id,
+        base=default_base if item.role is None else item.role == "base",
+        category=item.category or None,
+        quantity=item.quantity,
+        price=parse_money(item.price),
+        interval=item.interval,
+        interval_count=item.interval_count,
+    )
+
+
+_QUANTITY = attrgetter("quantity")
+_MAKE: Mapping[Journey, Callable[[Any, Any, Any], Event]] = {
+    "checkout": _checkout_event,
+    "subscription": _subscription_event,
+}
+
+# --- what the fast path reads with
+
+_ENVELOPE = {name: field for name, field in CloudEvent.model_fields.items() if name != "data"}
+_Attributes = make_struct("Attributes", _ENVELOPE)
+_decode_envelope = msgspec.json.Decoder(make_struct("Envelope", _ENVELOPE, data=msgspec.Raw)).decode
+_READERS = {
+    name: _Reader(
+        event_type.journey,
+        event_type.kind,
+        msgspec.json.Decoder(struct_for(cast("Any", event_type.model.model_fields["data"].annotation))).decode,
+        _MAKE[event_type.journey],
+    )
+    for name, event_type in EVENT_TYPES.items()
+}
