@@ -147,7 +147,7 @@ def _read(lines: Iterable[bytes]) -> Reading:
     siblings = _siblings(db, taken)
     for (entity,) in db.execute("SELECT DISTINCT entity FROM fact WHERE journey = 'subscription'").fetchall():
         history = Subscription(siblings)
-        for seq in _history(db, entity, before=len(events) and max(events) + 1):
+        for seq in _history(db, entity, before=max(taken) + 1):
             history.take(seq, taken[seq])
         reading.opportunities += history.opportunities
         reading.sales += history.sales
@@ -287,12 +287,12 @@ def _give_back(sale: Sale, wanted: list[Line], final: list[Line], refunds: list[
         sale.lose_everything()
         return
     if by_amount:
-        given = sum(refund.refund_amount or 0 for refund in by_amount)
-        over = sum((line.net for line in kept), Fraction(0))
-        if given >= over:
+        given = sum((refund.refund_amount or Fraction(0) for refund in by_amount), Fraction(0))
+        reach = Fraction(left["final"]) / 10 ** records.exponent(sale.currency)
+        if given >= reach:
             sale.lose_everything()
             return
-        share = Fraction(given) / over
+        share = given / reach
     else:
         share = Fraction(0)
     sale.lost_kinds = _with_any(sale.kinds) - _with_any({judged.kind for judged in lines})
