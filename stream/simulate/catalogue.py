@@ -1,0 +1,203 @@
+"""What the shop sells: goods with variants in categories, and plans with add-ons.
+
+Rules: the catalogue is fixed, the same for every seed, and every price is written down per currency. Variants of a family and tiers of a
+product rise in price. How goods are identified differs by family, as it does in the field: by sku, by variant, by product alone, or by a
+sku without product.
+"""
+
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any, Final, Literal
+
+from stream.simulate.record import quantum, rounded
+
+Interval = Literal["week", "month", "quarter", "year"]
+
+# List price of the first family's smallest variant in EUR, step between variants, families. Cable is sold by the metre at prices below a cent.
+_GOODS: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
+    "laptops": ("649.00", "1.35", ("Aria", "Boreal", "Corsa", "Delta", "Eos")),
+    "phones": ("289.00", "1.30", ("Fable", "Grove", "Halo", "Iris")),
+    "audio": ("59.00", "1.60", ("Juno", "Koda", "Lyra", "Muse", "Nimbus")),
+    "cameras": ("219.00", "1.45", ("Onyx", "Prisma", "Quill")),
+    "gaming": ("39.90", "1.80", ("Rook", "Saga", "Titan", "Umbra")),
+    "smart_home": ("24.90", "1.50", ("Vesta", "Willow", "Xenon", "Yarrow")),
+    "bags": ("34.50", "1.40", ("Zephyr", "Alto", "Brisk")),
+    "printing": ("12.95", "1.70", ("Cobalt", "Dune", "Ember")),
+    "accessories": ("8.49", "1.90", ("Flint", "Gale", "Haze", "Inlet", "Jade", "Kelp")),
+    "protection": ("19.00", "1.75", ("Ledger", "Mantle")),
+    "cable_by_metre": ("1.8475", "1.00", ("Copper", "Fibre")),
+}
+_SERVICES: Final = (("Engraving", "9.50"), ("Express assembly", "29.00"))
+_GIFTS: Final = ("Sticker set", "Tote bag", "Cleaning cloth")
+_TIERS: Final = ("S", "M", "L", "XL")
+_STYLES: Final = ("sku", "full", "variant", "sku", "product", "full", "bare")
+_UNCUT: Final = "cable_by_metre"
+
+# Price of a tier a month in EUR.
+_PLANS: Final[dict[str, tuple[str, ...]]] = {
+    "crm": ("12.00", "29.00", "59.00", "99.00"),
+    "analytics": ("19.00", "45.00", "89.00"),
+    "storage": ("5.00", "9.00", "18.00", "36.00"),
+    "helpdesk": ("15.00", "35.00", "70.00"),
+}
+_ADDONS: Final[dict[str, tuple[str, ...]]] = {
+    "support": ("0.00", "25.00", "75.00"),
+    "backup": ("4.00", "8.00"),
+    "reports": ("10.00", "22.00"),
+    "sso": ("18.00",),
+    "api_access": ("30.00", "65.00"),
+}
+# What an interval costs in monthly prices, and how an item states it.
+_INTERVALS: Final[dict[Interval, tuple[str, int, Decimal]]] = {
+    "week": ("week", 1, Decimal("0.25")),
+    "month": ("month", 1, Decimal(1)),
+    "quarter": ("month", 3, Decimal("0.9")),
+    "year": ("year", 1, Decimal("0.8")),
+}
+_RATES: Final = {"USD": Decimal("1.08"), "GBP": Decimal("0.86"), "CHF": Decimal("0.97"), "JPY": Decimal(160)}
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One thing that can lie in a cart."""
+
+    labels: dict[str, str]
+    """The part of a product line that never changes: identifiers, name, category."""
+    prices: dict[str, Decimal]
+    """Unit list price in major units, by currency."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A product with its variants, cheapest first."""
+
+    category: str | None
+    variants: tuple[Variant, ...]
+    fractional: bool = False
+    """Priced below the currency's smallest amount."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One plan of a product: a tier at an interval."""
+
+    labels: dict[str, Any]
+    """The part of an item that never changes."""
+    product: str
+    tier: int
+    interval: Interval
+    prices: dict[str, Decimal]
+    """Per unit and interval, major units, by currency."""
+    mrr: dict[str, Decimal]
+    """Per unit, normalised to one month, unrounded, by currency."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Everything on sale."""
+
+    goods: tuple[Family, ...]
+    by_category: dict[str, tuple[Family, ...]]
+    services: tuple[Family, ...]
+    """Of no category, so that nothing substitutes for them."""
+    gifts: tuple[Family, ...]
+    """At price 0."""
+    plans: dict[tuple[str, Interval], tuple[Plan, ...]]
+    """Tiers of a product at an interval, smallest first; add-ons are monthly only."""
+    products: tuple[str, ...]
+    """Products that can be a subscription's base."""
+    addons: tuple[str, ...]
+
+    def tiers(self, product: str, interval: Interval) -> tuple[Plan, ...]:
+        """The plans of a product, smallest first; those of an add-on whatever the base's interval."""
+        return self.plans[product, interval if product in self.products else "month"]
+
+
+def catalogue(currencies: tuple[str, ...]) -> Catalogue:
+    """The catalogue with its prices in these currencies."""
+    goods: list[Family] = []
+    for category, (price, step, names) in _GOODS.items():
+        for number, name in enumerate(names):
+            style = _STYLES[len(goods) % len(_STYLES)]
+            tiers = 1 if style in {"product", "bare"} or category == _UNCUT else 2 + (number + len(goods)) % 3
+            dearer = Decimal(price) * (100 + 17 * number) / 100
+            goods.append(_family(category, name, dearer, Decimal(step), tiers, style, currencies))
+    services = tuple(_family(None, name, Decimal(price), Decimal(1), 1, "sku", currencies) for name, price in _SERVICES)
+    gifts = tuple(_family("gifts", name, Decimal(0), Decimal(1), 1, "sku", currencies) for name in _GIFTS)
+    plans: dict[tuple[str, Interval], tuple[Plan, ...]] = {}
+    for interval in _INTERVALS:
+        for product, monthly in _PLANS.items():
+            plans[product, interval] = _plans(product, monthly, interval, currencies)
+    for product, monthly in _ADDONS.items():
+        plans[product, "month"] = _plans(product, monthly, "month", currencies)
+    return Catalogue(
+        goods=tuple(goods),
+        by_category={category: tuple(family for family in goods if family.category == category) for category in _GOODS},
+        services=services,
+        gifts=gifts,
+        plans=plans,
+        products=tuple(_PLANS),
+        addons=tuple(_ADDONS),
+    )
+
+
+def _family(
+    category: str | None,
+    name: str,
+    price: Decimal,
+    step: Decimal,
+    tiers: int,
+    style: str,
+    currencies: tuple[str, ...],
+) -> Family:
+    product = f"{(category or 'service')}-{name}".lower().replace(" ", "-").replace("_", "-")
+    variants = []
+    for tier in range(tiers):
+        stock = f"{product}-{_TIERS[tier]}".upper()
+        labels = {
+            "sku": {"sku": stock, "product_id": product, "variant_id": ""},
+            "full": {"sku": stock, "variant_id": f"{product}/{tier}", "product_id": product},
+            "variant": {"variant_id": f"{product}/{tier}", "product_id": product},
+            "product": {"product_id": product},
+            "bare": {"sku": stock},
+        }[style]
+        labels["name"] = f"{name} {_TIERS[tier]}" if tiers > 1 else name
+        if category is not None:
+            labels["category"] = category
+        prices = {
+            currency: _price(price * step**tier * _RATES.get(currency, 1), currency, category == _UNCUT)
+            for currency in currencies
+        }
+        variants.append(Variant(labels, prices))
+    return Family(category, tuple(variants), category == _UNCUT)
+
+
+def _price(amount: Decimal, currency: str, fractional: bool) -> Decimal:  # noqa: FBT001  # private, one caller
+    if fractional:
+        return amount.quantize(quantum(currency) / 100, ROUND_HALF_EVEN)
+    return rounded(amount, currency)
+
+
+def _plans(product: str, monthly: tuple[str, ...], interval: Interval, currencies: tuple[str, ...]) -> tuple[Plan, ...]:
+    unit, count, share = _INTERVALS[interval]
+    plans = []
+    for tier, amount in enumerate(monthly):
+        labels: dict[str, Any] = {
+            "plan_id": f"{product}-{tier + 1}-{interval}",
+            "product_id": product,
+            "category": "addon" if product in _ADDONS else "software",
+            "interval": unit,
+        }
+        if count != 1:
+            labels["interval_count"] = count
+        prices, mrr = {}, {}
+        for currency in currencies:
+            # A whole number of months at a price that the currency can show, so that only weekly plans have an uneven MRR.
+            month = rounded(Decimal(amount) * share * _RATES.get(currency, 1), currency)
+            if interval == "week":
+                prices[currency], mrr[currency] = month, month * 52 / 12
+            else:
+                months = {"month": 1, "quarter": 3, "year": 12}[interval]
+                prices[currency], mrr[currency] = month * months, month
+        plans.append(Plan(labels, product, tier, interval, prices, mrr))
+    return tuple(plans)

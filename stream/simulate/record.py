@@ -1,0 +1,84 @@
+"""What the generators hand out: one record of a topic, as bytes.
+
+Rules: a record knows its event time and its time of arrival and no clock; nothing here is random. Values are structured CloudEvents 1.0 in
+JSON, on one line, except the records that are bad on purpose.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from decimal import ROUND_HALF_EVEN, Decimal
+from functools import cache
+from typing import Any, Final, Literal
+
+import msgspec
+from iso4217 import Currency
+
+Topic = Literal["checkout", "subscription"]
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """One record, in order of arrival."""
+
+    topic: Topic
+    """Which of the two input topics it belongs to; the topics' names are the settings' business."""
+    key: bytes
+    """The customer's, the same for every event of one checkout or subscription."""
+    value: bytes
+    """The record's value; never contains a line break."""
+    time: datetime
+    """Event time, UTC, milliseconds."""
+    arrival: datetime
+    """When the record reaches the topic, UTC: `time` unless displaced; never before `time`."""
+    poison: str | None = None
+    """What is wrong with the record (`stream.simulate.poison`); None for a good one."""
+
+
+@cache
+def quantum(currency: str) -> Decimal:
+    """The smallest amount of a currency in major units, as ISO 4217 has it (0.01 for EUR, 1 for JPY).
+
+    Raises:
+        ValueError: ISO 4217 does not know the currency, or gives it no minor unit.
+    """
+    exponent = Currency(currency).exponent
+    if exponent is None:
+        raise ValueError(f"{currency} has no minor unit")
+    return Decimal(1).scaleb(-int(exponent))
+
+
+def rounded(amount: Decimal, currency: str) -> Decimal:
+    """The amount rounded half even to the currency's exponent."""
+    return amount.quantize(quantum(currency), ROUND_HALF_EVEN)
+
+
+def cloud_event(
+    kind: str,
+    *,
+    source: str,
+    event_id: str,
+    subject: str,
+    moment: datetime,
+    offset: timezone,
+    data: dict[str, Any],
+    version: int | None = None,
+) -> bytes:
+    """One event in structured mode; its time is written in milliseconds at the given offset from UTC.
+
+    Decimals in `data` are written as strings, digits and all.
+    """
+    event: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": event_id,
+        "source": source,
+        "type": kind,
+        "time": moment.astimezone(offset).isoformat(timespec="milliseconds"),
+        "subject": subject,
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+    if version is not None:
+        event["entityversion"] = version
+    return _ENCODER.encode(event)

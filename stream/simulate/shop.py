@@ -1,0 +1,218 @@
+"""A believable shop: customers who come back, carts and subscriptions, and the truth about what was sold on top.
+
+Rules: a shop is a function of its settings and its start. It knows no clock and no Kafka: simulated time passes as events are asked for, and all
+randomness comes from the seed. Memory is bounded by the sessions in progress (`rate` times their length) and by the known customers.
+"""
+
+import heapq
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from random import Random
+from typing import Final
+
+from stream.simulate.behaviour import Behaviour, Shift
+from stream.simulate.catalogue import catalogue
+from stream.simulate.checkouts import Checkout
+from stream.simulate.customers import Customer, Customers
+from stream.simulate.disorder import Disorder
+from stream.simulate.record import Emitted, quantum
+from stream.simulate.subscriptions import Subscription, may_subscribe
+from stream.simulate.truth import Truth
+from stream.simulate.world import Session, World
+
+_DAY: Final = 86_400_000
+_BUSIEST: Final = 20 / 24
+"""The part of the day (UTC) at which most customers come: eight in the evening."""
+_EVENTS_A_SESSION: Final = 4.0
+"""About; the shop corrects itself by what it counts."""
+_MOST: Final = 3.0
+"""Sessions start at most this much faster than the rate asks for, to make up for a start without sessions in progress."""
+_LATEST: Final = 12 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class ShopSettings:
+    """What the shop is like.
+
+    Raises:
+        ValueError: a value is out of range; the message names it and says what is allowed.
+    """
+
+    seed: int = 1
+    rate: float = 10.0
+    """Mean events per simulated second."""
+    customers: int = 5000
+    """Known customers, who come back."""
+    channels: tuple[str, ...] = ("web", "app", "store")
+    """`web` numbers its events (`entityversion`), `store` writes times at +01:00."""
+    segments: tuple[str, ...] = ("consumer", "family", "business", "vip")
+    """Largest first."""
+    currencies: tuple[str, ...] = ("EUR",)
+    """ISO 4217; the first is that of most customers. With several, some purchases change currency on the way."""
+    daily_rhythm: float = 0.6
+    """How far the rate swings around its mean in a day, from 0 (not at all) to below 1."""
+    pace: float = 1.0
+    """Divides every gap within a session: a demo wants sales complete within seconds."""
+    month_seconds: float = 600.0
+    """Simulated seconds that a subscription's month lasts (and by which refunds are late), so that short runs show whole lives;
+    2,629,800 is a real month."""
+    duplicates: float = 0.0
+    """Share of events that arrive twice."""
+    disorder_seconds: float = 0.0
+    """An event arrives up to so much later than it happened."""
+    poison: float = 0.0
+    """Bad records for each good one."""
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    shifts: tuple[Shift, ...] = ()
+    """Changes of behaviour, by time; of those that apply to a session, the last one counts."""
+
+    def __post_init__(self) -> None:
+        rules = {
+            "rate": (self.rate > 0, "above 0"),
+            "customers": (self.customers >= 1, "at least 1"),
+            "channels": (bool(self.channels), "at least one"),
+            "segments": (bool(self.segments), "at least one"),
+            "currencies": (bool(self.currencies), "at least one"),
+            "daily_rhythm": (0 <= self.daily_rhythm < 1, "from 0 to below 1"),
+            "pace": (self.pace > 0, "above 0"),
+            # A refund may be 0.7 months late, and a checkout never pauses for 30 days.
+            "month_seconds": (0 < self.month_seconds <= 31 * 86400, "above 0, at most 31 days"),
+            "duplicates": (0 <= self.duplicates <= 1, "from 0 to 1"),
+            # Twice the delay must stay below the 24 h after which a subscription's event is stale.
+            "disorder_seconds": (0 <= self.disorder_seconds <= _LATEST, "from 0 to 12 hours"),
+            "poison": (0 <= self.poison <= 1, "from 0 to 1"),
+        }
+        for name, (holds, allowed) in rules.items():
+            if not holds:
+                raise ValueError(f"{name} must be {allowed}")
+        for currency in self.currencies:
+            quantum(currency)
+
+
+class Shop:
+    """The shop, open from `start` on.
+
+    Raises:
+        ValueError: `start` has no time zone.
+    """
+
+    def __init__(self, settings: ShopSettings, start: datetime) -> None:
+        if start.tzinfo is None:
+            raise ValueError("start needs a time zone")
+        self._settings = settings
+        self._truth = Truth()
+        rng = Random(settings.seed)
+        opening = int(start.timestamp() * 1000)
+        run = f"{opening // 1000:x}"
+        source = f"/shop/{settings.seed}"
+        self._world = World(
+            rng=rng,
+            truth=self._truth,
+            catalogue=catalogue(settings.currencies),
+            people=Customers(rng, settings.customers, settings.segments, settings.currencies, run),
+            channels=settings.channels,
+            currencies=settings.currencies,
+            behaviour=settings.behaviour,
+            shifts=settings.shifts,
+            pace=settings.pace,
+            month=settings.month_seconds * 1000,
+            margin=int(settings.disorder_seconds * 1000) + 1000,
+            source=source,
+            run=run,
+            start=opening,
+            now=opening,
+        )
+        self._disorder = Disorder(
+            settings.seed,
+            duplicates=settings.duplicates,
+            seconds=settings.disorder_seconds,
+            poison=settings.poison,
+            truth=self._truth,
+            source=source,
+            run=run,
+            currency=settings.currencies[0],
+        )
+        self._sessions: list[tuple[int, int, Session]] = []
+        self._begun = 0
+        self._made = 0
+        self._door = float(opening)
+        """Milliseconds: when the next visitor may come."""
+
+    @property
+    def truth(self) -> Truth:
+        """What was planted: with what `flush` hands out, exactly the truth about the records handed out so far."""
+        return self._truth
+
+    def events(self) -> Iterator[Emitted]:
+        """Records in order of arrival, without end. Stop whenever you like, and take what `flush` has."""
+        while True:
+            yield from self._disorder.disturb(self._next())
+
+    def flush(self) -> Iterator[Emitted]:
+        """What disorder still holds back, in order of arrival."""
+        yield from self._disorder.flush()
+
+    def take(self, count: int) -> Iterator[Emitted]:
+        """So many records, and then what is still held back: afterwards `truth` is the truth about all of them."""
+        yield from islice(self.events(), count)
+        yield from self.flush()
+
+    def _next(self) -> Emitted:
+        """The next good record in order of event time."""
+        world, sessions = self._world, self._sessions
+        while True:
+            while not sessions or self._door <= sessions[0][0]:
+                self._wait()
+            due, number, session = heapq.heappop(sessions)
+            world.now = due
+            step = next(session, None)
+            if step is None:
+                continue
+            record, gap = step
+            heapq.heappush(sessions, (due + gap, number, session))
+            if record is not None:
+                self._made += 1
+                return record
+
+    def _wait(self) -> None:
+        """Let the next candidate come to the door, and in with the probability that makes the rate (thinning)."""
+        settings, world = self._settings, self._world
+        peak = settings.rate * (1 + settings.daily_rhythm) * _MOST / _EVENTS_A_SESSION
+        self._door += world.rng.expovariate(peak / 1000)
+        asked, due = self._asked(self._door)
+        # What is missing is to be made up within the time in which a cart becomes an order.
+        urgency = 1 + (due - self._made) / (settings.rate * 120 / settings.pace)
+        if world.rng.random() * peak < asked / _EVENTS_A_SESSION * min(_MOST, max(0.1, urgency)):
+            self._admit(int(self._door))
+
+    def _asked(self, moment: float) -> tuple[float, float]:
+        """Events per second asked for at a moment, and events asked for until then."""
+        settings = self._settings
+        turn = 2 * math.pi / _DAY
+        phase, first = (turn * (at - _BUSIEST * _DAY) for at in (moment, self._world.start))
+        seconds = (moment - self._world.start) / 1000
+        swing = (math.sin(phase) - math.sin(first)) / turn / 1000
+        return (
+            settings.rate * (1 + settings.daily_rhythm * math.cos(phase)),
+            settings.rate * (seconds + settings.daily_rhythm * swing),
+        )
+
+    def _admit(self, moment: int) -> None:
+        """A visit begins. Its session draws nothing before its own time comes."""
+        self._begun += 1
+        heapq.heappush(self._sessions, (moment, self._begun, self._visit(self._begun)))
+
+    def _visit(self, number: int) -> Session:
+        world = self._world
+        channel = world.rng.choice(world.channels)
+        customer: Customer | None = None
+        if world.rng.random() < 0.9:
+            customer = world.people.known()
+            subscribe = world.behaviour_of(customer.segment).subscribe
+            if world.chance(subscribe) and may_subscribe(customer, world.now, world.margin):
+                yield from Subscription(world, number, customer, channel).run()
+                return
+        yield from Checkout(world, number, customer, channel).run()
