@@ -35,7 +35,8 @@ class Committed(Enum):
     REPEATED = "repeated"
     """This very batch was written before: its reply was lost."""
     REWOUND = "rewound"
-    """The tables went back in time (lost their tail, or everything): claim again at once and seek to what is stored."""
+    """The tables went back in time (lost their tail, or everything, or just the tick before this commit): claim again at once and seek to
+    what is stored."""
     STOLEN = "stolen"
     """Another owner with a higher epoch has the shard: forget it."""
 
@@ -92,9 +93,9 @@ class ShardSummary(msgspec.Struct, frozen=True):
     summary: bytes
     """`Changes.summary` of the last commit or tick."""
     committed_at: int
-    """The tables' clock at that commit, microseconds."""
+    """`Commit.now` of that commit: the age of the figures, microseconds."""
     customers: Mapping[bytes, tuple[int, ...]]
-    """Sorted set -> members in each window, in the order of the windows."""
+    """Sorted set -> members in each window (each of `Changes.bounds` when the set was last counted); sets that were empty then are not in it."""
 
 
 class Tables(Protocol):
@@ -112,10 +113,14 @@ class Tables(Protocol):
     async def expired(
         self, shard: ShardId, entities_before: int, customers_before: int, limit: int
     ) -> tuple[list[bytes], list[bytes]]:
-        """Keys of at most `limit` entities and customers whose expiry lies before the times given, oldest first."""
+        """Keys of entities and of customers whose expiry lies before the times given, oldest first, at most `limit` of each."""
 
     async def commit(self, commit: Commit) -> Committed:
-        """All of it or nothing."""
+        """All of it or nothing.
+
+        Names of sorted sets are UTF-8. Times, scores and epochs lie below 2^53 and come back exactly. Commits of one claim follow each other: a new
+        batch is sent only when the answer to the one before is known.
+        """
 
     async def owners(self, shards: Sequence[ShardId]) -> list[Owner]:
         """Owner and offset of each, in one round trip."""
@@ -127,7 +132,7 @@ class Tables(Protocol):
         """
 
     async def summaries(self) -> list[ShardSummary]:
-        """The newest summary of every shard that the application ever claimed."""
+        """The newest summary of every shard that the application ever committed, by shard."""
 
     async def close(self) -> None:
         """Let go of connections."""

@@ -1,0 +1,59 @@
+#!lua
+-- One commit of one shard, all of it or nothing. The line above makes the server refuse before the script starts when it is full, read-only or without
+-- replicas; below, every check comes before the first write.
+-- KEYS: shard, view, then the keys of the writes and of the counted sets, by position.
+-- ARGV: nonce, epoch, batch, start ('': none), end ('': none), source, state, summary, committed_at, layout,
+--       packed {writes {command, key, argument, ...}, counted sets {key, name}, bounds {after, until}}, trim ('': none),
+--       batch that precedes this one ('': none; absent: not known).
+local nonce, epoch, batch, start = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local owner, stored_epoch, offset, last = unpack(redis.call('HMGET', KEYS[1], 'nonce', 'epoch', 'offset', 'batch'))
+
+if last == batch then
+  return 'repeated'
+end
+if not owner or tonumber(stored_epoch) < epoch then
+  return 'rewound'
+end
+if owner ~= nonce then
+  return 'stolen'
+end
+if tonumber(stored_epoch) > epoch or (offset or '') ~= start or (ARGV[13] and (last or '') ~= ARGV[13]) then
+  return 'rewound'
+end
+
+local writes, counted, bounds = unpack(cmsgpack.unpack(ARGV[11]))
+for _, write in ipairs(writes) do
+  redis.call(write[1], KEYS[write[2]], unpack(write, 3))
+end
+
+if #counted > 0 then
+  local stored = redis.call('HGET', KEYS[2], 'counts')
+  local counts = stored and cmsgpack.unpack(stored) or {}
+  for _, set in ipairs(counted) do
+    local key, name = KEYS[set[1]], set[2]
+    if ARGV[12] ~= '' then
+      redis.call('ZREMRANGEBYSCORE', key, '-inf', ARGV[12])
+    end
+    if redis.call('EXISTS', key) == 1 then
+      local members = {}
+      for i, bound in ipairs(bounds) do
+        members[i] = redis.call('ZCOUNT', key, '(' .. bound[1], bound[2])
+      end
+      counts[name] = members
+    else
+      counts[name] = nil
+    end
+  end
+  if next(counts) then
+    redis.call('HSET', KEYS[2], 'counts', cmsgpack.pack(counts))
+  else
+    redis.call('HDEL', KEYS[2], 'counts')
+  end
+end
+
+redis.call('HSET', KEYS[2], 'layout', ARGV[10], 'summary', ARGV[8], 'committed_at', ARGV[9])
+redis.call('HSET', KEYS[1], 'layout', ARGV[10], 'state', ARGV[7], 'source', ARGV[6], 'batch', batch)
+if ARGV[5] ~= '' then
+  redis.call('HSET', KEYS[1], 'offset', ARGV[5])
+end
+return 'applied'

@@ -1,0 +1,62 @@
+"""Names of all keys in Redis.
+
+Rules: names are made here and nowhere else. Everything of one application starts with prefix and application id. All keys of a shard
+carry the same hash tag, so that a Redis Cluster keeps them in one slot and one script may write them all.
+"""
+
+from typing import NamedTuple
+
+from stream.core.changes import ShardId
+
+
+class ShardKeys(NamedTuple):
+    """The keys of one shard."""
+
+    shard: bytes
+    """Hash: layout, owner (nonce, epoch), offset, batch, source, state."""
+    view: bytes
+    """Hash for readers: layout, summary, committed_at, counts."""
+    panes: bytes
+    """Hash: pane -> its cells."""
+    entities: bytes
+    """Hash: entity -> record."""
+    customers: bytes
+    """Hash: customer -> record."""
+    entity_expiry: bytes
+    """Sorted set: entity, by when it may be forgotten."""
+    customer_expiry: bytes
+    """Sorted set: customer, likewise."""
+    sets: bytes
+    """What the names of the shard's other sorted sets start with."""
+
+    def set(self, name: bytes) -> bytes:
+        """Sorted set: customer, by the time of their newest transaction of a kind."""
+        return self.sets + name
+
+
+class Keys:
+    """The keys of one application."""
+
+    def __init__(self, prefix: str, app_id: str) -> None:
+        """`prefix` and `app_id` as in the settings: without braces."""
+        self._root = f"{prefix}{app_id}:"
+        self.shards = f"{self._root}shards".encode()
+        """Set: the shards that were ever claimed (`member`)."""
+        self.labels = f"{self._root}labels".encode()
+        """List: admitted labels, `name=value`, in order of admission."""
+
+    def shard(self, shard: ShardId) -> ShardKeys:
+        """The keys of a shard."""
+        root = f"{self._root}{{{shard.topic}:{shard.partition}}}:"
+        return ShardKeys(*(f"{root}{part}".encode() for part in (*ShardKeys._fields[:-1], "set:")))
+
+
+def member(shard: ShardId) -> bytes:
+    """A shard as a member of `Keys.shards`."""
+    return f"{shard.topic}:{shard.partition}".encode()
+
+
+def shard_of(member: bytes) -> ShardId:
+    """The inverse of `member`; a topic's name has no colon."""
+    topic, _, partition = member.decode().rpartition(":")
+    return ShardId(topic, int(partition))

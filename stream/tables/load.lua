@@ -1,0 +1,16 @@
+#!lua flags=no-writes
+-- Fields of hashes in two strings, because a client in Python takes ten microseconds to read a value of its own.
+-- KEYS: hashes. ARGV: packed, for each hash, chunks of fields.
+-- Returns the packed lengths in the order asked, -1 where there is none, and the values one behind the other.
+local lengths, values = {}, {}
+for i, chunks in ipairs(cmsgpack.unpack(ARGV[1])) do
+  for _, fields in ipairs(chunks) do
+    for _, value in ipairs(redis.call('HMGET', KEYS[i], unpack(fields))) do
+      if value then
+        values[#values + 1] = value
+      end
+      lengths[#lengths + 1] = value and #value or -1
+    end
+  end
+end
+return {cmsgpack.pack(lengths), table.concat(values)}

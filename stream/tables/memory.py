@@ -1,0 +1,170 @@
+"""The tables in memory: the double for tests and for commands that need no Redis. It ships with the product.
+
+Rules: it means what `stream.tables.redis` means; one suite of tests holds both to it. It lasts as long as the process. A deep copy of `Memory`,
+put back, is what Redis is after it lost the tail of its log.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from stream.core.changes import ShardId, Stored
+from stream.tables.interface import Claim, Commit, Committed, Loaded, Owner, ShardSummary, Tables
+
+_V = TypeVar("_V", bytes, int)
+
+
+@dataclass
+class _Shard:
+    nonce: bytes | None = None
+    epoch: int = 0
+    offset: int | None = None
+    batch: bytes | None = None
+    source: bytes | None = None
+    state: bytes | None = None
+    summary: bytes = b""
+    committed_at: int = 0
+    panes: dict[bytes, bytes] = field(default_factory=dict)
+    entities: dict[bytes, bytes] = field(default_factory=dict)
+    customers: dict[bytes, bytes] = field(default_factory=dict)
+    entity_expiry: dict[bytes, int] = field(default_factory=dict)
+    customer_expiry: dict[bytes, int] = field(default_factory=dict)
+    sets: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
+    counts: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
+
+    def write(self, commit: Commit) -> None:
+        changes = commit.changes
+        _write(self.panes, changes.panes)
+        _write(self.entities, changes.entities)
+        _write(self.customers, changes.customers)
+        _write(self.entity_expiry, changes.entity_expiry)
+        _write(self.customer_expiry, changes.customer_expiry)
+        for name, scores in changes.scores.items():
+            _write(self.sets.setdefault(name, {}), scores)
+        for name in changes.counted:
+            self._count(name, changes.bounds, changes.trim)
+        self.state, self.summary = changes.state, changes.summary
+        self.source, self.committed_at, self.batch = commit.source, commit.now, commit.batch
+        if commit.end is not None:
+            self.offset = commit.end
+
+    def _count(self, name: bytes, bounds: Sequence[tuple[int, int]], trim: int | None) -> None:
+        times = self.sets.get(name, {})
+        if trim is not None:
+            times = self.sets[name] = {member: time for member, time in times.items() if time > trim}
+        if times:
+            self.counts[name] = tuple(sum(after < time <= until for time in times.values()) for after, until in bounds)
+        else:
+            self.counts.pop(name, None)
+
+
+@dataclass
+class Memory:
+    """What is stored."""
+
+    shards: dict[ShardId, _Shard] = field(default_factory=dict)
+    labels: dict[str, list[str]] = field(default_factory=dict)
+
+
+class MemoryTables(Tables):
+    """The tables of one application. `memory` may be replaced between calls, and shared with other tables."""
+
+    def __init__(self, clock: Callable[[], int], memory: Memory | None = None) -> None:
+        """`clock` tells microseconds since the epoch."""
+        self._clock = clock
+        self.memory = Memory() if memory is None else memory
+        self._last: dict[ShardId, tuple[bytes, bytes | None]] = {}
+        """Nonce of each claim made here, and the newest batch known to be stored under it."""
+
+    async def now(self) -> int:
+        """The clock that was given."""
+        return self._clock()
+
+    async def claim(self, shard: ShardId, nonce: bytes) -> Claim:
+        """Take the shard."""
+        stored = self.memory.shards.setdefault(shard, _Shard())
+        if stored.nonce != nonce:
+            stored.nonce, stored.epoch = nonce, stored.epoch + 1
+        self._last[shard] = (nonce, stored.batch)
+        return Claim(nonce, stored.epoch, stored.offset, Stored(stored.state, dict(stored.panes)), stored.source)
+
+    async def load(self, shard: ShardId, entities: Sequence[bytes], customers: Sequence[bytes]) -> Loaded:
+        """Read records by key."""
+        stored = self._shard(shard)
+        return Loaded([stored.entities.get(key) for key in entities], [stored.customers.get(key) for key in customers])
+
+    async def expired(
+        self, shard: ShardId, entities_before: int, customers_before: int, limit: int
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Keys that may be forgotten, at most `limit` of each sort."""
+        stored = self._shard(shard)
+        return (
+            _oldest(stored.entity_expiry, entities_before, limit),
+            _oldest(stored.customer_expiry, customers_before, limit),
+        )
+
+    async def commit(self, commit: Commit) -> Committed:
+        """Write, or say why not."""
+        stored = self._shard(commit.shard)
+        claimed, last = self._last.get(commit.shard, (None, None))
+        known = claimed == commit.nonce
+        committed = _verdict(stored, commit, last if known else stored.batch)
+        if committed is Committed.APPLIED:
+            stored.write(commit)
+        if known and committed in (Committed.APPLIED, Committed.REPEATED):
+            self._last[commit.shard] = (commit.nonce, commit.batch)
+        return committed
+
+    async def owners(self, shards: Sequence[ShardId]) -> list[Owner]:
+        """Owner and offset of each."""
+        stored = [self._shard(shard) for shard in shards]
+        return [Owner(shard.nonce, shard.epoch, shard.offset) for shard in stored]
+
+    async def admit(self, labels: Iterable[tuple[str, str]], bounds: Mapping[str, int]) -> dict[str, list[str]]:
+        """Enter labels."""
+        for name, value in labels:
+            values = self.memory.labels.get(name, [])
+            if value not in values and len(values) < bounds.get(name, 0):
+                self.memory.labels[name] = [*values, value]
+        return {name: list(values) for name, values in self.memory.labels.items()}
+
+    async def summaries(self) -> list[ShardSummary]:
+        """The newest summary of each shard that has one, by shard."""
+        return [
+            ShardSummary(shard, stored.summary, stored.committed_at, dict(stored.counts))
+            for shard, stored in sorted(self.memory.shards.items())
+            if stored.batch is not None
+        ]
+
+    async def close(self) -> None:
+        """Keep everything: there is nothing to let go of."""
+
+    def _shard(self, shard: ShardId) -> _Shard:
+        return self.memory.shards.get(shard) or _Shard()
+
+
+def _verdict(stored: _Shard, commit: Commit, preceding: bytes | None) -> Committed:
+    """What `commit.lua` decides before it writes; `preceding` is the batch that must be the last one stored."""
+    if stored.batch == commit.batch:
+        return Committed.REPEATED
+    if stored.nonce is None or stored.epoch < commit.epoch:
+        return Committed.REWOUND
+    if stored.nonce != commit.nonce:
+        return Committed.STOLEN
+    if stored.epoch > commit.epoch or stored.offset != commit.start or stored.batch != preceding:
+        return Committed.REWOUND
+    return Committed.APPLIED
+
+
+def _write(table: dict[bytes, _V], values: Mapping[bytes, _V | None]) -> None:
+    """Set values; None deletes."""
+    for key, value in values.items():
+        if value is None:
+            table.pop(key, None)
+        else:
+            table[key] = value
+
+
+def _oldest(index: Mapping[bytes, int], before: int, limit: int) -> list[bytes]:
+    due = sorted((time, key) for key, time in index.items() if time < before)
+    return [key for _, key in due[:limit]]

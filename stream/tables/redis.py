@@ -1,0 +1,336 @@
+"""The tables in Redis (7.0 or later) or Valkey.
+
+Rules: a commit and a claim are one script each. The client never repeats a command by itself: whoever called decides, with the same batch
+id or nonce, which makes it safe. A call takes at most the timeout of the settings, connecting included. A call that is cancelled or
+times out closes its connection, so no later call reads its reply. Scripts are sent whole (EVAL): the server knows them by content, and there is
+nothing to load again after a restart.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from importlib import resources
+from typing import Any, cast
+
+import msgspec
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection, ConnectionPool, SSLConnection, parse_url
+from redis.asyncio.retry import Retry as RedisRetry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    InvalidResponse,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from stream.core.changes import ShardId, Stored
+from stream.settings import Settings
+from stream.tables import packing
+from stream.tables.interface import (
+    Claim,
+    Commit,
+    Committed,
+    Loaded,
+    Owner,
+    Retry,
+    RetryReason,
+    ShardSummary,
+    Tables,
+    Unusable,
+)
+from stream.tables.keys import Keys, ShardKeys, member, shard_of
+
+LAYOUT = 1
+"""Version of what is stored; a shard of a newer one is left alone."""
+
+_URL_OPTIONS = {"connection_class", "host", "port", "path", "db", "username", "password"}
+_MAX_CONNECTIONS = 10_000
+"""One per call in flight; their number is bounded by the shards of a worker."""
+_REASONS: Mapping[str, RetryReason] = {
+    "OOM": "full",
+    "MISCONF": "persistence",
+    "NOREPLICAS": "persistence",
+    "READONLY": "readonly",
+    "BUSY": "busy",
+    "LOADING": "loading",
+    "ASK": "cluster",
+    "CLUSTERDOWN": "cluster",
+    "MASTERDOWN": "cluster",
+    "TRYAGAIN": "cluster",
+}
+"""What the first word of an error reply asks for. Any other error reply is for an operator to look at."""
+
+_counts = msgspec.msgpack.Decoder(dict[str, tuple[int, ...]]).decode
+
+
+def connect(settings: Settings) -> "RedisTables":
+    """Tables of the application, where the settings say. Connects at the first call.
+
+    Raises:
+        Unusable: the URL has an option that is not supported, or a file named in the settings cannot be read.
+    """
+    options = cast("dict[str, Any]", parse_url(str(settings.redis_url)))
+    if unknown := sorted(options.keys() - _URL_OPTIONS):
+        raise Unusable(
+            f"redis_url: {', '.join(unknown)} is not supported there; only user, host, port and database are"
+        )
+    try:
+        password = settings.password("redis_password")
+    except OSError as error:
+        raise Unusable(f"redis_password_file: {error}") from error
+    if password is not None:
+        options["password"] = password
+    if settings.redis_ca_file is not None and options.get("connection_class") is SSLConnection:
+        options["ssl_ca_certs"] = str(settings.redis_ca_file)
+    pool = _Pool(
+        **options,
+        max_connections=_MAX_CONNECTIONS,
+        protocol=2,
+        retry=RedisRetry(NoBackoff(), 0),
+        # `RedisTables` has one deadline for a whole call instead.
+        socket_timeout=None,
+        socket_connect_timeout=None,
+        driver_info=None,
+        # Where they are on, the pool does not look for unread replies before it hands out a connection.
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
+    )
+    return RedisTables(pool, Keys(settings.redis_prefix, settings.app_id), settings.redis_timeout)
+
+
+class RedisTables(Tables):
+    """The tables of one application. May be used by many tasks of one event loop at once."""
+
+    def __init__(self, pool: "_Pool", keys: Keys, timeout: float) -> None:
+        """`timeout` in seconds. `connect` makes these arguments from the settings."""
+        self._pool = pool
+        self._client = Redis(connection_pool=pool)
+        self._keys = keys
+        self._timeout = timeout
+        self._last: dict[ShardId, tuple[bytes, bytes]] = {}
+        """Nonce of each claim made here, and the newest batch known to be stored under it (b"" for none). Commits follow each other without a
+        gap, so a lost tick is noticed, which leaves the offset as it was."""
+        self._scripts = {
+            name: resources.files(__package__).joinpath(f"{name}.lua").read_bytes()
+            for name in ("admit", "claim", "commit", "load")
+        }
+
+    async def now(self) -> int:
+        """The server's clock, microseconds since the epoch."""
+        seconds, microseconds = await self._call(b"TIME")
+        return int(seconds) * 1_000_000 + int(microseconds)
+
+    async def claim(self, shard: ShardId, nonce: bytes) -> Claim:
+        """Take the shard; its name goes to the application's set of shards first, which lies in another slot."""
+        keys = self._keys.shard(shard)
+        await self._call(b"SADD", self._keys.shards, member(shard))
+        layout, *stored = await self._script("claim", [keys.shard, keys.panes], [nonce, b"%d" % LAYOUT])
+        _check_layout(shard, layout)
+        epoch, offset, batch, source, state, panes = stored
+        self._last[shard] = (nonce, batch or b"")
+        return Claim(
+            nonce=nonce,
+            epoch=int(epoch),
+            offset=_int(offset),
+            stored=Stored(state=state, panes=dict(zip(panes[::2], panes[1::2], strict=True))),
+            source=source,
+        )
+
+    async def load(self, shard: ShardId, entities: Sequence[bytes], customers: Sequence[bytes]) -> Loaded:
+        """Read records by key, at one moment."""
+        if not entities and not customers:
+            return Loaded([], [])
+        keys = self._keys.shard(shard)
+        asked = packing.pack_keys([entities, customers])
+        values = packing.unpack(*await self._script("load", [keys.entities, keys.customers], [asked]))
+        return Loaded(values[: len(entities)], values[len(entities) :])
+
+    async def expired(
+        self, shard: ShardId, entities_before: int, customers_before: int, limit: int
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Keys that may be forgotten, at most `limit` of each sort."""
+        keys = self._keys.shard(shard)
+        entities, customers = await self._calls(
+            (b"ZRANGEBYSCORE", index, b"-inf", b"(%d" % before, b"LIMIT", b"0", b"%d" % limit)
+            for index, before in ((keys.entity_expiry, entities_before), (keys.customer_expiry, customers_before))
+        )
+        return entities, customers
+
+    async def commit(self, commit: Commit) -> Committed:
+        """Write, or say why not."""
+        claimed, last = self._last.get(commit.shard, (b"", b""))
+        preceding = [last] if claimed == commit.nonce else []
+        keys, packed = _writes(self._keys.shard(commit.shard), commit)
+        changes = commit.changes
+        answer = await self._script(
+            "commit",
+            keys,
+            [
+                commit.nonce,
+                b"%d" % commit.epoch,
+                commit.batch,
+                _text(commit.start),
+                _text(commit.end),
+                commit.source,
+                changes.state,
+                changes.summary,
+                b"%d" % commit.now,
+                b"%d" % LAYOUT,
+                packed,
+                _text(changes.trim),
+                *preceding,
+            ],
+        )
+        committed = Committed(answer.decode())
+        if preceding and committed in (Committed.APPLIED, Committed.REPEATED):
+            self._last[commit.shard] = (commit.nonce, commit.batch)
+        return committed
+
+    async def owners(self, shards: Sequence[ShardId]) -> list[Owner]:
+        """Owner and offset of each."""
+        stored = await self._calls(
+            (b"HMGET", self._keys.shard(shard).shard, b"nonce", b"epoch", b"offset") for shard in shards
+        )
+        return [Owner(nonce, int(epoch or 0), _int(offset)) for nonce, epoch, offset in stored]
+
+    async def admit(self, labels: Iterable[tuple[str, str]], bounds: Mapping[str, int]) -> dict[str, list[str]]:
+        """Enter labels; without labels the registry is only read, which works where Redis is full."""
+        arguments = [text.encode() for label in labels for text in label]
+        if arguments:
+            bound = [text for name, values in bounds.items() for text in (name.encode(), b"%d" % values)]
+            entries = await self._script("admit", [self._keys.labels], [b"%d" % len(bounds), *bound, *arguments])
+        else:
+            entries = await self._call(b"LRANGE", self._keys.labels, b"0", b"-1")
+        registry: dict[str, list[str]] = {}
+        for entry in entries:
+            name, _, value = entry.decode().partition("=")
+            registry.setdefault(name, []).append(value)
+        return registry
+
+    async def summaries(self) -> list[ShardSummary]:
+        """The newest summary of each shard that has one, by shard."""
+        shards = sorted(shard_of(name) for name in await self._call(b"SMEMBERS", self._keys.shards))
+        views = await self._calls(
+            (b"HMGET", self._keys.shard(shard).view, b"layout", b"summary", b"committed_at", b"counts")
+            for shard in shards
+        )
+        summaries = []
+        for shard, (layout, summary, committed_at, counts) in zip(shards, views, strict=True):
+            if layout is not None:
+                _check_layout(shard, layout)
+                customers = {name.encode(): members for name, members in _counts(counts).items()} if counts else {}
+                summaries.append(ShardSummary(shard, summary, int(committed_at), customers))
+        return summaries
+
+    async def close(self) -> None:
+        """Close all connections; calls in flight fail."""
+        await self._pool.aclose()
+
+    async def _script(self, name: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
+        return await self._call(b"EVAL", self._scripts[name], b"%d" % len(keys), *keys, *arguments)
+
+    async def _call(self, *command: bytes) -> Any:
+        async with self._answering():
+            return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py's gap
+
+    async def _calls(self, commands: Iterable[tuple[bytes, ...]]) -> list[Any]:
+        """Send commands in one go; their answers in the same order."""
+        async with self._answering():
+            pipeline = self._client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            # Raised here, errors keep the text that `_explained` reads.
+            answers = await pipeline.execute(raise_on_error=False)
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+            return answers
+
+    @asynccontextmanager
+    async def _answering(self) -> AsyncIterator[None]:
+        """One deadline for what is awaited, and errors as the interface has them."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                yield
+        except TimeoutError as error:
+            await self._pool.drop_idle()
+            raise Retry("timeout", f"Redis did not answer within {self._timeout:g} s") from error
+        except RedisError as error:
+            await self._pool.drop_idle()
+            raise _explained(error) from error
+
+
+class _Pool(ConnectionPool):
+    """Connections that can be dropped: where one is broken, or leads to a server that is no longer the primary, the idle ones may be, too."""
+
+    async def drop_idle(self) -> None:
+        """Close what is not in use, without waiting for the other side; it connects again when it is needed."""
+        connections: list[AbstractConnection] = list(self._available_connections)
+        for connection in connections:
+            await connection.disconnect(nowait=True)
+
+
+def _writes(shard: ShardKeys, commit: Commit) -> tuple[list[bytes], bytes]:
+    """The script's keys, and its packed argument."""
+    changes = commit.changes
+    keys = [shard.shard, shard.view]
+
+    def position(key: bytes) -> int:
+        keys.append(key)
+        return len(keys)
+
+    writes = packing.Writes()
+    writes.hash(position(shard.panes), changes.panes)
+    writes.hash(position(shard.entities), changes.entities)
+    writes.hash(position(shard.customers), changes.customers)
+    writes.scores(position(shard.entity_expiry), changes.entity_expiry)
+    writes.scores(position(shard.customer_expiry), changes.customer_expiry)
+    positions = {name: position(shard.set(name)) for name in dict.fromkeys((*changes.scores, *changes.counted))}
+    for name, scores in changes.scores.items():
+        writes.scores(positions[name], scores)
+    counted = [packing.array([packing.integer(positions[name]), packing.raw(name)]) for name in changes.counted]
+    bounds = [packing.raws([b"%d" % after, b"%d" % until]) for after, until in changes.bounds]
+    return keys, packing.array([writes.pack(), packing.array(counted), packing.array(bounds)])
+
+
+def _check_layout(shard: ShardId, layout: bytes) -> None:
+    if int(layout) > LAYOUT:
+        raise Unusable(
+            f"{shard.topic} partition {shard.partition} was stored by a newer upsell-stream (layout {int(layout)}, this one knows "
+            f"{LAYOUT}): upgrade this worker, or set another app_id, which starts anew"
+        )
+
+
+def _explained(error: RedisError) -> Exception:
+    """What an error of the client means to callers; one that is a mistake in this module is returned as it is."""
+    code = error.status_code or str(error).partition(" ")[0]
+    if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError):
+        return Unusable(
+            f"Redis refuses this user ({code} {error}): set the user in redis_url and its password in redis_password or "
+            "redis_password_file, and grant it all commands on the keys below redis_prefix"
+        )
+    if code in _REASONS:
+        return Retry(_REASONS[code], str(error))
+    if isinstance(error, RedisTimeoutError):
+        return Retry("timeout", str(error))
+    if isinstance(error, RedisConnectionError | InvalidResponse):
+        return Retry("connection", str(error))
+    if isinstance(error, ResponseError):
+        return Unusable(
+            f"Redis refuses what it is asked ({error}): upsell-stream needs Redis 7.0 or later, or Valkey, no cluster client, and a key prefix "
+            "of its own"
+        )
+    return error
+
+
+def _int(text: bytes | None) -> int | None:
+    return None if text is None else int(text)
+
+
+def _text(number: int | None) -> bytes:
+    return b"" if number is None else b"%d" % number

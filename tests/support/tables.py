@@ -1,0 +1,114 @@
+"""The tables under test, wherever they are kept, and the commits that tests make."""
+
+import copy
+import secrets
+from contextlib import AsyncExitStack
+
+from redis.asyncio import Redis
+
+from stream.core.changes import Changes, ShardId
+from stream.settings import Settings
+from stream.tables.interface import Claim, Commit, Committed, Tables
+from stream.tables.memory import Memory, MemoryTables
+from stream.tables.redis import RedisTables, connect
+
+SHARD = ShardId("checkout-events", 3)
+NOW = 1_700_000_000_000_000
+
+
+def clock() -> int:
+    return NOW
+
+
+def changes(**parts) -> Changes:
+    nothing = {
+        "state": b"state",
+        "summary": b"summary",
+        "panes": {},
+        "entities": {},
+        "customers": {},
+        "entity_expiry": {},
+        "customer_expiry": {},
+        "scores": {},
+        "counted": [],
+        "bounds": [],
+        "trim": None,
+    }
+    return Changes(**(nothing | parts))
+
+
+def commit(claim: Claim, start, end, *, shard=SHARD, batch=None, source=b"source", now=NOW, **parts) -> Commit:
+    return Commit(
+        shard=shard,
+        nonce=claim.nonce,
+        epoch=claim.epoch,
+        batch=batch or secrets.token_bytes(8),
+        start=start,
+        end=end,
+        source=source,
+        now=now,
+        changes=changes(**parts),
+    )
+
+
+async def applied(tables: Tables, *arguments, **parts) -> Commit:
+    made = commit(*arguments, **parts)
+    assert await tables.commit(made) is Committed.APPLIED
+    return made
+
+
+class MemoryBackend:
+    def __init__(self) -> None:
+        self._stores: dict[str, Memory] = {}
+        self._clients: list[tuple[str, MemoryTables]] = []
+
+    def tables(self, app_id="shop") -> MemoryTables:
+        """Return a client of its own of the application's tables."""
+        made = MemoryTables(clock, self._stores.setdefault(app_id, Memory()))
+        self._clients.append((app_id, made))
+        return made
+
+    async def copy(self):
+        """Return everything that is stored, comparable."""
+        return copy.deepcopy(self._stores)
+
+    async def restore(self, stored) -> None:
+        """Go back to what was stored then."""
+        self._stores = copy.deepcopy(stored)
+        for app_id, client in self._clients:
+            client.memory = self._stores.setdefault(app_id, Memory())
+
+    async def flush(self) -> None:
+        await self.restore({})
+
+
+class RedisBackend:
+    def __init__(self, url: str, prefix: str, **settings) -> None:
+        self._settings = {"redis_url": url, "redis_prefix": prefix, **settings}
+        self._prefix = prefix
+        self._stack = AsyncExitStack()
+        self.raw = Redis.from_url(url, protocol=2)
+        self._stack.push_async_callback(self.raw.aclose)
+
+    def tables(self, app_id="shop", **settings) -> RedisTables:
+        made = connect(Settings(**{"app_id": app_id, **self._settings, **settings}))
+        self._stack.push_async_callback(made.close)
+        return made
+
+    async def keys(self) -> list[bytes]:
+        return sorted([key async for key in self.raw.scan_iter(f"{self._prefix}*", count=1000)])
+
+    async def copy(self) -> dict[bytes, bytes]:
+        return {key: await self.raw.dump(key) for key in await self.keys()}
+
+    async def restore(self, stored) -> None:
+        await self.flush()
+        for key, value in stored.items():
+            await self.raw.restore(key, 0, value)
+
+    async def flush(self) -> None:
+        if keys := await self.keys():
+            await self.raw.delete(*keys)
+
+    async def close(self) -> None:
+        await self._stack.aclose()

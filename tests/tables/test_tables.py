@@ -1,0 +1,329 @@
+"""What every kind of tables promises."""
+
+import asyncio
+import random
+
+import pytest
+from support.tables import NOW, SHARD, applied, commit
+
+from stream.core.changes import ShardId, Stored
+from stream.tables.interface import Claim, Committed, Loaded, Owner
+
+ALL_BYTES = bytes(range(256))
+EXACT = 2**53 - 1
+
+
+async def test_a_new_shard_is_empty(tables):
+    assert await tables.owners([SHARD]) == [Owner(None, 0, None)]
+    assert await tables.claim(SHARD, b"a") == Claim(b"a", 1, None, Stored(None, {}), None)
+    assert await tables.load(SHARD, [b"e"], [b"c", b"d"]) == Loaded([None], [None, None])
+    assert await tables.load(SHARD, [], []) == Loaded([], [])
+    assert await tables.expired(SHARD, NOW, NOW, 10) == ([], [])
+    assert await tables.owners([SHARD, ShardId("other", 0)]) == [Owner(b"a", 1, None), Owner(None, 0, None)]
+    assert await tables.owners([]) == []
+    assert await tables.summaries() == []
+
+
+async def test_the_clock_counts_microseconds(tables):
+    first = await tables.now()
+    assert first >= NOW
+    assert first <= await tables.now() < first + 600 * 1_000_000
+
+
+async def test_a_claim_takes_the_shard_and_the_same_nonce_changes_nothing(backend, tables):
+    other = backend.tables()
+    first = await tables.claim(SHARD, b"a")
+    await applied(tables, first, None, 7)
+    second = await other.claim(SHARD, b"b")
+    assert (second.epoch, second.offset, second.source) == (2, 7, b"source")
+    before = await backend.copy()
+    assert await other.claim(SHARD, b"b") == second
+    assert await backend.copy() == before
+    assert await tables.commit(commit(first, 7, 9)) is Committed.STOLEN
+    assert await backend.copy() == before
+    await applied(other, second, 7, 9)
+    assert await tables.owners([SHARD]) == [Owner(b"b", 2, 9)]
+
+
+async def test_what_is_committed_is_read_back(backend, tables):
+    claim = await tables.claim(SHARD, b"a")
+    records = {ALL_BYTES: ALL_BYTES, b"empty": b"", "käufer|1".encode(): b"\xc4\x00"}
+    await applied(
+        tables,
+        claim,
+        None,
+        EXACT,
+        state=ALL_BYTES,
+        source=ALL_BYTES,
+        panes=records,
+        entities=records,
+        customers=records,
+    )
+    reader = backend.tables()
+    assert await reader.load(SHARD, [b"empty", b"unknown", ALL_BYTES], ["käufer|1".encode(), b"empty"]) == Loaded(
+        [b"", None, ALL_BYTES], [b"\xc4\x00", b""]
+    )
+    assert await reader.claim(SHARD, ALL_BYTES) == Claim(ALL_BYTES, 2, EXACT, Stored(ALL_BYTES, records), ALL_BYTES)
+
+
+async def test_values_are_absolute_and_none_deletes(tables):
+    claim = await tables.claim(SHARD, b"a")
+    both = {b"k": b"1", b"l": b"1"}
+    await applied(tables, claim, None, 1, panes=both, entities=both, customers=both)
+    one = {b"k": b"2", b"l": None, b"never": None}
+    await applied(tables, claim, 1, 2, state=b"later", panes=one, entities=one, customers=one)
+    assert await tables.load(SHARD, [b"k", b"l"], [b"k", b"l"]) == Loaded([b"2", None], [b"2", None])
+    assert (await tables.claim(SHARD, b"a")).stored == Stored(b"later", {b"k": b"2"})
+
+
+async def test_a_batch_sent_again_is_repeated_and_not_written_again(backend, tables):
+    claim = await tables.claim(SHARD, b"a")
+    first = await applied(tables, claim, None, 5, entities={b"e": b"1"})
+    before = await backend.copy()
+    assert await tables.commit(first) is Committed.REPEATED
+    assert await tables.commit(commit(claim, None, 5, batch=first.batch, entities={b"e": b"2"})) is Committed.REPEATED
+    assert await backend.copy() == before
+    await applied(tables, claim, 5, 6)
+
+
+async def test_a_batch_is_still_repeated_where_the_shard_was_taken_since(backend, tables):
+    claim = await tables.claim(SHARD, b"a")
+    first = await applied(tables, claim, None, 5)
+    await backend.tables().claim(SHARD, b"b")
+    assert await tables.commit(first) is Committed.REPEATED
+    assert await tables.commit(commit(claim, 5, 6)) is Committed.STOLEN
+
+
+@pytest.mark.parametrize("start", [None, 4, 6, 50])
+async def test_another_offset_is_no_start(backend, tables, start):
+    claim = await tables.claim(SHARD, b"a")
+    await applied(tables, claim, None, 5)
+    before = await backend.copy()
+    assert await tables.commit(commit(claim, start, 60, entities={b"e": b"1"})) is Committed.REWOUND
+    assert await backend.copy() == before
+
+
+async def test_tables_that_lost_everything_are_rewound(backend, tables):
+    claim = await tables.claim(SHARD, b"a")
+    await applied(tables, claim, None, 5)
+    await backend.flush()
+    assert await tables.commit(commit(claim, 5, 6)) is Committed.REWOUND
+    assert await tables.commit(commit(claim, None, 6)) is Committed.REWOUND
+    again = await tables.claim(SHARD, b"b")
+    assert (again.epoch, again.offset) == (1, None)
+    await applied(tables, again, None, 5)
+
+
+async def test_tables_that_lost_a_batch_are_rewound(backend, tables):
+    claim = await tables.claim(SHARD, b"a")
+    await applied(tables, claim, None, 5, entities={b"e": b"1"})
+    earlier = await backend.copy()
+    await applied(tables, claim, 5, 9, entities={b"e": b"2"})
+    await backend.restore(earlier)
+    assert await tables.commit(commit(claim, 9, 12)) is Committed.REWOUND
+    again = await tables.claim(SHARD, b"b")
+    assert (again.epoch, again.offset) == (2, 5)
+    assert await tables.load(SHARD, [b"e"], []) == Loaded([b"1"], [])
+    await applied(tables, again, 5, 9)
+
+
+async def test_tables_that_lost_just_a_tick_are_rewound(backend, tables):
+    claim = await tables.claim(SHARD, b"a")
+    await applied(tables, claim, None, 5)
+    earlier = await backend.copy()
+    await applied(tables, claim, 5, 5, panes={b"p": b"1"})
+    await backend.restore(earlier)
+    assert await tables.commit(commit(claim, 5, 6)) is Committed.REWOUND
+    assert await tables.commit(commit(claim, 5, 5)) is Committed.REWOUND
+    again = await tables.claim(SHARD, b"a")
+    assert again.stored.panes == {}
+    await applied(tables, again, 5, 6)
+
+
+async def test_tables_that_lost_a_claim_are_rewound_for_the_later_owner_only(backend, tables):
+    other = backend.tables()
+    first = await tables.claim(SHARD, b"a")
+    await applied(tables, first, None, 5)
+    earlier = await backend.copy()
+    second = await other.claim(SHARD, b"b")
+    await applied(other, second, 5, 9)
+    await backend.restore(earlier)
+    assert await other.commit(commit(second, 9, 12)) is Committed.REWOUND
+    assert await other.commit(commit(second, 5, 12)) is Committed.REWOUND
+    third = await other.claim(SHARD, b"c")
+    assert (third.epoch, third.offset) == (2, 5)
+    assert await tables.commit(commit(first, 5, 6)) is Committed.STOLEN
+    # The same epoch, given twice: the nonce tells them apart.
+    assert await other.commit(commit(second, 5, 6)) is Committed.STOLEN
+    await applied(other, third, 5, 6)
+
+
+async def test_an_owner_that_claimed_the_same_nonce_again_forgets_its_older_claim(backend, tables):
+    claim = await tables.claim(SHARD, b"a")
+    earlier = await backend.copy()
+    await backend.tables().claim(SHARD, b"b")
+    later = await tables.claim(SHARD, b"a")
+    assert later.epoch == 3
+    assert await tables.commit(commit(claim, None, 5)) is Committed.REWOUND
+    await backend.restore(earlier)
+    assert await tables.commit(commit(later, None, 5)) is Committed.REWOUND
+
+
+async def test_a_tick_keeps_the_offset(tables):
+    claim = await tables.claim(SHARD, b"a")
+    first = await applied(tables, claim, None, None, state=b"1")
+    assert await tables.commit(first) is Committed.REPEATED
+    assert await tables.owners([SHARD]) == [Owner(b"a", 1, None)]
+    await applied(tables, claim, None, 5)
+    second = await applied(tables, claim, 5, 5, state=b"2")
+    assert await tables.commit(second) is Committed.REPEATED
+    again = await tables.claim(SHARD, b"a")
+    assert (again.offset, again.stored.state) == (5, b"2")
+
+
+async def test_the_oldest_expire_first(tables):
+    claim = await tables.claim(SHARD, b"a")
+    await applied(
+        tables,
+        claim,
+        None,
+        1,
+        entity_expiry={b"e3": NOW + 3, b"e1": NOW + 1, b"e2": NOW + 2, b"gone": NOW, ALL_BYTES: NOW + 2},
+        customer_expiry={b"c2": EXACT, b"c1": EXACT - 1},
+    )
+    await applied(tables, claim, 1, 2, entity_expiry={b"e1": NOW + 4, b"gone": None, b"never": None})
+    assert await tables.expired(SHARD, NOW + 3, EXACT, 10) == ([ALL_BYTES, b"e2"], [b"c1"])
+    assert await tables.expired(SHARD, NOW + 9, EXACT + 1, 3) == ([ALL_BYTES, b"e2", b"e3"], [b"c1", b"c2"])
+    assert await tables.expired(SHARD, NOW + 9, 0, 1) == ([ALL_BYTES], [])
+
+
+async def customers_of(tables, shard=SHARD):
+    (summary,) = [summary for summary in await tables.summaries() if summary.shard == shard]
+    return summary.customers
+
+
+async def test_a_count_is_the_members_after_one_edge_and_up_to_the_other(tables):
+    claim = await tables.claim(SHARD, b"a")
+    name = "upsell|channel|läden".encode()
+    times = {b"a": EXACT, b"b": EXACT - 1, b"c": EXACT - 2, ALL_BYTES: EXACT - 3, b"": 0}
+    bounds = [(EXACT - 1, EXACT), (EXACT - 2, EXACT - 1), (EXACT - 3, EXACT), (-1, EXACT - 3), (EXACT, EXACT)]
+    await applied(tables, claim, None, 1, scores={name: times}, counted=[name], bounds=bounds)
+    assert await customers_of(tables) == {name: (1, 1, 3, 2, 0)}
+
+
+async def test_counts_follow_withdrawal_and_trim(tables):
+    claim = await tables.claim(SHARD, b"a")
+    everything = [(0, NOW + 100)]
+    two = {b"x": NOW + 1, b"y": NOW + 2}
+    await applied(
+        tables, claim, None, 1, scores={b"all": two, b"any": two}, counted=[b"all", b"any"], bounds=everything
+    )
+    assert await customers_of(tables) == {b"all": (2,), b"any": (2,)}
+    # Not counted: the stored count stays. Not trimmed either.
+    await applied(tables, claim, 1, 2, scores={b"any": {b"y": None}}, counted=[b"all"], bounds=everything, trim=NOW + 1)
+    assert await customers_of(tables) == {b"all": (1,), b"any": (2,)}
+    await applied(
+        tables, claim, 2, 3, scores={b"all": {b"y": None}}, counted=[b"all", b"any"], bounds=[(0, NOW), *everything]
+    )
+    assert await customers_of(tables) == {b"any": (0, 1)}
+    await applied(tables, claim, 3, 4, counted=[b"any", b"never"], bounds=everything, trim=NOW + 1)
+    assert await customers_of(tables) == {}
+    await applied(tables, claim, 4, 5, scores={b"all": {b"x": NOW}}, counted=[b"all"], bounds=[])
+    assert await customers_of(tables) == {b"all": ()}
+
+
+async def test_a_commit_may_be_large(backend, tables):
+    choice = random.Random(5)
+    records = {
+        b"%d" % key: choice.randbytes(choice.choice([0, 1, 31, 255, 400, 70_000 if key % 1000 == 7 else 16]))
+        for key in range(5000)
+    }
+    expiry = {key: NOW + place for place, key in enumerate(records)}
+    claim = await tables.claim(SHARD, b"a")
+    await applied(
+        tables,
+        claim,
+        None,
+        5000,
+        entities=records,
+        customers=records,
+        panes=records,
+        entity_expiry=expiry,
+        scores={b"all": expiry},
+        counted=[b"all"],
+        bounds=[(NOW - 1, NOW + 2499), (0, 2 * NOW)],
+    )
+    keys = list(records)
+    assert await tables.load(SHARD, keys, keys[::-1]) == Loaded(list(records.values()), list(records.values())[::-1])
+    assert (await tables.claim(SHARD, b"b")).stored.panes == records
+    assert await tables.expired(SHARD, 2 * NOW, 0, 6000) == (keys, [])
+    assert await customers_of(tables) == {b"all": (2500, 5000)}
+    nothing = dict.fromkeys(records)
+    again = await tables.claim(SHARD, b"b")
+    await applied(
+        tables,
+        again,
+        5000,
+        5000,
+        entities=nothing,
+        customers=nothing,
+        panes=nothing,
+        entity_expiry=nothing,
+        scores={b"all": nothing},
+        counted=[b"all"],
+    )
+    assert await tables.load(SHARD, keys, keys) == Loaded([None] * 5000, [None] * 5000)
+    assert await customers_of(tables) == {}
+
+
+async def test_the_first_come_are_admitted(backend, tables):
+    bounds = {"channel": 2, "segment": 1}
+    assert await tables.admit([], bounds) == {}
+    labels = [("channel", "web"), ("channel", "läden=2"), ("channel", "web"), ("channel", "app"), ("category", "tea")]
+    assert await tables.admit(labels, bounds) == {"channel": ["web", "läden=2"]}
+    assert await backend.tables().admit([("channel", "app"), ("segment", "vip"), ("segment", "new")], bounds) == {
+        "channel": ["web", "läden=2"],
+        "segment": ["vip"],
+    }
+    assert await tables.admit([], {}) == {"channel": ["web", "läden=2"], "segment": ["vip"]}
+    assert await tables.admit([("channel", "app")], {"channel": 3}) == {
+        "channel": ["web", "läden=2", "app"],
+        "segment": ["vip"],
+    }
+    assert await backend.tables("another").admit([], bounds) == {}
+
+
+async def test_workers_that_race_for_labels_agree(backend):
+    first, second = backend.tables(), backend.tables()
+    names = [f"v{place}" for place in range(12)]
+    await asyncio.gather(
+        *(first.admit([("channel", name)], {"channel": 8}) for name in names),
+        *(second.admit([("channel", name)], {"channel": 8}) for name in reversed(names)),
+    )
+    values = (await first.admit([], {}))["channel"]
+    assert len(set(values)) == len(values) == 8
+    assert await second.admit([("channel", name) for name in names], {"channel": 8}) == {"channel": values}
+
+
+async def test_summaries_are_those_of_one_application(backend, tables):
+    other = backend.tables("another")
+    shards = [ShardId("checkout-events", 10), ShardId("checkout-events", 2), ShardId("subscription.events_-", 0)]
+    for place, shard in enumerate(shards):
+        claim = await tables.claim(shard, b"a")
+        await applied(tables, claim, None, 1, shard=shard, summary=b"old")
+        await applied(tables, claim, 1, 1, shard=shard, summary=b"%d" % place, now=NOW + place)
+    await tables.claim(ShardId("checkout-events", 5), b"a")
+    theirs = await other.claim(SHARD, b"a")
+    await applied(
+        other, theirs, None, 1, summary=b"theirs", scores={b"all": {b"c": 1}}, counted=[b"all"], bounds=[(0, 9)]
+    )
+    assert [(each.shard, each.summary, each.committed_at, each.customers) for each in await tables.summaries()] == [
+        (shards[1], b"1", NOW + 1, {}),
+        (shards[0], b"0", NOW, {}),
+        (shards[2], b"2", NOW + 2, {}),
+    ]
+    assert [(each.shard, each.summary, each.customers) for each in await other.summaries()] == [
+        (SHARD, b"theirs", {b"all": (1,)})
+    ]
+    assert await tables.owners([SHARD]) == [Owner(None, 0, None)]
+    assert (await tables.claim(SHARD, b"b")).epoch == 1
