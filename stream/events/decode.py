@@ -8,7 +8,6 @@ the core's event in the same functions here, and a property test holds that what
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from operator import attrgetter
 from typing import Any, Literal, NamedTuple, NoReturn, Protocol, cast
 
 import msgspec
@@ -300,8 +299,8 @@ def _refund(refund: models.Refund) -> Refund:
 
 
 def _lines(lines: list[ProductLine] | None) -> tuple[Line, ...]:
-    # All are made before any is dropped: a line without quantity must be right as well.
-    return tuple(filter(_QUANTITY, [_line(line) for line in lines])) if lines else ()
+    # Made before it is dropped: a line without quantity must be right as well.
+    return tuple([made for line in lines if (made := _line(line)).quantity]) if lines else ()
 
 
 def _line(line: ProductLine) -> Line:
@@ -321,8 +320,8 @@ def _line(line: ProductLine) -> Line:
 
 
 def _items(items: list[models.Item]) -> tuple[Item, ...]:
-    first = next(filter(_QUANTITY, items), None)
-    return tuple(filter(_QUANTITY, [_item(item, default_base=item is first) for item in items]))
+    first = next((item for item in items if item.quantity), None)
+    return tuple([made for item in items if (made := _item(item, default_base=item is first)).quantity])
 
 
 def _item(item: models.Item, *, default_base: bool) -> Item:
@@ -338,7 +337,6 @@ def _item(item: models.Item, *, default_base: bool) -> Item:
     )
 
 
-_QUANTITY = attrgetter("quantity")
 _MAKE: Mapping[Journey, Callable[[Any, Any, Any], Event]] = {
     "checkout": _checkout_event,
     "subscription": _subscription_event,

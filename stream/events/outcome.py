@@ -1,0 +1,147 @@
+"""What is published: judged transactions as CloudEvents, rejected records as dead letters.
+
+Rules: the same judged transaction gives the same bytes, so that a repeat can be told by its id. A dead letter is the original record with headers
+added; nothing of the original is changed or left out.
+"""
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+
+from stream.core.event import Journey
+from stream.core.result import Intent, Judged, Kind, Reason
+from stream.events.decode import Headers, RawRecord, Rejected
+
+OUTCOME_TYPE: Final = "commerce.sale.judged.v1"
+OUTCOME_HEADERS: Final = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
+"""Headers of an outcome's record."""
+
+
+class _Outcome(msgspec.Struct):
+    specversion: str
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: str
+    datacontenttype: str
+    data: Judged
+
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def outcome_event(judged: Judged, app_id: str) -> bytes:
+    """A version of a transaction as a CloudEvent (structured JSON); its id is `<subject>:<event_id>:<version>`."""
+    return _encode(
+        _Outcome(
+            specversion="1.0",
+            id=f"{judged.subject}:{judged.event_id}:{judged.version}",
+            source=f"upsell-stream/{app_id}",
+            type=OUTCOME_TYPE,
+            subject=judged.subject,
+            time=judged.time,
+            datacontenttype="application/json",
+            data=judged,
+        )
+    )
+
+
+def dead_letter(
+    record: RawRecord, rejected: Rejected, partition: int, offset: int
+) -> tuple[bytes, list[tuple[str, bytes | None]]]:
+    """Value and headers of the dead letter: the record's own, then `upsell-…` ones that tell why and whence.
+
+    A record without value becomes a dead letter with an empty one, since a producer may compact a topic of nulls away.
+    """
+    added = {
+        "upsell-reason": rejected.reason,
+        "upsell-error": rejected.detail,
+        "upsell-path": rejected.path,
+        "upsell-source-topic": record.topic,
+        "upsell-source-partition": str(partition),
+        "upsell-source-offset": str(offset),
+    }
+    headers: Headers = [*record.headers, *((name, text.encode()) for name, text in added.items())]
+    return record.value or b"", list(headers)
+
+
+# --- the outcome for its consumers
+
+
+class _Published(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+Amount = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?$")]
+
+
+class JudgedLine(_Published):
+    """A line with a verdict."""
+
+    kind: Kind
+    reason: Reason
+    product_id: str | None
+    sku: str | None
+    """The sku of a line, the plan_id of a subscription's item."""
+    intent_product_id: str | None
+    """Of the line that the customer came for, where there is one."""
+    intent_sku: str | None
+    offer_id: str | None
+    amount: Amount
+
+
+class Reversed(_Published):
+    """What refunds and cancellations took back."""
+
+    transaction: bool
+    """Everything."""
+    kinds: list[Literal["any", "cross_sell", "downsell", "upsell"]]
+    amounts: dict[Literal["final", "upsell", "cross_sell", "downsell"], Amount]
+
+
+class Sale(_Published):
+    """A judged transaction. Amounts are decimal strings in major units of the currency: money paid, or MRR for a subscription."""
+
+    event_id: str
+    """Of the event that made the transaction."""
+    subject: str
+    """The checkout or the subscription."""
+    time: str
+    """Of the transaction; RFC 3339, UTC."""
+    journey: Journey
+    customer: str
+    channel: str | None
+    segment: str | None
+    currency: str
+    intent: Intent
+    kinds: list[Kind]
+    """Sorted; empty where nothing was up-, cross- or downsold, or no longer is."""
+    lines: list[JudgedLine]
+    initial: Amount
+    """The value of what the customer came for."""
+    final: Amount
+    upsell: Amount
+    cross_sell: Amount
+    downsell: Amount
+    reversed: Reversed
+    version: Annotated[int, Field(ge=1)]
+    """1, then one more for every change of what is above. The highest one is true."""
+
+
+class OutcomeCloudEvent(_Published):
+    """One version of a judged transaction that has or ever had kinds."""
+
+    specversion: Literal["1.0"]
+    id: str
+    """`<subject>:<event_id>:<version>`; a message with the same id is a repeat with the same body."""
+    source: str
+    """`upsell-stream/<application id>`."""
+    type: Literal["commerce.sale.judged.v1"]
+    subject: str
+    """`checkout/<checkout_id>` or `subscription/<subscription_id>`."""
+    time: str
+    """Of the transaction, not of this version."""
+    datacontenttype: Literal["application/json"]
+    data: Sale
