@@ -1,0 +1,109 @@
+"""Figures as tables for people, from the same documents that `--json` prints.
+
+Rules: names are those of the documents, so that what is seen here can be found there. A KPI without value is a dash. Colour is the band of
+a KPI (`stream.core.kpi`), and says nothing that the number does not.
+"""
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from stream.core.figures import JOURNEYS
+from stream.core.kpi import KPIS
+
+FigureDocument = Mapping[str, Any]
+"""A figure set S as JSON values."""
+
+_NONE: Final = Text("-", style="dim")
+_COLOURS: Final = ("green", "", "yellow")
+"""Of the first, second and third band."""
+_BRIEF: Final = (("opportunities",), ("transactions",))
+
+
+def by_window(windows: Mapping[str, Mapping[str, Any]], *, brief: bool = False) -> Iterator[RenderableType]:
+    """A table for each journey: one column per window. `brief`: KPIs and what they are made of at the least."""
+    for journey in JOURNEYS:
+        yield columns(journey, {name: sections[journey] for name, sections in windows.items()}, brief=brief)
+
+
+def by_label(window: str, sections: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """A table for each dimension that has values: one row per value, both journeys together."""
+    for dimension in ("segment", "channel", "category"):
+        if sections[dimension]:
+            yield rows(f"by {dimension}, {window}", dimension, sections[dimension])
+
+
+def one_window(window: str, sections: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """A table with a column for each journey, then one for each dimension."""
+    yield columns(window, {name: sections[name] for name in (*JOURNEYS, "all") if name in sections})
+    if "segment" in sections:
+        yield from by_label(window, sections)
+
+
+def columns(title: str, figures: Mapping[str, FigureDocument], *, brief: bool = False) -> Table:
+    """One column for each figure set; the rows are all its figures, KPIs first. `brief`: no other counts than `_BRIEF`."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("")
+    for name in figures:
+        table.add_column(name, justify="right")
+    sets = list(figures.values())
+    for kpi in KPIS:
+        if any(kpi.name in each["rates"] for each in sets):
+            table.add_row(kpi.name, *(_rate(kpi.name, each) for each in sets))
+    table.add_section()
+    for path in _BRIEF if brief else _counts(sets):
+        table.add_row(" ".join(path), *(_number(each, path) for each in sets))
+    return table
+
+
+def rows(title: str, dimension: str, figures: Mapping[str, FigureDocument]) -> Table:
+    """One row for each value of a dimension, most transactions first."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    kpis = [kpi.name for kpi in KPIS if any(kpi.name in each["rates"] for each in figures.values())]
+    table.add_column(dimension)
+    for name in ("transactions", *kpis):
+        table.add_column(name, justify="right")
+    for value, each in sorted(figures.items(), key=lambda item: (-item[1]["transactions"], item[0])):
+        table.add_row(Text(value), f"{each['transactions']:,}", *(_rate(kpi, each) for kpi in kpis))
+    return table
+
+
+def _counts(sets: list[FigureDocument]) -> Iterator[tuple[str, ...]]:
+    """Paths of all counts and amounts that any of the sets has, in the order of the documents."""
+    found: dict[tuple[str, ...], None] = {}
+    for each in sets:
+        for name, value in each.items():
+            if name == "rates":
+                continue
+            if not isinstance(value, Mapping):
+                found[name,] = None
+                continue
+            for key, inner in value.items():
+                found.update(
+                    {(name, key, part): None for part in inner} if isinstance(inner, Mapping) else {(name, key): None}
+                )
+    yield from found
+
+
+def _number(figures: FigureDocument, path: tuple[str, ...]) -> str | Text:
+    value: Any = figures
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    if value is None:
+        return _NONE
+    return f"{Decimal(value) if isinstance(value, str) else value:,}"
+
+
+def _rate(name: str, figures: FigureDocument) -> str | Text:
+    value = figures["rates"].get(name)
+    if value is None:
+        return _NONE
+    kpi = next(kpi for kpi in KPIS if kpi.name == name)
+    band = kpi.band(value)
+    names = [each.name for each in kpi.bands]
+    shown = f"{value:.1%}" if kpi.unit == "percent" else f"{value:.2f}"
+    return Text(shown, style=_COLOURS[names.index(band)] if band in names else "")

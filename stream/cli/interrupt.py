@@ -1,0 +1,38 @@
+"""Ctrl-C as a request: what is under way comes to a clean end first."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stop:
+    """Whether somebody asked this process to stop."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+
+@contextmanager
+def stopping() -> Iterator[Stop]:
+    """Inside, the first SIGINT or SIGTERM only sets `requested`; the next one acts as it did before. Main thread only."""
+    stop = Stop()
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def request(_number: int, _frame: FrameType | None) -> None:
+        stop.requested = True
+        restore()
+
+    for number in _SIGNALS:
+        signal.signal(number, request)
+    try:
+        yield stop
+    finally:
+        restore()

@@ -1,0 +1,100 @@
+"""`upsell-stream rates`: what all workers together have counted, read from Redis."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+import click
+from rich.console import Group, RenderableType
+from rich.live import Live
+
+from stream.cli.figures import by_label, by_window
+from stream.cli.options import REDIS, with_settings
+from stream.cli.screen import output
+from stream.core.cells import decode_summary
+from stream.core.config import MICROSECONDS, STEP
+from stream.core.figures import TOTAL, Figures, ShardFigures
+from stream.settings import Settings
+from stream.tables.interface import Retry, ShardSummary, Tables, Unusable
+from stream.tables.redis import connect
+
+_STANDSTILL: Final = 30
+"""Seconds after which somebody should be told that no worker moves the windows."""
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  upsell-stream rates --redis-url redis://redis:6379/0
+  upsell-stream rates --window 1h --watch
+  upsell-stream rates --json | jq '.windows["1h"].checkout.rates'
+"""
+)
+@click.option(
+    "--window", metavar="NAME", help="The window whose segments, channels and categories are shown.  [the longest]"
+)
+@click.option("--watch", is_flag=True, help="Go on, with new figures every 5 seconds.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document; with --watch, one per line.")
+@with_settings(("app_id", *REDIS))
+def rates(settings: Settings, *, window: str | None, watch: bool, as_json: bool) -> None:
+    """Show the current figures of all workers of an application."""
+    try:
+        asyncio.run(_rates(settings, window, watch=watch, as_json=as_json))
+    except Retry as error:
+        raise click.ClickException(f"Redis cannot answer ({error}); `upsell-stream check` says more") from None
+    except Unusable as error:
+        raise click.ClickException(str(error)) from None
+
+
+def figures_of(summaries: list[ShardSummary]) -> Figures:
+    """All shards together."""
+    return Figures(ShardFigures(decode_summary(each.summary), each.customers) for each in summaries)
+
+
+async def _rates(settings: Settings, window: str | None, *, watch: bool, as_json: bool) -> None:
+    tables = connect(settings)
+    try:
+        if watch and not as_json and output().is_terminal:
+            with Live(console=output(), auto_refresh=False, screen=True) as live:
+                while True:
+                    live.update(Group(*await _view(tables, window, brief=True)), refresh=True)
+                    await asyncio.sleep(STEP / MICROSECONDS)
+        while True:
+            if as_json:
+                document = figures_of(await tables.summaries()).plain()
+                click.echo(json.dumps(document, indent=None if watch else 2))
+            else:
+                output().print(*await _view(tables, window, brief=False), sep="\n")
+            if not watch:
+                return
+            await asyncio.sleep(STEP / MICROSECONDS)
+    finally:
+        await tables.close()
+
+
+async def _view(tables: Tables, window: str | None, *, brief: bool) -> list[RenderableType]:
+    summaries = await tables.summaries()
+    document = figures_of(summaries).plain()
+    windows = document["windows"]
+    if window is not None and window not in windows:
+        raise click.BadParameter(f"{window!r} is none of {', '.join(windows)}", param_hint="--window")
+    if not brief:
+        _warn(summaries, await tables.now())
+    shown = window or next((name for name in reversed(windows) if name != TOTAL), TOTAL)
+    return list(_tables(document, shown, brief=brief))
+
+
+def _tables(document: dict[str, Any], window: str, *, brief: bool) -> Iterator[RenderableType]:
+    yield f"as of {document['as_of'] or 'never'}"
+    yield from by_window(document["windows"], brief=brief)
+    yield from by_label(window, document["windows"][window])
+
+
+def _warn(summaries: list[ShardSummary], now: int) -> None:
+    if not summaries:
+        click.echo("no worker of this application has counted anything yet; is --app-id right?", err=True)
+        return
+    idle = (now - max(each.committed_at for each in summaries)) // MICROSECONDS
+    if idle > _STANDSTILL:
+        click.echo(f"no worker has moved the windows for {idle:,} s: these figures stand still", err=True)

@@ -1,0 +1,138 @@
+"""Where simulated and replayed records go: to Kafka, at their own pace or as fast as it takes them, or to a file."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Iterable
+from datetime import datetime
+from typing import Any, Final, Self
+
+import click
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import UnknownError
+
+from stream.cli.interrupt import Stop
+from stream.cli.screen import progress
+from stream.security import client_options
+from stream.settings import Settings
+from stream.simulate.record import Emitted
+from stream.topics import Topic, create_topics
+
+_OFTEN: Final = 500
+"""Records between two looks at the progress bar."""
+_WAIT: Final = 0.1
+"""Seconds to wait at most before looking at who wants to stop."""
+_SLACK: Final = 0.002
+"""Seconds that a record may be early."""
+
+
+def write(records: Iterable[Emitted], name: str, total: int | None = None) -> int:
+    """Write records to a file as JSON Lines (`-` is standard output); returns how many."""
+    count = 0
+    with click.open_file(name, "wb") as file, progress() as bar:
+        task = bar.add_task("writing", total=total)
+        for count, record in enumerate(records, start=1):
+            file.write(record.value + b"\n")
+            if not count % _OFTEN:
+                bar.update(task, completed=count)
+    return count
+
+
+class Sender:
+    """Records to the input topics. Use as an async context manager; leaving it waits until Kafka has everything."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topics = {"checkout": settings.checkout_topic, "subscription": settings.subscription_topic}
+        self._error: BaseException | None = None
+        self._producer: AIOKafkaProducer
+
+    async def __aenter__(self) -> Self:
+        """Create the topics that are missing, if the settings say so, and connect.
+
+        Raises:
+            KafkaError: Kafka cannot be reached, or refuses.
+            TopicError: likewise.
+        """
+        settings = self._settings
+        security = client_options(settings)
+        if settings.kafka_create_topics:
+            await create_topics(
+                settings.kafka_bootstrap_servers,
+                [Topic(name, settings.kafka_partitions) for name in self._topics.values()],
+                replication_factor=settings.kafka_replication_factor,
+                **security,
+            )
+        try:
+            self._producer = await self._connect(security, idempotent=True)
+        except UnknownError:  # a broker without producer ids, such as the embedded one
+            self._producer = await self._connect(security, idempotent=False)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                await self.flush()
+        finally:
+            await self._producer.stop()
+
+    async def send(self, record: Emitted) -> None:
+        """Hand a record to the client, which may have to wait for Kafka.
+
+        Raises:
+            KafkaError: this one or an earlier one was not taken.
+        """
+        if self._error is not None:
+            raise self._error
+        sent: Awaitable[Any] = await self._producer.send(self._topics[record.topic], record.value, key=record.key)
+        asyncio.ensure_future(sent).add_done_callback(self._note)
+
+    async def flush(self) -> None:
+        """Wait until Kafka has everything; raises as `send`."""
+        await self._producer.flush()
+        if self._error is not None:
+            raise self._error
+
+    def _note(self, sent: "asyncio.Future[Any]") -> None:
+        if not sent.cancelled():
+            self._error = self._error or sent.exception()
+
+    async def _connect(self, security: dict[str, Any], *, idempotent: bool) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._settings.kafka_bootstrap_servers,
+            acks="all",
+            enable_idempotence=idempotent,
+            linger_ms=10,
+            max_batch_size=128 * 1024,
+            **security,
+        )
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        return producer
+
+
+async def send(
+    sender: Sender, records: Iterable[Emitted], *, paced_until: Stop | None = None, total: int | None = None
+) -> int:
+    """Send all records; returns how many.
+
+    As fast as Kafka takes them, or, with `paced_until`, each at its time of arrival until somebody wants to stop.
+    """
+    count = 0
+    with progress() as bar:
+        task = bar.add_task("sending", total=total)
+        for count, record in enumerate(records, start=1):
+            if paced_until is not None:
+                await _until(record.arrival, paced_until)
+            await sender.send(record)
+            if not count % _OFTEN:
+                bar.update(task, completed=count)
+    return count
+
+
+async def _until(moment: datetime, stop: Stop) -> None:
+    # A signal handler sets the flag, which no event of the loop's tells.
+    while not stop.requested and (left := moment.timestamp() - time.time()) > _SLACK:  # noqa: ASYNC110
+        await asyncio.sleep(min(left, _WAIT))

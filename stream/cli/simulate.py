@@ -1,0 +1,181 @@
+"""`upsell-stream simulate`: the simulated shop's records, to Kafka or to a file, and the truth about them."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import click
+from aiokafka.errors import KafkaError
+
+from stream.cli.interrupt import Stop, stopping
+from stream.cli.options import INPUT, KAFKA, with_settings
+from stream.cli.records import Sender, send, write
+from stream.settings import Settings
+from stream.simulate.record import Emitted
+from stream.simulate.shop import Shop, ShopSettings
+from stream.topics import TopicError
+
+_CREATE: Final = ("kafka_create_topics", "kafka_partitions", "kafka_replication_factor")
+_DENSITY: Final = 50.0
+"""Events per second by event time, where they are not sent at that rate."""
+_RHYTHM: Final = 0.6
+"""How far the rate swings around its mean in a day."""
+_OPENING: Final = datetime(2026, 1, 1, tzinfo=UTC)
+"""Of a shop whose records go to a file: the same seed makes the same file."""
+_SLACK: Final = timedelta(minutes=5)
+"""How much before now a stream that is sent at once should end, as its length is known roughly."""
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  upsell-stream simulate --to-file events.jsonl --truth truth.json --events 100000
+  upsell-stream simulate --bootstrap-servers localhost:9092 --rate 200
+  upsell-stream simulate --events 1000000 --rate 0 --duplicates 0.01 --disorder 30 --poison 0.001
+"""
+)
+@click.option("--events", type=click.IntRange(1), metavar="N", help="How many.  [to a file 100000; to Kafka no end]")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0),
+    default=_DENSITY,
+    show_default=True,
+    help="Events per second, by event time and, to Kafka, by the clock; 0 sends as fast as Kafka takes them.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed and start make the same events.")
+@click.option(
+    "--customers", type=click.IntRange(1), default=5000, show_default=True, help="Known customers, who come back."
+)
+@click.option(
+    "--currency",
+    "currencies",
+    multiple=True,
+    default=("EUR",),
+    show_default=True,
+    help="Repeatable; first the usual one.",
+)
+@click.option(
+    "--duplicates", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of events sent twice."
+)
+@click.option(
+    "--disorder",
+    type=click.FloatRange(0, 43_200),
+    default=0.0,
+    show_default=True,
+    help="Seconds that events arrive late, at most.",
+)
+@click.option(
+    "--poison", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Bad records for each good one."
+)
+@click.option(
+    "--pace",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="How much faster than in life a cart becomes an order.",
+)
+@click.option(
+    "--start",
+    type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ"]),
+    help="When the shop opens, UTC.  [2026-01-01T00:00:00Z; to Kafka, so that it ends now]",
+)
+@click.option(
+    "--to-file",
+    type=click.Path(dir_okay=False, writable=True, allow_dash=True),
+    metavar="FILE",
+    help="Write JSON Lines instead of sending (- is standard output).",
+)
+@click.option(
+    "--truth", type=click.File("w", encoding="utf-8", lazy=True), help="Write the counts that were planted, as JSON."
+)
+@with_settings((*KAFKA, *INPUT, *_CREATE))
+@click.pass_context
+def simulate(
+    ctx: click.Context,
+    settings: Settings,
+    *,
+    events: int | None,
+    rate: float,
+    seed: int,
+    customers: int,
+    currencies: tuple[str, ...],
+    duplicates: float,
+    disorder: float,
+    poison: float,
+    pace: float,
+    start: datetime | None,
+    to_file: str | None,
+    truth: click.utils.LazyFile | None,
+) -> None:
+    """Run a simulated shop: a seeded, realistic stream of checkouts and subscriptions.
+
+    To Kafka it runs until Ctrl-C, or for so many --events. What was planted (--truth) is what a perfect observer of exactly these
+    records counts, in the shape of `classify --summary --json`.
+    """
+    live = to_file is None and rate > 0
+    if to_file is not None and events is None:
+        events = 100_000
+    if not live and to_file is None and events is None:
+        raise click.UsageError("--rate 0 needs --events")
+    try:
+        wanted = ShopSettings(
+            seed=seed,
+            rate=rate or _DENSITY,
+            customers=customers,
+            currencies=currencies,
+            duplicates=duplicates,
+            disorder_seconds=disorder,
+            poison=poison,
+            pace=pace,
+            # A stream that is to end about now must have a length that is known.
+            daily_rhythm=_RHYTHM if live or to_file is not None else 0.0,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    shop = Shop(wanted, _opening(start, wanted, events, to_file=to_file is not None, live=live))
+    with stopping() as stop:
+        count = _run(shop, events, settings, stop, to_file=to_file, live=live)
+    click.echo(f"{count:,} events {'sent' if to_file is None else 'written'}", err=True)
+    if truth is not None:
+        truth.write(json.dumps(shop.truth.summary(), indent=2) + "\n")
+    if stop.requested and events is not None:
+        raise click.Abort
+    ctx.exit()
+
+
+def _opening(start: datetime | None, shop: ShopSettings, events: int | None, *, to_file: bool, live: bool) -> datetime:
+    if start is not None:
+        return start.replace(tzinfo=UTC)
+    if to_file:
+        return _OPENING
+    now = datetime.now(UTC)
+    return now if live or events is None else now - timedelta(seconds=events / shop.rate) - _SLACK
+
+
+def until_stopped(shop: Shop, events: int | None, stop: Stop) -> Iterator[Emitted]:
+    """So many records (a duplicate or a bad record may be the last one more), fewer if somebody wants to stop.
+
+    What disorder holds back is among them, at the end, so the shop's truth is theirs.
+    """
+    for record in shop.events():
+        yield record
+        if stop.requested or (events is not None and shop.truth.events >= events):
+            break
+    yield from shop.flush()
+
+
+def _run(shop: Shop, events: int | None, settings: Settings, stop: Stop, *, to_file: str | None, live: bool) -> int:
+    records = until_stopped(shop, events, stop)
+    if to_file is not None:
+        return write(records, to_file, events)
+
+    async def run() -> int:
+        async with Sender(settings) as sender:
+            return await send(sender, records, paced_until=stop if live else None, total=events)
+
+    try:
+        return asyncio.run(run())
+    except (KafkaError, TopicError, OSError) as error:
+        raise click.ClickException(f"cannot send to {settings.kafka_bootstrap_servers}: {error}") from None
