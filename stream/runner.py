@@ -1,0 +1,386 @@
+"""One shard, from claim to loss: claims it, says where to read, applies batch after batch, ticks when none comes.
+
+Rules of this room:
+
+- Redis is the truth. What a claim returns is what the shard goes on from; Kafka's committed offsets are not looked at.
+- Outcomes and dead letters are acknowledged by Kafka before the commit that implies them.
+- A batch that starts elsewhere than at the next offset is not applied: the shard asks to be read anew from there.
+- While the tables or Kafka cannot answer, the same call is made again, with backoff, for as long as the task lives. A commit keeps its
+  batch id, so that one which did happen is recognised.
+- After a commit that was refused the memory is worthless: the shard is loaded again.
+- Everything runs in one event loop; between two awaits nothing else looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from stream.backoff import pauses
+from stream.batch import Batch, Halted, Position
+from stream.core.shard import Shard
+from stream.events.decode import Rejected
+from stream.events.models import EVENT_TYPES
+from stream.events.outcome import OUTCOME_HEADERS, dead_letter, outcome_event
+from stream.publish import Message, Unacknowledged
+from stream.source import Source, recognise, resume
+from stream.status import ShardStatus
+from stream.tables.interface import Claim, Commit, Committed, Retry, Unusable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from stream.clock import Clock
+    from stream.core.changes import ShardId
+    from stream.core.config import CoreConfig
+    from stream.core.event import Event, Journey
+    from stream.core.registry import Registry
+    from stream.core.result import Step
+    from stream.events.decode import Decoder
+    from stream.instruments import Instruments
+    from stream.publish import Publisher
+    from stream.tables.interface import Tables
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+_NAMES: Final = {(sort.journey, sort.kind): name for name, sort in EVENT_TYPES.items()}
+
+IDLE: Final = 1.0
+"""Seconds between two looks at the clock while no batch comes."""
+FORGET_AT_LEAST: Final = 100
+"""Entities (and customers) that one commit may forget, whatever its size; more where it has more records."""
+FORGET_EVERY: Final = 1.0
+"""Seconds between two questions for what has expired, after an answer that nothing had."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all shards of a worker share."""
+
+    app_id: str
+    cluster: str
+    """Kafka's cluster id."""
+    core: CoreConfig
+    registry: Registry
+    tables: Tables
+    clock: Clock
+    decoder: Decoder
+    publisher: Publisher
+    outcome_topic: str
+    dead_letter_topic: str
+    instruments: Instruments
+    patience: float
+    """Seconds that a worker whose shard was taken leaves it to the other before it claims again."""
+
+
+class Runner:
+    """The task of one shard. `run` never returns; it ends by cancellation, or by an error that nobody expected."""
+
+    def __init__(self, id: ShardId, journey: Journey, bench: Bench, changed: asyncio.Event, capacity: int) -> None:  # noqa: A002 - the shard's id
+        self.id = id
+        self.status = ShardStatus()
+        self.position: Position | None = None
+        """Where the shard wants to be read; None while it does not want to be."""
+        self.busy = False
+        """A batch or a tick is being applied."""
+        self.progressed = time.monotonic()
+        """When a batch was last committed, or none was waiting; by the monotonic clock."""
+        self._journey = journey
+        self._bench = bench
+        self._changed = changed
+        self._capacity = capacity
+        self._active = True
+        self._fault: Halted | None = None
+        self._queue: deque[Batch] = deque()
+        self._wake = asyncio.Event()
+        self._verified = False
+        self._forget_after = 0.0
+        self._shard: Shard
+        self._claim: Claim
+        self._source: Source
+        self._next: int | None = None
+
+    async def run(self) -> None:
+        """Hold the shard."""
+        try:
+            while True:
+                await self._take()
+                ended = await self._work()
+                self._let_go()
+                if ended is Committed.STOLEN:
+                    self._bench.instruments.fenced()
+                    log.warning("%s: another worker has taken the shard", self)
+                    await asyncio.sleep(self._bench.patience)
+                else:
+                    log.warning("%s: the tables went back in time; reading again from what they hold", self)
+        except (Halted, Unusable) as reason:
+            self._halt(str(reason))
+            await asyncio.Event().wait()
+        finally:
+            self._let_go()
+
+    def deliver(self, batch: Batch) -> None:
+        """Queue a batch, unless it was read from a position that is no longer wanted."""
+        if batch.position is self.position:
+            self._queue.append(batch)
+            self._wake.set()
+
+    def suspend(self) -> None:
+        """Apply no further batch; what is being applied is finished."""
+        self._active = False
+        self._leave_position()
+
+    def resume(self) -> None:
+        """Go on after `suspend`."""
+        self._active = True
+        self._wake.set()
+
+    def halt(self, reason: str) -> None:
+        """Stop for good once the present batch is applied: the log cannot be read on."""
+        self._fault = Halted(reason)
+        self._leave_position()
+        self._wake.set()
+
+    def reread(self) -> None:
+        """Be read again from the next offset: what was fetched may be lost."""
+        self._leave_position()
+        self._wake.set()
+
+    def is_stuck(self, seconds: float) -> bool:
+        """Whether records have been waiting this long although there is nothing to wait for."""
+        status = self.status
+        if not (self._active and status.claimed and status.stalled is None and status.lag):
+            self.progressed = time.monotonic()
+        return time.monotonic() - self.progressed > seconds
+
+    async def _take(self) -> None:
+        bench = self._bench
+        nonce = secrets.token_bytes(16)
+        claim = await self._patiently(lambda: bench.tables.claim(self.id, nonce))
+        # After a loss of the tables the registry may have lost values that this process still knows.
+        bench.registry.update(await self._patiently(lambda: bench.tables.admit((), bench.registry.bounds())))
+        self._source = resume(bench.cluster, claim.source)
+        try:
+            self._shard = Shard(self.id, self._journey, bench.core, bench.registry, claim.stored, self._capacity)
+        except ValueError as error:
+            raise Halted(f"the stored state cannot be read: {error}") from error
+        self._claim = claim
+        self._next = claim.offset
+        self._verified = claim.offset is None or self._source.fingerprint is None
+        self.status.claimed = True
+        self.status.offset = claim.offset
+        self.progressed = time.monotonic()
+        log.info("%s: claimed, next offset %s", self, "none" if claim.offset is None else claim.offset)
+
+    async def _work(self) -> Committed:
+        """Apply batches and ticks until a commit is refused."""
+        while True:
+            batch = await self._await_work()
+            self.busy = True
+            try:
+                result = await (self._tick() if batch is None else self._apply(batch))
+            finally:
+                self.busy = False
+            if result in (Committed.REWOUND, Committed.STOLEN):
+                return result
+
+    async def _await_work(self) -> Batch | None:
+        """The next batch to apply; None when a tick is due."""
+        while True:
+            self._wake.clear()
+            if self._fault is not None:
+                raise self._fault
+            if self._active:
+                if self.position is None:
+                    self.position = Position(self._next, verify=not self._verified)
+                    self._changed.set()
+                if self._queue and (batch := self._checked(self._queue.popleft())):
+                    return batch
+                if self._queue or self.position is None:
+                    continue
+                if self._shard.due(self._bench.clock.now()):
+                    return None
+            try:
+                async with asyncio.timeout(IDLE):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    def _checked(self, batch: Batch) -> Batch | None:
+        """What of a batch is to be applied; None if nothing is, or if it does not follow on what was applied."""
+        if batch.start == self._next or self._next is None:
+            return batch
+        if not self._verified and batch.start == self._next - 1:
+            recognise(self._source, batch.start, batch.records)
+            self._verified = True
+            records = batch.records[1:] if batch.records[0].offset == batch.start else batch.records
+            if records:
+                return batch._replace(start=self._next, records=records)
+            self._finish(batch)
+            return None
+        log.warning("%s: a batch starts at %d, not at %d; reading again", self, batch.start, self._next)
+        self._leave_position()
+        return None
+
+    async def _apply(self, batch: Batch) -> Committed:
+        bench, shard = self._bench, self._shard
+        began = time.monotonic()
+        now = bench.clock.now()
+        shard.advance(now)
+        decoded = [bench.decoder.decode(record) for record in batch.records]
+        await self._load([event for event in decoded if not isinstance(event, Rejected)])
+        messages: list[Message] = []
+        steps: list[tuple[Event, Step]] = []
+        rejected: list[Rejected] = []
+        for record, event in zip(batch.records, decoded, strict=True):
+            if isinstance(event, Rejected):
+                rejected.append(event)
+                value, headers = dead_letter(record, event, self.id.partition, record.offset)
+                messages.append(Message(bench.dead_letter_topic, record.key, value, headers))
+                continue
+            step = shard.step(event)
+            steps.append((event, step))
+            messages.extend(
+                Message(bench.outcome_topic, record.key, outcome_event(judged, bench.app_id), OUTCOME_HEADERS)
+                for judged in step.outcomes
+            )
+        await self._forget(len(batch.records))
+        await self._publish(messages)
+        result = await self._commit(batch.end, self._source.after(batch.records[-1]), now)
+        if result in (Committed.APPLIED, Committed.REPEATED):
+            self.progressed = time.monotonic()
+            bench.instruments.commit(len(batch.records), time.monotonic() - began)
+            self._count(steps, rejected)
+            self._finish(batch)
+        return result
+
+    async def _tick(self) -> Committed:
+        now = self._bench.clock.now()
+        self._shard.advance(now)
+        await self._forget(0)
+        return await self._commit(self._stored, self._source, now)
+
+    async def _commit(self, end: int | None, source: Source, now: int) -> Committed:
+        commit = Commit(
+            shard=self.id,
+            nonce=self._claim.nonce,
+            epoch=self._claim.epoch,
+            batch=secrets.token_bytes(16),
+            start=self._stored,
+            end=end,
+            source=source.encode(),
+            now=now,
+            changes=self._shard.take(),
+        )
+        result = await self._patiently(lambda: self._bench.tables.commit(commit))
+        if result in (Committed.APPLIED, Committed.REPEATED):
+            self.status.offset = self._next = end
+            self.status.last_commit = now
+            self._source = source
+        return result
+
+    @property
+    def _stored(self) -> int | None:
+        """The offset that the tables hold."""
+        return self.status.offset
+
+    async def _load(self, events: Sequence[Event]) -> None:
+        """Bring what the events need into the shard's memory, and their labels before the registry."""
+        bench, shard = self._bench, self._shard
+        if keys := shard.missing(events):
+            loaded = await self._patiently(lambda: bench.tables.load(self.id, keys, ()))
+            shard.provide(dict(zip(keys, loaded.entities, strict=True)))
+        if customers := shard.missing_customers(events):
+            loaded = await self._patiently(lambda: bench.tables.load(self.id, (), customers))
+            shard.provide_customers(dict(zip(customers, loaded.customers, strict=True)))
+        if labels := shard.undecided(events):
+            bench.registry.update(await self._patiently(lambda: bench.tables.admit(labels, bench.registry.bounds())))
+
+    async def _forget(self, records: int) -> None:
+        """Let the shard forget what has expired, at most as much as could have been added."""
+        if time.monotonic() < self._forget_after:
+            return
+        bench, shard = self._bench, self._shard
+        entities_before, customers_before = shard.expiry()
+        limit = max(FORGET_AT_LEAST, records)
+        entities, customers = await self._patiently(
+            lambda: bench.tables.expired(self.id, entities_before, customers_before, limit)
+        )
+        if len(entities) < limit and len(customers) < limit:
+            self._forget_after = time.monotonic() + FORGET_EVERY
+        shard.forget(entities, customers)
+
+    async def _publish(self, messages: list[Message]) -> None:
+        wait = pauses()
+        while messages:
+            try:
+                await self._bench.publisher.publish(messages)
+                break
+            except Unacknowledged as failure:
+                self._stall(str(failure))
+                messages = failure.messages
+                await asyncio.sleep(next(wait))
+        self.status.stalled = None
+
+    async def _patiently(self, call: Callable[[], Awaitable[_T]]) -> _T:
+        """The answer of the tables, however long it takes them."""
+        wait = pauses()
+        while True:
+            try:
+                answer = await call()
+            except Retry as retry:
+                self._bench.instruments.commit_failure(retry.reason)
+                self._stall(str(retry))
+                await asyncio.sleep(next(wait))
+            else:
+                self.status.stalled = None
+                return answer
+
+    def _stall(self, reason: str) -> None:
+        if self.status.stalled is None:
+            log.warning("%s: waiting, nothing is lost: %s", self, reason)
+        self.status.stalled = reason
+
+    def _finish(self, batch: Batch) -> None:
+        batch.position.outstanding -= 1
+        self._changed.set()
+
+    def _leave_position(self) -> None:
+        self.position = None
+        self._queue.clear()
+
+    def _let_go(self) -> None:
+        self._leave_position()
+        self.status.claimed = False
+
+    def _halt(self, reason: str) -> None:
+        log.error("%s: halted: %s", self, reason)
+        self._let_go()
+        self.status.halted = reason
+        self._bench.instruments.halted(*self.id, True)
+
+    def _count(self, steps: Sequence[tuple[Event, Step]], rejected: Sequence[Rejected]) -> None:
+        instruments = self._bench.instruments
+        topic = self.id.topic
+        now = self._bench.clock.now()
+        if rejected:
+            instruments.event(topic, None, "rejected", len(rejected))
+        for rejection in rejected:
+            instruments.dead_letter(rejection.reason)
+        for (kind, outcome), number in Counter((event.type, step.result) for event, step in steps).items():
+            instruments.event(topic, _NAMES[self._journey, kind], outcome, number)
+        for _, step in steps:
+            for counted, channel, segment in step.counted:
+                instruments.transaction(counted, self._journey, channel, segment)
+            for label in step.overflow:
+                instruments.overflow(label)
+        instruments.delays([(now - event.time) / 1_000_000 for event, _ in steps])
+
+    def __str__(self) -> str:
+        return f"{self.id.topic}/{self.id.partition}"

@@ -1,0 +1,50 @@
+"""How a worker is doing, for its health checks: plain data, changed in place by the worker's event loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stream.core.changes import ShardId
+
+
+@dataclass
+class ShardStatus:
+    """One assigned shard."""
+
+    claimed: bool = False
+    """State is loaded, and commits are expected to be accepted."""
+    stalled: str | None = None
+    """What is being tried again and again at the moment; None while all is well."""
+    halted: str | None = None
+    """Why the shard waits for somebody to look; None while it does not."""
+    last_commit: int | None = None
+    """The tables' clock at the last commit or tick by this worker, microseconds."""
+    offset: int | None = None
+    """The next record to apply, as the tables hold it."""
+    high_watermark: int | None = None
+    """The end of the log, as Kafka last told it."""
+
+    @property
+    def lag(self) -> int | None:
+        """Records in the log that are not committed; None while that is not known."""
+        if self.high_watermark is None or self.offset is None:
+            return None
+        return max(0, self.high_watermark - self.offset)
+
+
+@dataclass
+class Status:
+    """One worker."""
+
+    assigned: bool = False
+    """Kafka has given out partitions, possibly none, and is not giving them out anew."""
+    shards: dict[ShardId, ShardStatus] = field(default_factory=dict)
+
+    @property
+    def ready(self) -> bool:
+        """Assigned, every shard claimed (or halted: that is another alarm), nothing tried in vain."""
+        return self.assigned and all(
+            shard.halted is not None or (shard.claimed and shard.stalled is None) for shard in self.shards.values()
+        )

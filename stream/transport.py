@@ -1,0 +1,222 @@
+"""Faust's Kafka transport, made to deliver batches, and to read where the shards say.
+
+Faust hands over one message per record, in tasks of their own: a thousandth of what the client can fetch. Here a message is a batch of one
+partition. And Faust reads on from Kafka's committed offsets; here every shard says from where (`stream.batch.Position`), because
+what was applied is known to Redis alone.
+
+Rules of this room:
+
+- Only `getmany` fetches, and only it seeks. Faust calls it in one task, so a fetch and a seek never overlap.
+- What was fetched is delivered only if, after the fetch, the generation and the shard's position are those from before it. Otherwise it is
+  dropped: who changed the position has it read again.
+- A shard is fetched only while it has room (`CREDITS`). Faust's own back-pressure is off: it takes no partition back that it starved.
+- Kafka's committed offsets are a display of what Redis holds. No commit, no seek and no fetch error may end the consumer's thread.
+- Nothing here knows what is in a record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+
+from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.structs import OffsetAndMetadata
+from faust.exceptions import ImproperlyConfigured
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+from stream.batch import CREDITS, Batch, Halted, Position
+from stream.core.changes import ShardId
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+    from faust.types.transports import ConsumerT
+
+    from stream.shards import Shards
+
+log = logging.getLogger(__name__)
+
+HELD_BACK_POLL: Final = 0.02
+"""Seconds between fetches while some partition is held back: aiokafka would wait for the others' records otherwise."""
+IDLE_POLL: Final = 1.0
+"""Seconds that a fetch of all partitions waits for records."""
+COMMIT_PATIENCE: Final = 5.0
+"""Seconds for a commit to Kafka, which is only a display."""
+
+
+class BatchConsumer(driver.Consumer):
+    """The worker's consumer. Its app has the worker's `shards`."""
+
+    mundane_level = "debug"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._positions: dict[TP, Position] = {}
+        """What was sought last."""
+        self._shown: dict[TP, int] = {}
+        """Offsets that were committed to Kafka."""
+
+    @property
+    def shards(self) -> Shards:
+        """The shards of this worker."""
+        shards: Shards = self.app.shards  # type: ignore[attr-defined]  # of `stream.app.App`
+        return shards
+
+    async def on_started(self) -> None:
+        """Refuse to run with another assignor than Faust's sticky one, which settings can silently take away."""
+        if self._thread._assignor is not self.app.assignor:  # noqa: SLF001 - there is no other way to see it
+            raise ImproperlyConfigured("Faust's assignor is not in use; leave table_standby_replicas at its default")
+
+    # Flow control is by credits.
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Nothing: see the rules."""
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """Nothing: see the rules."""
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Nothing: Faust's check knows only committed messages. `Shards.watch` looks for progress."""
+
+    # Assignment
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Let the shards finish, but for no longer than half a session: the group waits for us."""
+        await super().on_partitions_revoked(revoked)
+        await self.shards.suspend(self.app.conf.broker_session_timeout / 2)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Take over the new assignment; it is read once Faust lets the flow go on."""
+        await super().on_partitions_assigned(assigned, generation_id)
+        self._positions.clear()
+        self.shards.assign(ShardId(*tp) for tp in assigned)
+
+    async def perform_seek(self) -> None:
+        """Nothing: `getmany` seeks."""
+
+    # Reading
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's signature
+        """Fetch once, and yield at most one batch for each partition."""
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)  # type: ignore[arg-type]  # Faust passes the same
+        self.shards.changed.clear()
+        # A copy: Faust changes the set in place, and to aiokafka an empty one means every partition.
+        active = set(self._get_active_partitions())
+        generation = self.app.consumer_generation_id
+        wanted = {tp: position for tp in active if (position := self.shards.position(ShardId(*tp))) is not None}
+        await self._seek_new(wanted)
+        ready = {tp for tp, position in wanted.items() if position.read is not None and position.outstanding < CREDITS}
+        if not ready:
+            await self._wait_for_change(IDLE_POLL)
+            return
+        held_back = len(ready) < len(active)
+        records = await self._fetch(ready, 0 if held_back else timeout)
+        if not self.flow_active or self.should_stop or self.app.consumer_generation_id != generation:
+            return
+        for tp in ready:
+            self.shards.see_high_watermark(ShardId(*tp), self._high_watermark(tp))
+        for tp, fetched in records.items():
+            shard = ShardId(*tp)
+            if fetched and self.shards.position(shard) is wanted[tp]:
+                yield TP(*tp), self._message(wanted[tp].take(shard, fetched))
+        if held_back and not records:
+            await self._wait_for_change(HELD_BACK_POLL)
+
+    async def _seek_new(self, wanted: Mapping[TP, Position]) -> None:
+        new = {tp: position for tp, position in wanted.items() if self._positions.get(tp) is not position}
+        if not new:
+            return
+        try:
+            beginnings = await self.earliest_offsets(*new)
+            starts: dict[TP, int] = {}
+            for tp, position in new.items():
+                try:
+                    starts[tp] = position.start(beginnings[tp])
+                except Halted as reason:
+                    self.shards.halt(ShardId(*tp), str(reason))
+            await self.seek_wait(starts)
+        except (IllegalStateError, TimeoutError, KafkaError) as error:
+            # Assigned no more, or Kafka is away. Whoever is still wanted then is sought in the next round.
+            log.warning("cannot seek now: %r", error)
+            await self._wait_for_change(IDLE_POLL)
+            return
+        for tp, start in starts.items():
+            if new[tp].offset is None and start > 0:
+                log.warning(
+                    "%s/%d is read from the beginning of its log, which is at %d: what was older is gone from Kafka and is in no figure",
+                    *tp, start,
+                )  # fmt: skip
+            new[tp].read = start
+            self._positions[tp] = new[tp]
+
+    async def _fetch(self, ready: set[TP], seconds: float) -> Mapping[TP, list[Any]]:
+        try:
+            return await self._getmany(active_partitions=ready, timeout=seconds)
+        except NoOffsetForPartitionError:
+            pass  # from before the first seek
+        except OffsetOutOfRangeError as error:
+            for tp, offset in error.args[0].items():
+                self.shards.halt(
+                    ShardId(*tp),
+                    f"Kafka has no offset {offset}: the topic was made anew, or its records were deleted before they were read. "
+                    "Nothing was skipped; see docs/operations.md, 'A halted shard'",
+                )
+        except KafkaError as error:
+            # Some errors move aiokafka's position over the record in question.
+            log.error("cannot read %s: %r", ", ".join(f"{tp[0]}/{tp[1]}" for tp in sorted(ready)), error)  # noqa: TRY400 - the client's trace tells nothing
+            self.shards.reread(ShardId(*tp) for tp in ready)
+            await self._wait_for_change(IDLE_POLL)
+        return {}
+
+    async def _wait_for_change(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.shards.changed.wait()
+        except TimeoutError:
+            pass
+
+    def _high_watermark(self, tp: TP) -> int | None:
+        try:
+            return cast("int | None", self.highwater(tp))
+        except AssertionError:  # aiokafka's word for: not assigned any more
+            return None
+
+    def _message(self, batch: Batch) -> ConsumerMessage:
+        tp = TP(*batch.shard)
+        last = batch.records[-1]
+        return ConsumerMessage(
+            tp.topic, tp.partition, batch.end - 1, last.timestamp / 1000, last.timestamp_type, [], None, batch, None,
+            tp=tp, generation_id=self.app.consumer_generation_id,
+        )  # fmt: skip
+
+    # Display
+
+    def _filter_committable_offsets(self, tps: Iterable[TP]) -> dict[TP, int]:  # noqa: ARG002 - Faust's signature
+        stored = {TP(*shard): offset for shard, offset in self.shards.offsets().items()}
+        return {tp: offset for tp, offset in stored.items() if self._shown.get(tp) != offset}
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        try:
+            async with asyncio.timeout(COMMIT_PATIENCE):
+                await self._thread.call_thread(self._commit_in_thread, offsets)
+        except (TimeoutError, KafkaError) as error:
+            log.debug("offsets not shown in Kafka: %r", error)
+            return False
+        self._shown.update(offsets)
+        return True
+
+    async def _commit_in_thread(self, offsets: Mapping[TP, int]) -> None:
+        # The limit is here too: a promise of the thread's queue that nobody awaits any more would keep one of its two workers.
+        async with asyncio.timeout(COMMIT_PATIENCE):
+            await self._thread._ensure_consumer().commit(  # noqa: SLF001 - Faust's own commit ends the consumer on errors
+                {driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
+            )
+
+
+class BatchTransport(driver.Transport):
+    """aiokafka, in batches."""
+
+    Consumer: ClassVar[type[ConsumerT]] = BatchConsumer
