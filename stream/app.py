@@ -15,32 +15,30 @@ from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import faust
 import uvloop
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
-from faust.app.base import BootStrategy
 
 from stream.agents import add_agent
 from stream.backoff import pauses
 from stream.clock import Clock
 from stream.events.decode import Decoder
+from stream.framework import CLIENT_ID, App, heartbeat
 from stream.observe.counters import Counters
+from stream.observe.http import HttpServer
+from stream.observe.view import View
 from stream.publish import LARGEST_MESSAGE, Publisher
 from stream.runner import Bench
-from stream.security import client_options, faust_credentials
+from stream.security import client_options
 from stream.shards import Shards
 from stream.status import Status
 from stream.tables.interface import Retry
 from stream.tables.redis import connect
 from stream.topics import Topic, create_topics
-from stream.transport import BatchTransport
 from stream.watchdog import Watchdog, end_within
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
-
-    from faust.types import AgentT, TransportT
 
     from stream.core.event import Journey
     from stream.settings import Settings
@@ -49,72 +47,11 @@ log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-CLIENT_ID: Final = "upsell-stream"
 LOOP_PATIENCE: Final = 60.0
 """Seconds that the event loop may stand still."""
-DRAIN_PATIENCE: Final = 10.0
-"""Seconds at the end for the batches that are being applied."""
 STOP_PATIENCE: Final = 25.0
 """Seconds for stopping as a whole; Kubernetes kills after 30."""
 _DAY_MS: Final = 86_400_000
-
-
-class _Boot(BootStrategy):
-    """Of Faust's services only what reads: the worker's producer and web server are its own."""
-
-    enable_kafka_producer = False
-    enable_web = False
-
-
-class App(faust.App):
-    """Faust's part of the worker."""
-
-    mundane_level = "debug"
-
-    BootStrategy = _Boot
-
-    def __init__(self, settings: Settings, shards: Shards) -> None:
-        """Everything about Faust that the settings decide."""
-        session = settings.kafka_session_timeout
-        super().__init__(
-            settings.app_id,
-            broker=[f"kafka://{server.strip()}" for server in settings.kafka_bootstrap_servers.split(",")],
-            broker_client_id=CLIENT_ID,
-            broker_credentials=faust_credentials(settings),
-            broker_session_timeout=session,
-            broker_heartbeat_interval=heartbeat(settings),
-            # How long the group waits for a member that is finishing its batches.
-            broker_rebalance_timeout=session,
-            broker_request_timeout=max(90.0, 1.5 * session),
-            broker_max_poll_records=settings.batch_records,
-            # While Redis is away nothing is fetched, which is no reason to leave the group.
-            broker_max_poll_interval=10_000_000.0,
-            # A position that Kafka does not have is an alarm; jumping elsewhere would lose records in silence.
-            consumer_auto_offset_reset="none",
-            consumer_group_instance_id=settings.kafka_group_instance_id,
-            stream_wait_empty=False,
-            store="memory://",
-            topic_allow_declare=False,
-            topic_disable_leader=True,
-            web_enabled=False,
-            worker_redirect_stdouts=False,
-        )
-        self.shards = shards
-        self.on_before_shutdown.connect(self._drain)
-
-    def _new_transport(self) -> TransportT:
-        return BatchTransport(self.conf.broker_consumer, self)
-
-    async def _on_agent_error(self, agent: AgentT[Any], exc: BaseException) -> None:  # noqa: ARG002 - Faust's signature
-        # Faust would start the agent anew, without the batch.
-        await self.crash(exc)
-
-    def _create_directories(self) -> None:
-        """Nothing: there is no state on this machine."""
-
-    async def _drain(self, *_: Any, **__: Any) -> None:
-        # Kafka does not revoke anything when a worker stops.
-        await self.shards.close(DRAIN_PATIENCE)
 
 
 class Worker:
@@ -124,6 +61,7 @@ class Worker:
         self.settings = settings
         self.status = Status()
         self.counters = Counters()
+        self.http: HttpServer | None = None
         self._ended: asyncio.Future[None] | None = None
         self._parts = AsyncExitStack()
 
@@ -147,6 +85,12 @@ class Worker:
         parts = self._parts
         tables = connect(settings)
         parts.push_async_callback(tables.close)
+        view = View(tables, settings)
+        self.http = HttpServer(settings, self.counters, view, self.status.readiness)
+        await self.http.start()
+        parts.push_async_callback(self.http.stop)
+        log.info("metrics, health and rates at %s", self.http.url)
+        self._watch(view.run(), lambda: None)
         clock = Clock(tables)
         await _patiently("Redis", clock.refresh, Retry)
         cluster = await _patiently("Kafka", partial(cluster_id, settings, security), KafkaError)
@@ -261,11 +205,6 @@ def run(settings: Settings) -> int:
     logging.getLogger("stream").setLevel(settings.log_level.upper())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(create_app(settings).serve())
-
-
-def heartbeat(settings: Settings) -> float:
-    """Seconds between two heartbeats."""
-    return min(3.0, settings.kafka_session_timeout / 3)
 
 
 async def cluster_id(settings: Settings, security: dict[str, Any]) -> str:

@@ -161,7 +161,7 @@ class Shards:
                     raise StuckError(
                         f"{runner}: {lag} records are waiting and nothing was committed for {STUCK_AFTER:.0f} s"
                     )
-            instruments.ready(self.status.ready)
+            instruments.ready(self.status.readiness()[0])
             await asyncio.sleep(WATCH_EVERY)
 
     def _drop(self, shard: ShardId) -> None:

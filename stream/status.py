@@ -42,9 +42,13 @@ class Status:
     """Kafka has given out partitions, possibly none, and is not giving them out anew."""
     shards: dict[ShardId, ShardStatus] = field(default_factory=dict)
 
-    @property
-    def ready(self) -> bool:
-        """Assigned, every shard claimed (or halted: that is another alarm), nothing tried in vain."""
-        return self.assigned and all(
-            shard.halted is not None or (shard.claimed and shard.stalled is None) for shard in self.shards.values()
-        )
+    def readiness(self) -> tuple[bool, list[str]]:
+        """Whether partitions were given out, every shard is claimed and nothing is tried in vain; and what is missing.
+
+        A halted shard makes no worker unready: the other shards go on, and it has an alarm of its own.
+        """
+        missing = [] if self.assigned else ["Kafka has not given out partitions"]
+        for (topic, partition), shard in sorted(self.shards.items()):
+            if shard.halted is None and (reason := shard.stalled or (None if shard.claimed else "not claimed yet")):
+                missing.append(f"{topic}/{partition}: {reason}")
+        return not missing, missing

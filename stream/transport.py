@@ -187,8 +187,9 @@ class BatchConsumer(driver.Consumer):
     def _message(self, batch: Batch) -> ConsumerMessage:
         tp = TP(*batch.shard)
         last = batch.records[-1]
+        value = cast("bytes", batch)  # `stream.agents.BatchSchema` takes it as it is
         return ConsumerMessage(
-            tp.topic, tp.partition, batch.end - 1, last.timestamp / 1000, last.timestamp_type, [], None, batch, None,
+            tp.topic, tp.partition, batch.end - 1, last.timestamp / 1000, last.timestamp_type, [], None, value, None,
             tp=tp, generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
 
