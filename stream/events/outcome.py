@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stream.core.event import Journey
 from stream.core.result import Intent, Judged, Kind, Reason
-from stream.events.decode import Headers, RawRecord, Rejected
+from stream.events.decode import RawRecord, Rejected
 
 OUTCOME_TYPE: Final = "commerce.sale.judged.v1"
 OUTCOME_HEADERS: Final = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
@@ -50,10 +50,10 @@ def outcome_event(judged: Judged, app_id: str) -> bytes:
 
 def dead_letter(
     record: RawRecord, rejected: Rejected, partition: int, offset: int
-) -> tuple[bytes, list[tuple[str, bytes | None]]]:
+) -> tuple[bytes, list[tuple[str, bytes]]]:
     """Value and headers of the dead letter: the record's own, then `upsell-…` ones that tell why and whence.
 
-    A record without value becomes a dead letter with an empty one, since a producer may compact a topic of nulls away.
+    A value or a header that is null becomes an empty one.
     """
     added = {
         "upsell-reason": rejected.reason,
@@ -63,8 +63,8 @@ def dead_letter(
         "upsell-source-partition": str(partition),
         "upsell-source-offset": str(offset),
     }
-    headers: Headers = [*record.headers, *((name, text.encode()) for name, text in added.items())]
-    return record.value or b"", list(headers)
+    headers = [(name, value or b"") for name, value in record.headers]
+    return record.value or b"", headers + [(name, text.encode()) for name, text in added.items()]
 
 
 # --- the outcome for its consumers
