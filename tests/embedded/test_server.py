@@ -28,19 +28,23 @@ with EmbeddedBroker() as broker, EmbeddedValkey() as valkey:
 
 
 class Scripted(Server):
-    """A server whose program is a shell script."""
+    """A server whose program is a shell script, and that is ready when a file is there."""
 
     name = "the scripted server"
 
-    def __init__(self, script: str) -> None:
+    def __init__(self, script: str, ready: Path = Path("/nowhere")) -> None:
         super().__init__()
         self.script = script
+        self.ready = ready
 
     def command(self) -> list[str]:
         return ["/bin/sh", "-c", self.script]
 
     def answers(self, connection) -> bool:
-        return False
+        raise AssertionError("nobody listens")
+
+    def _is_ready(self) -> bool:
+        return self.ready.exists()
 
 
 def is_listening(address: str) -> bool:
@@ -77,22 +81,34 @@ def test_serves_inside_the_block_and_is_gone_after_it(make):
 
 @pytest.mark.embedded
 @pytest.mark.parametrize("make", EMBEDDED)
-async def test_lets_the_event_loop_turn_while_it_starts_and_stops(make):
-    turns = 0
-
-    async def turn() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    turning = asyncio.create_task(turn())
+async def test_serves_in_an_asynchronous_program_too(make):
     async with make() as server:
-        pid, while_starting = server.pid, turns
-        assert is_listening(server.address)
+        pid, address = server.pid, server.address
+        assert is_listening(address)
     assert not is_alive(pid)
-    assert 0 < while_starting < turns
-    turning.cancel()
+    assert not is_listening(address)
+
+
+async def test_the_event_loop_turns_while_a_server_starts_and_stops(tmp_path):
+    trapped, ready, stop = tmp_path / "trapped", tmp_path / "ready", tmp_path / "stop"
+    stopping = asyncio.Event()
+    server = Scripted(
+        f"trap 'until [ -e {stop} ]; do sleep 0.01; done; exit' TERM; touch {trapped}; while :; do sleep 0.01; done",
+        ready,
+    )
+
+    async def allow() -> None:
+        while not trapped.exists():  # noqa: ASYNC110 - the script sends no event
+            await asyncio.sleep(0.01)
+        ready.touch()
+        await stopping.wait()
+        stop.touch()
+
+    allowing = asyncio.create_task(allow())
+    async with server:
+        stopping.set()
+    assert stop.exists()
+    await allowing
 
 
 @pytest.mark.embedded
