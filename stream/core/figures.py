@@ -52,7 +52,7 @@ class FigureSet(msgspec.Struct, frozen=True, dict=True):
     sales: list[int]
     """Vector as `Sale`."""
     revenue: Mapping[str, list[int]] | None
-    """Currency -> vector as `Money`, minor units; None where the set spans both journeys, or is a category's."""
+    """Currency, sorted -> vector as `Money`, minor units; None where the set spans both journeys, or is a category's."""
     customers: Mapping[str, int] | None
     """Distinct customers by `CustomerKind`; None likewise, and where nobody counted them."""
 
@@ -90,7 +90,7 @@ class FigureSet(msgspec.Struct, frozen=True, dict=True):
         if self.revenue is not None:
             document["revenue"] = {
                 currency: {part.name.lower(): plain(amounts[part], exponent(currency)) for part in Money}
-                for currency, amounts in sorted(self.revenue.items())
+                for currency, amounts in self.revenue.items()
             }
         document["rates"] = rates
         return document
@@ -103,49 +103,53 @@ class Slice:
         self, cells: Mapping[tuple[str, ...], list[int]], customers: Mapping[str, int] | None, *, revenue: bool
     ) -> None:
         """`customers`: `kind|dimension|value` -> count, None where there are none; `revenue`: whether amounts may be added up."""
-        self._cells = sorted(cells.items())
+        self._cells = cells
         self._customers = customers
         self._revenue = revenue
 
     @cached_property
     def pairs(self) -> dict[tuple[str, str], list[int]]:
         """(channel, segment) -> vector as `Sale`."""
-        return {(key[1], key[2]): vector for key, vector in self._cells if key[0] == SALES}
+        return dict(sorted(((key[1], key[2]), vector) for key, vector in self._cells.items() if key[0] == SALES))
 
     @cached_property
     def sets(self) -> dict[Section, FigureSet]:
         """(`all`, `all`), which is always there, and each channel and segment that counted something."""
         sales: defaultdict[Section, list[list[int]]] = defaultdict(list)
-        money: defaultdict[Section, defaultdict[str, list[list[int]]]] = defaultdict(lambda: defaultdict(list))
-        sales["all", ALL] = []
         for (channel, segment), vector in self.pairs.items():
-            for section in _sections(channel, segment):
-                sales[section].append(vector)
+            sales["channel", channel].append(vector)
+            sales["segment", segment].append(vector)
+        money: defaultdict[Section, defaultdict[str, list[list[int]]]] = defaultdict(lambda: defaultdict(list))
         if self._revenue:
-            for key, vector in self._cells:
+            for key, vector in self._cells.items():
                 if key[0] == MONEY:
-                    for section in _sections(key[1], key[2]):
-                        money[section][key[3]].append(vector)
-        return {
-            section: FigureSet(
-                section[0],
-                _sum(vectors) if vectors else _NO_SALES,
-                {currency: _sum(amounts) for currency, amounts in money[section].items()} if self._revenue else None,
-                self._count(section),
-            )
-            for section, vectors in sorted(sales.items())
-        }
+                    money["channel", key[1]][key[3]].append(vector)
+                    money["segment", key[2]][key[3]].append(vector)
+        parts = {section: self._set(section, vectors, money[section]) for section, vectors in sorted(sales.items())}
+        # All is the sum of the channels: a tenth of the additions that all cells would take.
+        channels = [figures for (dimension, _), figures in parts.items() if dimension == "channel"]
+        amounts: defaultdict[str, list[list[int]]] = defaultdict(list)
+        for figures in channels:
+            for currency, vector in (figures.revenue or {}).items():
+                amounts[currency].append(vector)
+        everything: Section = ("all", ALL)
+        return {everything: self._set(everything, [figures.sales for figures in channels], amounts), **parts}
 
     @cached_property
     def categories(self) -> dict[str, FigureSet]:
         """Category -> its set."""
+        # The positions of a CATEGORY vector stand in a SALES vector in the same order, after the opportunities.
         rest = _NO_SALES[Sale.ANY + 1 :]
-        return {
-            # The positions of a CATEGORY vector stand in a SALES vector in the same order, after the opportunities.
-            key[1]: FigureSet("category", [0, *vector, *rest], None, None)
-            for key, vector in self._cells
-            if key[0] == CATEGORY
-        }
+        own = sorted((key[1], vector) for key, vector in self._cells.items() if key[0] == CATEGORY)
+        return {category: FigureSet("category", [0, *vector, *rest], None, None) for category, vector in own}
+
+    def _set(self, section: Section, sales: list[list[int]], money: Mapping[str, list[list[int]]]) -> FigureSet:
+        return FigureSet(
+            section[0],
+            _sum(sales) if sales else _NO_SALES,
+            {currency: _sum(money[currency]) for currency in sorted(money)} if self._revenue else None,
+            self._count(section),
+        )
 
     def _count(self, section: Section) -> dict[str, int] | None:
         if self._customers is None:
@@ -169,12 +173,13 @@ class Figures:
         for shard in shards:
             summary = shard.summary
             self.as_of = max(self.as_of, summary.at)
-            for position, (name, window) in enumerate(summary.windows):
+            for name, window in summary.windows:
                 names.add(name)
                 _gather(cells[name, summary.journey], window)
-                counts = customers[name, summary.journey]
-                for set_name, in_windows in shard.customers.items():
-                    counts[set_name.decode()] += in_windows[position]
+            for set_name, counts in shard.customers.items():
+                # Fewer or more counts than windows: counted when the settings were others, and soon to be counted anew.
+                for (name, _), count in zip(summary.windows, counts, strict=False):
+                    customers[name, summary.journey][set_name.decode()] += count
             _gather(cells[TOTAL, summary.journey], summary.total)
             ever = self._customers_ever[summary.journey]
             for set_name, count in shard.customers_ever.items():
@@ -220,11 +225,15 @@ class Figures:
             document[journey] = ever.sets["all", ALL].plain()
         return document
 
-    def plain(self) -> dict[str, Any]:
-        """The document of `rates --json` and `/api/v1/rates`; `as_of` is RFC 3339 in UTC, None where no shard has windows."""
+    def plain(self, windows: Iterable[str] | None = None) -> dict[str, Any]:
+        """The document of `rates --json` and `/api/v1/rates`; `as_of` is RFC 3339 in UTC, None where no shard has windows.
+
+        `windows` are those to show, besides the total; by default those that any shard has.
+        """
+        shown = self.windows if windows is None else windows
         return {
             "as_of": _timestamp(self.as_of) if self.as_of else None,
-            "windows": {window: self._document(window) for window in (*self.windows, TOTAL)},
+            "windows": {window: self._document(window) for window in (*shown, TOTAL)},
         }
 
     def _document(self, window: str) -> dict[str, Any]:

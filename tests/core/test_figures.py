@@ -28,7 +28,6 @@ def shard(journey="checkout", cells=None, *, at=AT, windows=("5m", "1h"), custom
             watermark=at,
             windows=[(name, entries) for name in windows],
             total=entries if total is None else list(total.items()),
-            customers=[],
         ),
         {name.encode(): (count,) * len(windows) for name, count in (customers or {}).items()},
         {name.encode(): count for name, count in (ever or {}).items()},

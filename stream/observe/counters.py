@@ -1,0 +1,175 @@
+"""What one worker counts about itself, as Prometheus series of its own registry.
+
+Rules: nothing here is read back by the product. A label set appears when it is first counted. What comes from outside (the type of an event)
+is bounded here; what comes from the product (reasons, bounded labels) is taken as it is.
+"""
+
+import platform
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from stream.observe.manifest import METRICS, Metric
+
+TYPES = frozenset(
+    (
+        "commerce.checkout.started.v1",
+        "commerce.checkout.updated.v1",
+        "commerce.order.completed.v1",
+        "commerce.order.updated.v1",
+        "commerce.order.refunded.v1",
+        "commerce.order.canceled.v1",
+        "commerce.subscription.created.v1",
+        "commerce.subscription.trial_converted.v1",
+        "commerce.subscription.changed.v1",
+        "commerce.subscription.change_scheduled.v1",
+        "commerce.subscription.renewed.v1",
+        "commerce.subscription.canceled.v1",
+        "commerce.subscription.refunded.v1",
+    )
+)
+OTHER = "other"
+"""The label `type` of everything else."""
+
+
+class Counters:
+    """The worker's metrics. Not thread-safe: to be called from the event loop."""
+
+    def __init__(self) -> None:
+        """Make every `worker` metric of the manifest."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client left it out
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._events = self._counter("upsell_events_total")
+        self._dead_letters = self._counter("upsell_dead_letters_total")
+        self._transactions = self._counter("upsell_transactions_total")
+        self._commits = self._counter("upsell_commits_total")
+        self._commit_failures = self._counter("upsell_commit_failures_total")
+        self._commit_duration = self._histogram("upsell_commit_duration_seconds")
+        self._batch_events = self._histogram("upsell_batch_events")
+        self._event_delay = _Delays(METRICS["upsell_event_delay_seconds"])
+        self._registry.register(self._event_delay)
+        self._lag = self._gauge("upsell_consumer_lag_records")
+        self._fenced = self._counter("upsell_fenced_total")
+        self._halted = self._gauge("upsell_shard_halted")
+        self._rebalances = self._counter("upsell_rebalances_total")
+        self._ready = self._gauge("upsell_ready")
+        self._overflow = self._counter("upsell_label_overflow_total")
+        build_info = self._gauge("upsell_build_info")
+        build_info.labels(version("upsell-stream"), platform.python_version(), version("faust-streaming")).set(1)
+        # Looking up a label set costs more than counting it, and these two are called for every event.
+        self._events_of: dict[tuple[str, str | None, str], Counter] = {}
+        self._transactions_of: dict[tuple[str, str, str, str], Counter] = {}
+
+    def event(self, topic: str, type: str | None, result: str, count: int = 1) -> None:  # noqa: A002 - the label's name
+        """`count` records of one topic, type and result; `type` is None where it could not be read."""
+        if type not in TYPES:
+            type = OTHER  # noqa: A001 - likewise
+        key = (topic, type, result)
+        counter = self._events_of.get(key)
+        if counter is None:
+            counter = self._events_of[key] = self._events.labels(*key)
+        counter.inc(count)
+
+    def dead_letter(self, reason: str) -> None:
+        """A record became a dead letter."""
+        self._dead_letters.labels(reason).inc()
+
+    def transaction(self, kind: str, journey: str, channel: str, segment: str) -> None:
+        """A transaction (`all`) or a kind of it was newly counted; labels bounded (`Step.counted`)."""
+        key = (kind, journey, channel, segment)
+        counter = self._transactions_of.get(key)
+        if counter is None:
+            counter = self._transactions_of[key] = self._transactions.labels(*key)
+        counter.inc()
+
+    def commit(self, events: int, seconds: float) -> None:
+        """A batch of so many records was committed, which took so long."""
+        self._commits.inc()
+        self._batch_events.observe(events)
+        self._commit_duration.observe(seconds)
+
+    def commit_failure(self, reason: str) -> None:
+        """An attempt to commit failed."""
+        self._commit_failures.labels(reason).inc()
+
+    def delays(self, seconds: Sequence[float]) -> None:
+        """Event time to committed, of every event of a batch."""
+        self._event_delay.observe(seconds)
+
+    def lag(self, topic: str, partition: int, records: int) -> None:
+        """Records of an assigned partition that are not committed yet."""
+        self._lag.labels(topic, partition).set(records)
+
+    def halted(self, topic: str, partition: int, halted: bool) -> None:  # noqa: FBT001 - the gauge's value
+        """An assigned shard stands still, or goes on."""
+        self._halted.labels(topic, partition).set(halted)
+
+    def drop_shard(self, topic: str, partition: int) -> None:
+        """The partition is no longer assigned: its series end."""
+        self._lag.remove(topic, partition)
+        self._halted.remove(topic, partition)
+
+    def fenced(self) -> None:
+        """A shard was lost to another owner in the midst of work."""
+        self._fenced.inc()
+
+    def rebalance(self) -> None:
+        """Partitions were assigned anew."""
+        self._rebalances.inc()
+
+    def overflow(self, label: str) -> None:
+        """A value of the label had no place."""
+        self._overflow.labels(label).inc()
+
+    def ready(self, ready: bool) -> None:  # noqa: FBT001 - the gauge's value
+        """Whether the worker is ready."""
+        self._ready.set(ready)
+
+    def exposition(self) -> bytes:
+        """All series in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def _counter(self, name: str) -> Counter:
+        name, text, labels = _described(name)
+        return Counter(name, text, labels, registry=self._registry)
+
+    def _gauge(self, name: str) -> Gauge:
+        name, text, labels = _described(name)
+        return Gauge(name, text, labels, registry=self._registry)
+
+    def _histogram(self, name: str) -> Histogram:
+        buckets = METRICS[name].buckets
+        name, text, labels = _described(name)
+        return Histogram(name, text, labels, registry=self._registry, buckets=buckets)
+
+
+def _described(name: str) -> tuple[str, str, tuple[str, ...]]:
+    metric = METRICS[name]
+    return metric.name, metric.help, metric.labels
+
+
+class _Delays(Collector):
+    """A histogram that takes a whole batch at once, which costs a tenth of what prometheus_client's own takes value by value."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+        self._cumulative = [0] * (len(metric.buckets) + 1)
+        self._sum = 0.0
+
+    def observe(self, values: Sequence[float]) -> None:
+        ordered = sorted(values)
+        early = bisect_left(ordered, 0.0)  # events ahead of the clock were not delayed; a histogram's sum must not fall
+        for position, bound in enumerate(self._metric.buckets):
+            self._cumulative[position] += bisect_right(ordered, bound)
+        self._cumulative[-1] += len(ordered)
+        self._sum += sum(ordered[early:])
+
+    def collect(self) -> Iterable[HistogramMetricFamily]:
+        bounds = (*map(str, map(float, self._metric.buckets)), "+Inf")
+        family = HistogramMetricFamily(self._metric.name, self._metric.help)
+        family.add_metric((), list(zip(bounds, self._cumulative, strict=True)), self._sum)
+        yield family

@@ -1,0 +1,190 @@
+"""The global view as Prometheus text: all `global` metrics of the manifest, from the figures of all shards.
+
+Rules: a label set has a series in every window from when it was first counted (in the total) on, so a count falls to 0 instead of vanishing;
+a KPI has one only where it has a value. Which label sets there are is read off the total, which only grows and is the same for every worker:
+so what is withheld to keep the bound of series is withheld everywhere alike, and does not come and go with the windows.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Literal
+
+import msgspec
+
+from stream.core.cells import Money, Sale
+from stream.core.changes import ShardId
+from stream.core.config import MICROSECONDS
+from stream.core.event import Journey
+from stream.core.figures import ALL, JOURNEYS, TOTAL, Figures, Slice
+from stream.core.kpi import KPIS, CustomerKind
+from stream.core.money import exponent, plain
+from stream.observe.manifest import METRICS
+
+WINDOW_SERIES = 12_000
+"""Series of the rolling windows at most. The rest of the bound is for what a worker counts about itself, for targets and for partitions."""
+
+Detail = Literal["channel_segment", "revenue", "reversed"]
+DETAILS: tuple[Detail, ...] = ("channel_segment", "revenue", "reversed")
+"""What is withheld where there would be more series, in this order, until the rest fits: counts by channel and segment at once (they are by
+segment alone then, with channel `all`); revenue by channel and by segment; reversals by channel and by segment."""
+
+_KINDS = {"upsell": Sale.UPSELL, "cross_sell": Sale.CROSS_SELL, "downsell": Sale.DOWNSELL, "any": Sale.ANY}
+_REVERSED = {
+    "all": Sale.REVERSED_ALL,
+    "upsell": Sale.REVERSED_UPSELL,
+    "cross_sell": Sale.REVERSED_CROSS_SELL,
+    "downsell": Sale.REVERSED_DOWNSELL,
+    "any": Sale.REVERSED_ANY,
+}
+_INTENTS = {"known": Sale.KNOWN, "unknown": Sale.UNKNOWN, "incomparable": Sale.INCOMPARABLE}
+_CATEGORY_KINDS = {"all": Sale.TRANSACTIONS, **_KINDS}
+_BUYERS = {
+    CustomerKind.ALL: Sale.TRANSACTIONS,
+    CustomerKind.UPSELL: Sale.UPSELL,
+    CustomerKind.CROSS_SELL: Sale.CROSS_SELL,
+    CustomerKind.ANY: Sale.ANY,
+}
+"""The transactions without which there is no such customer."""
+
+_PARTS = {part.name.lower(): part for part in Money}
+_ESCAPED = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+
+Key = tuple[str, tuple[str, ...]]
+"""A series: its metric, and its label values in the order of the manifest, up to the window."""
+
+
+class ShardState(msgspec.Struct, frozen=True):
+    """What is shown of one shard."""
+
+    shard: ShardId
+    watermark: int
+    """Newest event time seen, microseconds; 0 where nothing was."""
+    age: int
+    """Time since its last commit or tick, microseconds."""
+
+
+class Exposition(msgspec.Struct, frozen=True):
+    """The rendered text, and what it leaves out."""
+
+    text: bytes
+    withheld: tuple[Detail, ...]
+
+
+def render(
+    figures: Figures,
+    windows: Sequence[str],
+    shards: Iterable[ShardState],
+    targets: Mapping[tuple[str, str, str], float],
+) -> Exposition:
+    """Render all of it. `windows` are those to show, whatever others the figures hold; `targets` are by (kpi, journey, segment)."""
+    withheld = _withheld(figures, len(windows))
+    families: defaultdict[str, list[str]] = defaultdict(list)
+    for journey in JOURNEYS:
+        seen = {key: _series(*key) for key, _ in _samples(journey, figures.slice(TOTAL, journey), withheld)}
+        for window in windows:
+            cut = figures.slice(window, journey)
+            values = dict(_samples(journey, cut, withheld))
+            for key, series in seen.items():
+                families[key[0]].append(f'{series},window="{window}"}} {values.get(key, "0")}\n')
+            for key, value in _rates(journey, cut):
+                families[key[0]].append(f'{_series(*key)},window="{window}"}} {value}\n')
+    for key, value in (*_targets(targets), *_states(shards), *_view(withheld)):
+        families[key[0]].append(f"{_series(*key)}}} {value}\n")
+    text = "".join(
+        f"# HELP {name} {METRICS[name].help}\n# TYPE {name} {METRICS[name].type}\n{''.join(lines)}"
+        for name, lines in families.items()
+    )
+    return Exposition(text.encode(), withheld)
+
+
+def _withheld(figures: Figures, windows: int) -> tuple[Detail, ...]:
+    """The fewest details, in their order, without which the series fit."""
+    ever = {journey: figures.slice(TOTAL, journey) for journey in JOURNEYS}
+    rates = sum(section[0] in kpi.dimensions for cut in ever.values() for section in cut.sets for kpi in KPIS)
+    for count in range(len(DETAILS)):
+        samples = sum(1 for journey, cut in ever.items() for _ in _samples(journey, cut, DETAILS[:count]))
+        if (rates + samples) * windows <= WINDOW_SERIES:
+            return DETAILS[:count]
+    return DETAILS
+
+
+def _samples(journey: Journey, cut: Slice, withheld: Sequence[Detail]) -> Iterator[tuple[Key, str]]:
+    """Everything in a window that is not 0, KPIs apart."""
+    for (channel, segment), vector in _by_segment(cut) if "channel_segment" in withheld else cut.pairs.items():
+        place = (journey, channel, segment)
+        if vector[Sale.OPPORTUNITIES]:
+            yield ("upsell_window_opportunities", place), str(vector[Sale.OPPORTUNITIES])
+        if vector[Sale.TRANSACTIONS]:
+            yield ("upsell_window_transactions", place), str(vector[Sale.TRANSACTIONS])
+        yield from _positions("upsell_window_kind_transactions", _KINDS, vector, place)
+    for (dimension, value), figures in cut.sets.items():
+        place = (journey, dimension, value)
+        # A total has no customers; who was ever counted shows in the transactions.
+        for kind, position in _BUYERS.items():
+            count = figures.sales[position] if figures.customers is None else figures.customers[kind]
+            if count:
+                yield ("upsell_window_customers", (kind, *place)), str(count)
+        if dimension == "all" or "reversed" not in withheld:
+            yield from _positions("upsell_window_reversed_transactions", _REVERSED, figures.sales, place)
+        if figures.revenue is not None and (dimension == "all" or "revenue" not in withheld):
+            for currency, amounts in figures.revenue.items():
+                places = exponent(currency)
+                for name, part in _PARTS.items():
+                    if amounts[part]:
+                        yield ("upsell_window_revenue", (name, currency, *place)), plain(amounts[part], places)
+    yield from _positions("upsell_window_intent_transactions", _INTENTS, cut.sets["all", ALL].sales, (journey,))
+    for category, figures in cut.categories.items():
+        yield from _positions(
+            "upsell_window_category_transactions", _CATEGORY_KINDS, figures.sales, (category, journey)
+        )
+
+
+def _by_segment(cut: Slice) -> Iterator[tuple[tuple[str, str], list[int]]]:
+    """Segments, each with all its channels as one."""
+    for (dimension, value), figures in cut.sets.items():
+        if dimension == "segment":
+            yield (ALL, value), figures.sales
+
+
+def _positions(
+    metric: str, positions: Mapping[str, Sale], vector: list[int], place: tuple[str, ...]
+) -> Iterator[tuple[Key, str]]:
+    """The named positions of a vector, the name as first label."""
+    for name, position in positions.items():
+        if vector[position]:
+            yield (metric, (name, *place)), str(vector[position])
+
+
+def _rates(journey: Journey, cut: Slice) -> Iterator[tuple[Key, str]]:
+    """The KPIs that have a value."""
+    for section, figures in cut.sets.items():
+        for kpi, value in figures.rates.items():
+            if value is not None:
+                yield ("upsell_kpi_ratio", (kpi, journey, *section)), repr(value)
+
+
+def _targets(targets: Mapping[tuple[str, str, str], float]) -> Iterator[tuple[Key, str]]:
+    for place, ratio in targets.items():
+        yield ("upsell_target_ratio", place), repr(ratio)
+
+
+def _states(shards: Iterable[ShardState]) -> Iterator[tuple[Key, str]]:
+    for state in shards:
+        place = (state.shard.topic, str(state.shard.partition))
+        if state.watermark:
+            yield ("upsell_watermark_timestamp_seconds", place), repr(state.watermark / MICROSECONDS)
+        yield ("upsell_shard_age_seconds", place), repr(state.age / MICROSECONDS)
+
+
+def _view(withheld: Sequence[Detail]) -> Iterator[tuple[Key, str]]:
+    for detail in DETAILS:
+        yield ("upsell_view_withheld", (detail,)), str(int(detail in withheld))
+
+
+@lru_cache(maxsize=2 * WINDOW_SERIES)
+def _series(metric: str, values: tuple[str, ...]) -> str:
+    """`metric{label="value"` for the first labels of the manifest; to be closed, or the window added."""
+    names = METRICS[metric].labels
+    labels = ",".join(f'{name}="{value.translate(_ESCAPED)}"' for name, value in zip(names, values, strict=False))
+    return f"{metric}{{{labels}"

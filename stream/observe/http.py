@@ -1,0 +1,115 @@
+"""The worker's HTTP server: metrics, health, rates, and nothing else.
+
+Rules: no handler waits for Kafka or Redis; whatever is asked for was made ready before. No framework's pages, no access log, no banner.
+"""
+
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+import msgspec
+from aiohttp import hdrs, web
+
+from stream.observe.counters import Counters
+from stream.observe.view import View
+from stream.settings import Settings
+
+Readiness = Callable[[], tuple[bool, list[str]]]
+"""Whether the worker is ready (assigned, state claimed, committing), and what is missing."""
+
+_TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
+_JSON = "application/json"
+_SHUTDOWN = 1.0
+"""Seconds that open connections get at the end."""
+
+
+class HttpServer:
+    """Serves on the running event loop; an asynchronous context, or `start` and `stop`."""
+
+    def __init__(self, settings: Settings, counters: Counters, view: View, readiness: Readiness) -> None:
+        """Bind nothing yet."""
+        self._host = settings.http_host
+        self._port = settings.http_port
+        self._counters = counters
+        self._view = view
+        self._readiness = readiness
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on, once started; a free one where the settings say 0."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """Where the server is found, without a slash at the end."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: the address cannot be had.
+        """
+        application = web.Application()
+        application.on_response_prepare.append(_without_banner)
+        for path, handler in self._routes().items():
+            application.router.add_get(path, handler)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN)
+        await runner.setup()
+        self._runner = runner
+        try:
+            await web.TCPSite(runner, self._host, self._port).start()
+        except BaseException:
+            await self.stop()
+            raise
+        self._port = runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Close; a second time does nothing."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def _routes(self) -> dict[str, Callable[[web.Request], Awaitable[web.Response]]]:
+        return {
+            "/metrics": self._metrics,
+            "/livez": self._livez,
+            "/readyz": self._readyz,
+            "/api/v1/rates": self._rates,
+        }
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        body = self._counters.exposition() + self._view.exposition()
+        return web.Response(body=body, headers={hdrs.CONTENT_TYPE: _TEXT_FORMAT})
+
+    async def _livez(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        ready, reasons = self._readiness()
+        return _json(msgspec.json.encode({"ready": ready, "reasons": reasons}), 200 if ready else 503)
+
+    async def _rates(self, _: web.Request) -> web.Response:
+        rates = self._view.rates()
+        if rates is None:
+            return _json(msgspec.json.encode({"error": self._view.unavailable()}), 503)
+        return _json(rates, 200)
+
+
+def _json(body: bytes, status: int) -> web.Response:
+    return web.Response(body=body, status=status, headers={hdrs.CONTENT_TYPE: _JSON, hdrs.CACHE_CONTROL: "no-store"})
+
+
+async def _without_banner(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.popall(hdrs.SERVER, None)

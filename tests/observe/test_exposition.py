@@ -1,0 +1,165 @@
+import msgspec
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from support.summaries import AT, SMALL, SMALL_CUSTOMERS, full, full_cells, sale, shard
+
+from stream.core.cells import CATEGORY, MONEY, SALES, decode_summary
+from stream.core.changes import ShardId
+from stream.core.figures import Figures, ShardFigures
+from stream.observe.exposition import DETAILS, WINDOW_SERIES, ShardState, render
+
+TWO = ("5m", "1h")
+EIGHT = ("1m", "5m", "15m", "1h", "6h", "24h", "7d", "30d")
+
+
+def figures_of(shards):
+    return Figures(ShardFigures(decode_summary(one.summary), one.customers) for one in shards)
+
+
+def shown(shards, windows=TWO):
+    """(metric, label values in order of name) -> value, of what the windows have."""
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(render(figures_of(shards), windows, (), {}).text.decode())
+        for sample in family.samples
+        if "window" in sample.labels
+    }
+
+
+def only(samples, metric):
+    return {labels: value for (name, *labels_), value in samples.items() if name == metric for labels in [(*labels_,)]}
+
+
+def test_values():
+    samples = shown([shard(cells=SMALL, customers=SMALL_CUSTOMERS)], ("1h",))
+    new = 'a "new"\\one'
+    # Labels by their names: channel, journey, kind, segment, window; dimension, journey, kind or kpi, value, window.
+    assert only(samples, "upsell_window_opportunities") == {("web", "checkout", new, "1h"): 10}
+    assert only(samples, "upsell_window_transactions") == {("web", "checkout", new, "1h"): 4}
+    assert only(samples, "upsell_window_kind_transactions") == {
+        ("web", "checkout", "upsell", new, "1h"): 2,
+        ("web", "checkout", "cross_sell", new, "1h"): 1,
+        ("web", "checkout", "downsell", new, "1h"): 1,
+        ("web", "checkout", "any", new, "1h"): 3,
+    }
+    sections = [("all", "all"), ("channel", "web"), ("segment", new)]
+    assert only(samples, "upsell_window_reversed_transactions") == {
+        (dimension, "checkout", kind, value, "1h"): 1 for dimension, value in sections for kind in ("all", "upsell")
+    }
+    parts = {"initial": 10, "upsell": 2.5, "cross_sell": 0.5, "downsell": 0.1, "final": 12.5, "total": 16}
+    assert only(samples, "upsell_window_revenue") == {
+        ("EUR", dimension, "checkout", part, value, "1h"): amount
+        for dimension, value in sections
+        for part, amount in {**parts, "reversed": 0.05}.items()
+    }
+    assert only(samples, "upsell_window_intent_transactions") == {
+        ("known", "checkout", "1h"): 2,
+        ("unknown", "checkout", "1h"): 1,
+        ("incomparable", "checkout", "1h"): 1,
+    }
+    assert only(samples, "upsell_window_category_transactions") == {
+        ("shoes", "checkout", "all", "1h"): 3,
+        ("shoes", "checkout", "upsell", "1h"): 2,
+        ("shoes", "checkout", "cross_sell", "1h"): 1,
+        ("shoes", "checkout", "any", "1h"): 2,
+    }
+    customers = only(samples, "upsell_window_customers")
+    assert customers["all", "checkout", "all", "all", "1h"] == 4
+    assert customers["all", "checkout", "upsell", "all", "1h"] == 1
+    assert customers["channel", "checkout", "upsell", "web", "1h"] == 0
+    rates = only(samples, "upsell_kpi_ratio")
+    assert rates["all", "checkout", "upsell_cross_sell_rate", "all", "1h"] == 0.3
+    assert rates["all", "checkout", "upsell_revenue_ratio", "all", "1h"] == 1.25
+    assert rates["all", "checkout", "customer_upsell_rate", "all", "1h"] == 0.25
+    assert {kpi for _, _, kpi, _, _ in rates if kpi == "cross_sell_ratio"} == {"cross_sell_ratio"}
+    assert {dimension for dimension, _, kpi, _, _ in rates if kpi == "cross_sell_ratio"} == {"segment"}
+
+
+def test_a_count_falls_to_zero_and_a_rate_ends():
+    samples = shown([shard(cells={}, total=SMALL)])
+    assert {*only(samples, "upsell_window_opportunities").values()} == {0}
+    assert {*only(samples, "upsell_window_customers").values()} == {0}
+    assert {*only(samples, "upsell_window_revenue").values()} == {0}
+    assert not only(samples, "upsell_kpi_ratio")
+
+
+def test_what_was_never_counted_has_no_series():
+    samples = shown([shard(cells={(SALES, "web", "new"): sale(opportunities=1)})])
+    assert {name for name, *_ in samples} == {"upsell_window_opportunities", "upsell_kpi_ratio"}
+    assert {*only(samples, "upsell_kpi_ratio").values()} == {0}  # opportunities are its denominator
+
+
+def test_windows_that_the_settings_do_not_name_are_not_shown():
+    samples = shown([shard(cells=SMALL, windows=("5m", "7d"))], ("5m", "1h"))
+    assert {labels[-1] for labels in samples} == {"5m", "1h"}
+
+
+def test_shards_and_targets():
+    states = [ShardState(ShardId("checkout-events", 3), AT, 1_500_000), ShardState(ShardId("checkout-events", 4), 0, 0)]
+    exposition = render(Figures([]), TWO, states, {("upsell_ratio", "checkout", "all"): 0.25})
+    lines = [line for line in exposition.text.decode().splitlines() if not line.startswith("#")]
+    assert lines == [
+        'upsell_target_ratio{kpi="upsell_ratio",journey="checkout",segment="all"} 0.25',
+        'upsell_watermark_timestamp_seconds{topic="checkout-events",partition="3"} 1767323045.0',
+        'upsell_shard_age_seconds{topic="checkout-events",partition="3"} 1.5',
+        'upsell_shard_age_seconds{topic="checkout-events",partition="4"} 0.0',
+        'upsell_view_withheld{detail="channel_segment"} 0',
+        'upsell_view_withheld{detail="revenue"} 0',
+        'upsell_view_withheld{detail="reversed"} 0',
+    ]
+
+
+def cells_of(**kept):
+    """The full cells with fewer values of some labels."""
+    positions = {"channel": 1, "segment": 2, "currency": 3}
+    cells = full_cells()
+    for label, count in kept.items():
+        place = positions[label]
+        values = sorted({key[place] for key in cells if key[0] == MONEY})[:count]
+        cells = {key: vector for key, vector in cells.items() if len(key) <= place or key[place] in values}
+    return cells
+
+
+@pytest.mark.parametrize(
+    ("cells", "windows", "withheld"),
+    [
+        (cells_of(channel=6, segment=10, currency=1), EIGHT[:4], ()),
+        (cells_of(channel=9, segment=17, currency=1), EIGHT[:4], DETAILS[:1]),
+        (full_cells(), EIGHT[:4], DETAILS[:2]),
+        (full_cells(), EIGHT, DETAILS),
+    ],
+    ids=["usual", "many labels", "all labels", "all labels and windows"],
+)
+def test_detail_is_withheld_in_its_order_and_sums_stay_right(cells, windows, withheld):
+    shards = [shard(topic, 0, cells, windows=windows) for topic in ("checkout-events", "subscription-events")]
+    exposition = render(figures_of(shards), windows, (), {})
+    assert exposition.withheld == withheld
+    samples = shown(shards, windows)
+    assert len(samples) <= WINDOW_SERIES
+    transactions = only(samples, "upsell_window_transactions")
+    pairs = [key for key in cells if key[0] == SALES]
+    assert sum(transactions.values()) == 7 * len(pairs) * 2 * len(windows)
+    assert ({channel for channel, *_ in transactions} == {"all"}) == ("channel_segment" in withheld)
+    assert ({key[1] for key in only(samples, "upsell_window_revenue")} == {"all"}) == ("revenue" in withheld)
+    reversals = only(samples, "upsell_window_reversed_transactions")
+    assert ({dimension for dimension, *_ in reversals} == {"all"}) == ("reversed" in withheld)
+    assert {dimension for dimension, *_ in only(samples, "upsell_kpi_ratio")} == {"all", "channel", "segment"}
+
+
+def test_what_is_withheld_does_not_follow_the_windows():
+    busy, quiet = full(EIGHT, 1), []
+    for one in busy:
+        summary = decode_summary(one.summary)
+        windows = [(name, []) for name, _ in summary.windows]
+        quiet.append(
+            msgspec.structs.replace(
+                one, summary=msgspec.msgpack.encode(msgspec.structs.replace(summary, windows=windows))
+            )
+        )
+    assert render(figures_of(quiet), EIGHT, (), {}).withheld == render(figures_of(busy), EIGHT, (), {}).withheld
+
+
+def test_label_values_are_escaped():
+    nasty = 'say "hi"\\n,}\nand go'
+    samples = shown([shard(cells={(SALES, nasty, "new"): sale(transactions=3), (CATEGORY, nasty): [1, 0, 0, 0, 0]})])
+    assert only(samples, "upsell_window_transactions")[nasty, "checkout", "new", "1h"] == 3

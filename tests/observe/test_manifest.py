@@ -1,0 +1,124 @@
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from support.summaries import SMALL, SMALL_CUSTOMERS, FakeTables, full, shard
+
+from stream.observe.counters import TYPES, Counters
+from stream.observe.manifest import MANIFEST, METRICS, SERIES
+from stream.observe.reference import renewed
+from stream.observe.view import View
+from stream.settings import Kpi, Settings, Target
+
+ROOT = Path(__file__).parents[2]
+FOUR = ("5m", "1h", "24h", "30d")
+EIGHT = ("1m", "5m", "15m", "1h", "6h", "24h", "7d", "30d")
+
+
+def fed(counters, channels=("web",), segments=("new",), partitions=1):
+    """Everything a worker can count."""
+    topics = ("checkout-events", "subscription-events")
+    for topic in topics:
+        for type_ in (*TYPES, None):
+            for result in ("applied", "duplicate", "stale", "late", "unmatched", "test", "rejected"):
+                counters.event(topic, type_, result)
+        for partition in range(partitions):
+            counters.lag(topic, partition, 1)
+            counters.halted(topic, partition, False)
+    for journey in ("checkout", "subscription"):
+        for kind in ("all", "upsell", "cross_sell", "downsell", "any"):
+            for channel in channels:
+                for segment in segments:
+                    counters.transaction(kind, journey, channel, segment)
+    counters.dead_letter("not_json")
+    counters.commit_failure("timeout")
+    counters.overflow("channel")
+    counters.commit(10, 0.01)
+    counters.delays([0.1])
+    counters.fenced()
+    counters.rebalance()
+    counters.ready(True)
+    return counters
+
+
+async def worker(tables, settings, counters):
+    """What a scrape of a worker gets."""
+    view = View(tables, settings)
+    await view.refresh()
+    return counters.exposition() + view.exposition()
+
+
+def series(exposition):
+    return [line for line in exposition.decode().splitlines() if not line.startswith("#")]
+
+
+@pytest.fixture
+async def everything():
+    """Every metric there is."""
+    tables = FakeTables([shard(cells=SMALL, customers=SMALL_CUSTOMERS)])
+    settings = Settings(windows=("5m", "1h"), targets=(Target(kpi="upsell_ratio", journey="checkout", ratio=0.1),))
+    return await worker(tables, settings, fed(Counters()))
+
+
+async def test_the_manifest_and_what_is_emitted_are_the_same(everything):
+    families = {}
+    for family in text_string_to_metric_families(everything.decode()):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        assert name not in families, "a metric in two places"
+        families[name] = family
+    assert families.keys() == METRICS.keys()
+    for metric in MANIFEST:
+        family = families[metric.name]
+        assert (family.type, family.documentation) == (metric.type, metric.help)
+        assert {sample.name for sample in family.samples} == set(metric.samples)
+        for sample in family.samples:
+            assert sample.labels.keys() - {"le"} == set(metric.labels)
+
+
+async def test_the_order_of_labels_is_the_contracts(everything):
+    for line in series(everything):
+        metric = METRICS.get(line.partition("{")[0])
+        if metric is not None and metric.scope == "global":
+            assert re.findall(r'(\w+)="(?:[^"\\]|\\.)*"', line) == list(metric.labels)
+
+
+@pytest.mark.prometheus
+def test_promtool_finds_nothing_to_say(everything):
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed (Debian: prometheus)")
+    checked = subprocess.run(
+        [promtool, "check", "metrics"], input=everything, capture_output=True, check=False, timeout=60
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("windows", [FOUR, EIGHT])
+async def test_series_stay_within_the_bound_when_everything_is_full(windows):
+    channels, segments = ([f"{name} {number}" for number in range(size)] for name, size in (("c", 10), ("s", 18)))
+    targets = tuple(
+        Target(kpi=kpi, journey=journey, segment=segment, ratio=0.5)
+        for kpi in get_args(Kpi)
+        for journey in ("checkout", "subscription")
+        for segment in ("all", *segments)
+        if (kpi, segment) != ("cross_sell_ratio", "all")
+    )
+    tables = FakeTables(full(windows, partitions=64))
+    counters = fed(Counters(), channels, segments, partitions=64)
+    exposition = await worker(tables, Settings(windows=windows, targets=targets), counters)
+    assert len(set(series(exposition))) == len(series(exposition))
+    assert SERIES / 2 < len(series(exposition)) <= SERIES
+
+
+def test_the_documentation_is_current():
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert page == renewed(page), "run: python -m stream.observe.reference docs/metrics.md"
+
+
+def test_a_page_without_its_parts_is_refused():
+    with pytest.raises(ValueError, match="kpis"):
+        renewed("# Metrics")

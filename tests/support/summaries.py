@@ -1,0 +1,103 @@
+"""Shards as readers see them, and tables that show what they are given."""
+
+from dataclasses import dataclass, field
+
+from stream.core.cells import CATEGORY, MONEY, SALES, Category, Money, Sale, Summary, encode_summary
+from stream.core.changes import ShardId
+from stream.core.registry import BOUNDS, OTHER, UNKNOWN
+from stream.tables.interface import ShardSummary
+
+NOW = 1_767_323_047_000_000
+AT = 1_767_323_045_000_000  # 2026-01-02T03:04:05Z
+
+CHANNELS = [*(f"channel {number}" for number in range(BOUNDS["channel"])), OTHER, UNKNOWN]
+SEGMENTS = [*(f"segment {number}" for number in range(BOUNDS["segment"])), OTHER, UNKNOWN]
+CATEGORIES = [*(f"category {number}" for number in range(BOUNDS["category"])), OTHER]
+CURRENCIES = ["EUR", "USD", "JPY", "GBP"]
+
+
+def sale(**values):
+    return [values.get(position.name.lower(), 0) for position in Sale]
+
+
+def money(**values):
+    return [values.get(part.name.lower(), 0) for part in Money]
+
+
+@dataclass
+class FakeTables:
+    """The two questions that the view asks."""
+
+    shards: list[ShardSummary] = field(default_factory=list)
+    time: int = NOW
+    error: Exception | None = None
+
+    async def summaries(self):
+        if self.error is not None:
+            raise self.error
+        return self.shards
+
+    async def now(self):
+        return self.time
+
+
+def shard(topic="checkout-events", partition=0, cells=(), *, windows=("5m", "1h"), customers=None, total=None, at=AT):
+    """The same cells in every window, and in the total if no others are given."""
+    entries = list(dict(cells).items())
+    summary = Summary(
+        journey="checkout" if topic.startswith("checkout") else "subscription",
+        at=at,
+        watermark=at - 1_500_000,
+        windows=[(name, entries) for name in windows],
+        total=entries if total is None else list(total.items()),
+    )
+    counts = {name.encode(): (count,) * len(windows) for name, count in (customers or {}).items()}
+    return ShardSummary(ShardId(topic, partition), encode_summary(summary), NOW - 3_000_000, counts)
+
+
+SMALL = {
+    (SALES, "web", 'a "new"\\one'): sale(
+        opportunities=10,
+        transactions=4,
+        upsell=2,
+        cross_sell=1,
+        downsell=1,
+        any=3,
+        known=2,
+        unknown=1,
+        incomparable=1,
+        reversed_all=1,
+        reversed_upsell=1,
+    ),
+    (MONEY, "web", 'a "new"\\one', "EUR"): money(
+        initial=1000, upsell=250, cross_sell=50, downsell=10, final=1250, total=1600, reversed=5
+    ),
+    (CATEGORY, "shoes"): [3, 2, 1, 0, 2],
+}
+SMALL_CUSTOMERS = {"all|all|all": 4, "upsell|all|all": 1, "all|channel|web": 4, 'all|segment|a "new"\\one': 4}
+
+
+def full_cells():
+    """Every label value there can be, with nothing left at 0."""
+    cells = {(CATEGORY, category): [7] * len(Category) for category in CATEGORIES}
+    for channel in CHANNELS:
+        for segment in SEGMENTS:
+            cells[SALES, channel, segment] = [7] * len(Sale)
+            cells |= {(MONEY, channel, segment, currency): [700] * len(Money) for currency in CURRENCIES}
+    return cells
+
+
+def full(windows, partitions):
+    """All that so many partitions of each topic can count in these windows."""
+    cells = full_cells()
+    sections = [("all", "all"), *(("channel", name) for name in CHANNELS), *(("segment", name) for name in SEGMENTS)]
+    customers = {
+        f"{kind}|{dimension}|{value}": 5
+        for kind in ("all", "upsell", "cross_sell", "any")
+        for dimension, value in sections
+    }
+    return [
+        shard(topic, partition, cells if partition == 0 else (), windows=windows, customers=customers)
+        for topic in ("checkout-events", "subscription-events")
+        for partition in range(partitions)
+    ]
