@@ -5,7 +5,6 @@ mend it. An error is something that loses data or stops the work; a warning is s
 """
 
 import asyncio
-import logging
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple
@@ -22,7 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from stream.cli.options import EVERYTHING, with_settings
-from stream.cli.screen import output
+from stream.cli.screen import output, quiet_clients
 from stream.security import client_options
 from stream.settings import Settings, variable
 
@@ -78,8 +77,7 @@ def check(ctx: click.Context, settings: Settings, timeout: float) -> None:
 
     Exit status 1 where something must be mended; warnings alone leave it 0.
     """
-    # What the clients would log is in the findings.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    quiet_clients()
     console = output()
     findings = asyncio.run(_findings(settings, timeout))
     table = Table("", "about", "finding", box=None, pad_edge=False, show_header=False)

@@ -10,15 +10,21 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
-    """Whether somebody asked this process to stop."""
+    """Whether it is time to stop."""
 
     def __init__(self) -> None:
         self.requested = False
+        self.interrupted = False
+        """It was a signal that asked."""
+
+    def request(self) -> None:
+        """Ask to stop."""
+        self.requested = True
 
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """Inside, the first SIGINT or SIGTERM only sets `requested`; the next one acts as it did before. Main thread only."""
+    """Inside, the first SIGINT or SIGTERM only asks to stop; the next one acts as it did before. Main thread only."""
     stop = Stop()
     before = {number: signal.getsignal(number) for number in _SIGNALS}
 
@@ -27,7 +33,7 @@ def stopping() -> Iterator[Stop]:
             signal.signal(number, handler)
 
     def request(_number: int, _frame: FrameType | None) -> None:
-        stop.requested = True
+        stop.requested = stop.interrupted = True
         restore()
 
     for number in _SIGNALS:

@@ -12,6 +12,7 @@ from aiokafka.errors import UnknownError
 
 from stream.cli.interrupt import Stop
 from stream.cli.screen import progress
+from stream.core.changes import ShardId
 from stream.security import client_options
 from stream.settings import Settings
 from stream.simulate.record import Emitted
@@ -43,6 +44,8 @@ class Sender:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._topics = {"checkout": settings.checkout_topic, "subscription": settings.subscription_topic}
+        self.ends: dict[ShardId, int] = {}
+        """Of every partition that Kafka took records in: the offset after the last one."""
         self._error: BaseException | None = None
         self._producer: AIOKafkaProducer
 
@@ -93,8 +96,14 @@ class Sender:
             raise self._error
 
     def _note(self, sent: "asyncio.Future[Any]") -> None:
-        if not sent.cancelled():
-            self._error = self._error or sent.exception()
+        if sent.cancelled():
+            return
+        if (error := sent.exception()) is not None:
+            self._error = self._error or error
+            return
+        place = sent.result()
+        shard = ShardId(place.topic, place.partition)
+        self.ends[shard] = max(self.ends.get(shard, 0), place.offset + 1)
 
     async def _connect(self, security: dict[str, Any], *, idempotent: bool) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
@@ -129,6 +138,7 @@ async def send(
             await sender.send(record)
             if not count % _OFTEN:
                 bar.update(task, completed=count)
+                await asyncio.sleep(0)
     return count
 
 

