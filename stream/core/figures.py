@@ -176,10 +176,12 @@ class Figures:
             for name, window in summary.windows:
                 names.add(name)
                 _gather(cells[name, summary.journey], window)
+            in_windows = [customers[name, summary.journey] for name, _ in summary.windows]
             for set_name, counts in shard.customers.items():
+                key = set_name.decode()
                 # Fewer or more counts than windows: counted when the settings were others, and soon to be counted anew.
-                for (name, _), count in zip(summary.windows, counts, strict=False):
-                    customers[name, summary.journey][set_name.decode()] += count
+                for in_window, count in zip(in_windows, counts, strict=False):
+                    in_window[key] += count
             _gather(cells[TOTAL, summary.journey], summary.total)
             ever = self._customers_ever[summary.journey]
             for set_name, count in shard.customers_ever.items():

@@ -8,6 +8,7 @@ import platform
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
+from operator import add
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import HistogramMetricFamily
@@ -37,7 +38,7 @@ OTHER = "other"
 
 
 class Counters:
-    """The worker's metrics. Not thread-safe: to be called from the event loop."""
+    """The worker's metrics. To be counted on the event loop; `exposition` may be called from any thread."""
 
     def __init__(self) -> None:
         """Make every `worker` metric of the manifest."""
@@ -157,19 +158,19 @@ class _Delays(Collector):
 
     def __init__(self, metric: Metric) -> None:
         self._metric = metric
-        self._cumulative = [0] * (len(metric.buckets) + 1)
-        self._sum = 0.0
+        self._state = [0] * (len(metric.buckets) + 1), 0.0
+        """Values up to each bound, and their sum; replaced as a whole, for a scrape reads it from another thread."""
 
     def observe(self, values: Sequence[float]) -> None:
         ordered = sorted(values)
         early = bisect_left(ordered, 0.0)  # events ahead of the clock were not delayed; a histogram's sum must not fall
-        for position, bound in enumerate(self._metric.buckets):
-            self._cumulative[position] += bisect_right(ordered, bound)
-        self._cumulative[-1] += len(ordered)
-        self._sum += sum(ordered[early:])
+        cumulative, total = self._state
+        added = [*(bisect_right(ordered, bound) for bound in self._metric.buckets), len(ordered)]
+        self._state = list(map(add, cumulative, added)), total + sum(ordered[early:])
 
     def collect(self) -> Iterable[HistogramMetricFamily]:
+        cumulative, total = self._state
         bounds = (*map(str, map(float, self._metric.buckets)), "+Inf")
         family = HistogramMetricFamily(self._metric.name, self._metric.help)
-        family.add_metric((), list(zip(bounds, self._cumulative, strict=True)), self._sum)
+        family.add_metric((), list(zip(bounds, cumulative, strict=True)), total)
         yield family
