@@ -1,0 +1,420 @@
+"""The rules of one shard's task, on tables in memory and a log that is a list."""
+
+import asyncio
+import copy
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from support import traffic
+
+from stream.batch import CREDITS, Position
+from stream.clock import Clock
+from stream.core.changes import ShardId
+from stream.core.config import CoreConfig
+from stream.core.registry import Registry
+from stream.events.decode import Decoder
+from stream.publish import Message, Unacknowledged
+from stream.runner import Bench, Runner
+from stream.source import Source
+from stream.tables.interface import Retry, Unusable
+from stream.tables.memory import Memory, MemoryTables
+
+SHARD = ShardId(traffic.CHECKOUT, 0)
+SENT = list(traffic.checkouts(40))
+LIMIT = 30.0
+"""Seconds for a condition that holds at once where all is well."""
+
+
+@dataclass
+class Record:
+    offset: int
+    value: bytes
+    key: bytes | None = b"k"
+    topic: str = SHARD.topic
+    headers: tuple = ()
+    timestamp: int = 1_767_607_200_000
+    timestamp_type: int = 0
+
+
+def log_of(sent) -> list[Record]:
+    return [Record(offset, record.value, record.key) for offset, record in enumerate(sent)]
+
+
+class Tables(MemoryTables):
+    """Does what a test says before or after a commit."""
+
+    def __init__(self) -> None:
+        self.clock = 1_767_700_000_000_000
+        super().__init__(lambda: self.clock)
+        self.commits = []
+        self.before: list[Callable] = []
+        self.after: list[Callable] = []
+
+    async def commit(self, commit):
+        self.commits.append(commit)
+        if self.before:
+            await self.before.pop(0)(commit)
+        result = await super().commit(commit)
+        if self.after:
+            await self.after.pop(0)(commit)
+        return result
+
+
+@dataclass
+class Publisher:
+    acknowledged: list[Message] = field(default_factory=list)
+    refuse: int = 0
+    """How many publications lose their second half."""
+
+    async def publish(self, messages) -> None:
+        if self.refuse:
+            self.refuse -= 1
+            half = len(messages) // 2
+            self.acknowledged += messages[:half]
+            raise Unacknowledged(messages[half:], "away")
+        self.acknowledged += messages
+
+
+class Instruments:
+    def __init__(self) -> None:
+        self.calls = []
+
+    def __getattr__(self, name):
+        return lambda *arguments: self.calls.append((name, *arguments))
+
+    def named(self, name):
+        return [call[1:] for call in self.calls if call[0] == name]
+
+
+class Worker:
+    """One runner, and a transport that reads a list."""
+
+    def __init__(self, log: list[Record], tables: Tables | None = None) -> None:
+        self.log = log
+        self.tables = tables or Tables()
+        self.publisher = Publisher()
+        self.instruments = Instruments()
+        self.chunk = 7
+        self.beginning = 0
+        self.end = len(log)
+        """Records from here on are not there yet."""
+        self.positions: list[Position] = []
+        self.runner: Runner | None = None
+
+    @asynccontextmanager
+    async def running(self):
+        clock = Clock(self.tables)
+        await clock.refresh()
+        clock.now = lambda: self.tables.clock
+        bench = Bench(
+            app_id="test", cluster="cluster", core=CoreConfig(), registry=Registry(), tables=self.tables, clock=clock,
+            decoder=Decoder({SHARD.topic: "checkout"}, 600_000_000), publisher=self.publisher,
+            outcome_topic="outcomes", dead_letter_topic="dead", instruments=self.instruments, patience=0.0,
+        )  # fmt: skip
+        changed = asyncio.Event()
+        self.runner = Runner(SHARD, "checkout", bench, changed, 1000)
+        task = asyncio.create_task(self.runner.run())
+        try:
+            yield self
+        finally:
+            ended = task.done()
+            task.cancel()
+            await asyncio.wait([task])
+            assert not ended, task.exception()
+
+    def fetch(self) -> bool:
+        """Deliver one batch, as the transport would; False where there is nothing to deliver or no room."""
+        position = self.runner.position
+        if position is None:
+            return False
+        if position.read is None:
+            position.read = position.start(self.beginning)
+            self.positions.append(position)
+        records = [record for record in self.log[: self.end] if record.offset >= position.read][: self.chunk]
+        if position.outstanding >= CREDITS or not records:
+            return False
+        self.runner.deliver(position.take(SHARD, records))
+        return True
+
+    async def until(self, condition: Callable[[], bool], *, fetching: bool = True) -> None:
+        async with asyncio.timeout(LIMIT):
+            while not condition():
+                if not (fetching and self.fetch()):
+                    await asyncio.sleep(0.001)
+
+    async def read_all(self) -> None:
+        await self.read(len(self.log))
+
+    async def read(self, end: int) -> None:
+        """Let the log grow to so many records, and wait until they are applied."""
+        self.end = end
+        await self.until(lambda: self.runner.status.offset == self.log[end - 1].offset + 1 and not self.runner.busy)
+
+
+async def assert_right(worker: Worker, sent=SENT) -> None:
+    assert traffic.found(await worker.tables.summaries()) == traffic.expected(sent)
+
+
+async def test_it_applies_what_is_read_and_counts_it():
+    sent = [*SENT, *traffic.junk(3)]
+    async with Worker(log_of(sent)).running() as worker:
+        await worker.read_all()
+        await assert_right(worker, sent)
+    assert sum(count for _, kind, _, count in worker.instruments.named("event") if kind) == len(SENT)
+    assert ("checkout-events", None, "rejected", 3) in worker.instruments.named("event")
+    assert len([m for m in worker.publisher.acknowledged if m.topic == "dead"]) == 3
+    assert {m.key for m in worker.publisher.acknowledged if m.topic == "outcomes"} <= {s.key for s in SENT}
+
+
+async def test_a_restart_goes_on_where_the_tables_are():
+    first = Worker(log_of(SENT[:33]))
+    async with first.running():
+        await first.read_all()
+    second = Worker(log_of(SENT), first.tables)
+    async with second.running():
+        await second.read_all()
+        assert second.positions[0].offset == 33
+        await assert_right(second)
+
+
+async def test_a_batch_of_an_older_position_is_ignored():
+    async with Worker(log_of(SENT)).running() as worker:
+        await worker.until(lambda: worker.runner.position is not None, fetching=False)
+        worker.fetch()
+        old = worker.positions[0]
+        await worker.until(lambda: worker.runner.status.offset == 7 and not worker.runner.busy, fetching=False)
+        worker.runner.reread()
+        late = old.take(SHARD, worker.log[7:14])
+        worker.runner.deliver(late)
+        await worker.read_all()
+        await assert_right(worker)
+    assert len(worker.positions) == 2
+
+
+async def test_a_lost_batch_is_a_gap_and_is_read_again():
+    async with Worker(log_of(SENT)).running() as worker:
+        await worker.read(14)
+        worker.runner.position.read += 5
+        await worker.read_all()
+        await assert_right(worker)
+    assert len(worker.positions) == 2
+    assert worker.positions[1].offset == 14
+
+
+async def test_offsets_that_a_log_never_had_are_no_gap():
+    log = [Record(3 * record.offset, record.value, record.key) for record in log_of(SENT)]
+    async with Worker(log).running() as worker:
+        await worker.read_all()
+        await assert_right(worker)
+    assert len(worker.positions) == 1
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_commit_without_an_answer_is_sent_again_as_the_same_batch(moment):
+    worker = Worker(log_of(SENT))
+
+    async def lose(_):
+        raise Retry("connection", "cut")
+
+    getattr(worker.tables, moment).extend([lose, lose])
+    async with worker.running():
+        await worker.read_all()
+        await assert_right(worker)
+    sent = [commit.batch for commit in worker.tables.commits]
+    assert sent[0] == sent[1] == sent[2] != sent[3]
+    assert worker.instruments.named("commit_failure") == [("connection",), ("connection",)]
+
+
+async def test_no_commit_before_its_messages_are_acknowledged():
+    worker = Worker(log_of(SENT))
+    seen = []
+
+    async def look(commit):
+        seen.append((commit.end, len(worker.publisher.acknowledged)))
+
+    worker.tables.before.extend([look, look])
+    worker.publisher.refuse = 2
+    worker.chunk = len(SENT)
+    async with worker.running():
+        await worker.read_all()
+    assert seen == [(None, 0), (len(SENT), len(worker.publisher.acknowledged))]
+    assert len({m.value for m in worker.publisher.acknowledged}) == len(worker.publisher.acknowledged) > 10
+
+
+@pytest.mark.parametrize("everything", [True, False])
+async def test_tables_that_went_back_in_time_are_followed(everything):
+    worker = Worker(log_of(SENT))
+    old = Memory()
+    async with worker.running():
+        if not everything:
+            await worker.read(14)
+            old = copy.deepcopy(worker.tables.memory)
+        await worker.read(35)
+        worker.tables.memory = old
+        worker.end = len(SENT)
+        await worker.until(lambda: len(worker.positions) == 2)
+        await worker.read_all()
+        await assert_right(worker)
+    assert worker.positions[1].offset == (None if everything else 14)
+    assert not worker.instruments.named("fenced")
+
+
+async def test_a_tick_notices_that_the_tables_went_back():
+    worker = Worker(log_of(SENT))
+    async with worker.running():
+        await worker.read_all()
+        worker.tables.memory = Memory()
+        worker.tables.clock += 5_000_000
+        await worker.until(lambda: len(worker.positions) == 2)
+        await worker.read_all()
+        await assert_right(worker)
+
+
+async def test_another_owner_is_respected_until_it_is_our_turn():
+    worker = Worker(log_of(SENT))
+
+    async def steal(_):
+        await worker.tables.claim(SHARD, b"other")
+
+    async with worker.running():
+        await worker.read(7)
+        worker.tables.before.append(steal)
+        await worker.read_all()
+        await assert_right(worker)
+    assert len(worker.instruments.named("fenced")) == 1
+
+
+async def test_idle_windows_move_on():
+    worker = Worker(log_of(SENT))
+    async with worker.running():
+        await worker.until(lambda: worker.runner.status.claimed, fetching=False)
+        await worker.until(lambda: bool(worker.tables.commits), fetching=False)
+        first = worker.tables.commits[-1]
+        assert (first.start, first.end) == (None, None)
+        await worker.read_all()
+        number = len(worker.tables.commits)
+        worker.tables.clock += 5_000_000
+        await worker.until(lambda: len(worker.tables.commits) > number, fetching=False)
+        last = worker.tables.commits[-1]
+        assert last.start == last.end == len(SENT)
+        assert last.now == worker.tables.clock
+        await assert_right(worker)
+
+
+async def test_suspended_it_finishes_one_batch_and_takes_no_other():
+    worker = Worker(log_of(SENT))
+    gate = asyncio.Event()
+    reached = asyncio.Event()
+
+    async def hold(_):
+        reached.set()
+        await gate.wait()
+
+    async with worker.running():
+        await worker.until(lambda: bool(worker.tables.commits) and not worker.runner.busy, fetching=False)
+        worker.tables.before.append(hold)
+        await worker.until(reached.is_set)
+        worker.fetch()
+        worker.runner.suspend()
+        assert worker.runner.position is None
+        gate.set()
+        await worker.until(lambda: not worker.runner.busy)
+        assert worker.runner.status.offset == 7
+        worker.runner.resume()
+        await worker.read_all()
+        await assert_right(worker)
+
+
+async def test_a_log_that_was_replaced_halts_the_shard():
+    first = Worker(log_of(SENT[:20]))
+    async with first.running():
+        await first.read_all()
+    replaced = log_of(SENT)
+    replaced[19] = Record(19, SENT[0].value)
+    second = Worker(replaced, first.tables)
+    async with second.running():
+        await second.until(lambda: second.runner.status.halted is not None)
+        assert "not the one that was applied" in second.runner.status.halted
+        assert second.runner.position is None
+        assert ("halted", *SHARD, True) in second.instruments.calls
+    assert traffic.found(await second.tables.summaries()) == traffic.expected(SENT[:20])
+
+
+async def test_the_last_applied_record_may_be_gone():
+    first = Worker(log_of(SENT[:20]))
+    async with first.running():
+        await first.read_all()
+    second = Worker(log_of(SENT)[20:], first.tables)
+    second.beginning = 20
+    async with second.running():
+        await second.read_all()
+        await assert_right(second)
+
+
+async def test_another_cluster_halts_the_shard():
+    tables = Tables()
+    first = Worker(log_of(SENT), tables)
+    async with first.running():
+        await first.read_all()
+    tables.memory.shards[SHARD].source = Source("elsewhere", 1).encode()
+    async with Worker(log_of(SENT), tables).running() as second:
+        await second.until(lambda: second.runner.status.halted is not None)
+        assert "'elsewhere'" in second.runner.status.halted
+
+
+async def test_state_of_a_newer_version_halts_the_shard():
+    worker = Worker(log_of(SENT))
+
+    async def refuse(*_):
+        raise Unusable("written by a newer version")
+
+    worker.tables.claim = refuse
+    async with worker.running():
+        await worker.until(lambda: worker.runner.status.halted == "written by a newer version")
+
+
+async def test_it_waits_for_tables_that_are_away_and_says_so():
+    worker = Worker(log_of(SENT))
+    claim, away = worker.tables.claim, True
+
+    async def claim_later(*arguments):
+        if away:
+            raise Retry("loading", "wait")
+        return await claim(*arguments)
+
+    worker.tables.claim = claim_later
+    async with worker.running():
+        await worker.until(lambda: worker.runner.status.stalled == "loading: wait")
+        assert not worker.runner.status.claimed
+        away = False
+        await worker.read_all()
+        assert worker.runner.status.stalled is None
+
+
+async def test_what_has_expired_is_forgotten():
+    worker = Worker(log_of(SENT))
+    async with worker.running():
+        await worker.read_all()
+        assert len(worker.tables.memory.shards[SHARD].entities) == 40
+        later = SENT[0].value.replace(b"2026-01-05", b"2026-03-05").replace(b"c0", b"c99")
+        worker.log.append(Record(len(worker.log), later, timestamp=1_772_706_000_000))
+        await worker.read_all()
+
+        def forgotten():
+            worker.tables.clock += 5_000_000
+            return len(worker.tables.memory.shards[SHARD].entities) == 1
+
+        await worker.until(forgotten)
+
+
+def test_stuck_is_only_who_has_records_and_nothing_to_wait_for():
+    runner = Runner(SHARD, "checkout", None, asyncio.Event(), 1)
+    runner.progressed -= 100
+    assert not runner.is_stuck(60)
+    runner.status.claimed, runner.status.offset, runner.status.high_watermark = True, 5, 9
+    runner.progressed -= 100
+    assert runner.is_stuck(60)
+    runner.status.stalled = "connection: cut"
+    assert not runner.is_stuck(60)
