@@ -19,7 +19,6 @@ from stream.core.result import Intent, Judged, JudgedLine, Kind, Reversed
 UPSELL, CROSS_SELL, DOWNSELL, ANY = 1, 2, 4, 8
 """Bits of a mask of kinds."""
 BITS: dict[Kind, int] = {"upsell": UPSELL, "cross_sell": CROSS_SELL, "downsell": DOWNSELL}
-NAMES = (("upsell", UPSELL), ("cross_sell", CROSS_SELL), ("downsell", DOWNSELL), ("any", ANY))
 INTENTS: tuple[Intent, ...] = ("known", "unknown", "incomparable")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -72,6 +71,10 @@ class Assessment(msgspec.Struct, frozen=True, array_like=True):
         """The loss of the whole transaction."""
         return Loss(True, self.kinds, msgspec.structs.replace(self.amounts, initial=0))
 
+    def emptied(self) -> "Assessment":
+        """What is said of a transaction that turned out not to be one."""
+        return msgspec.structs.replace(self, intent="unknown", lines=(), amounts=Amounts(), categories=(), loss=NO_LOSS)
+
     def digest(self) -> bytes:
         """8 bytes that differ where anything that is published differs."""
         return blake2b(msgspec.msgpack.encode(self), digest_size=8).digest()
@@ -100,8 +103,8 @@ class Assessment(msgspec.Struct, frozen=True, array_like=True):
             downsell=plain(self.amounts.downsell, places),
             reversed=Reversed(
                 transaction=self.loss.transaction,
-                kinds=sorted(name for name, bit in NAMES if self.loss.kinds & bit),
-                amounts={name: plain(amount, places) for name, amount in parts.items() if amount},
+                kinds=sorted(kind for kind, bit in BITS.items() if self.loss.kinds & bit),
+                amounts={name: plain(amount, places) for name, amount in parts.items()},
             ),
             version=version,
         )

@@ -260,17 +260,18 @@ def _loss(
     left = _left(bought, [line for refund in refunds for line in refund.products])
     still = judge(wanted, left) if wanted is not None else []
     after = _sums(left, still)
-    back = sum(
+    money = [
         exact(returned.refund.amount)
         for returned in record.refunds
         if returned.refund.amount is not None and not returned.refund.products and returned.currency == currency
-    )
+    ]
+    back = sum(money)
     share = Fraction(1)
     if (
         record.canceled
         or any(not refund.products and refund.amount is None for refund in refunds)
-        or not any(line.takes_part for line in left)
-        or back >= after.final
+        or (any(refund.products for refund in refunds) and not any(line.takes_part for line in left))
+        or (money and back >= after.final)
     ):
         share, still = Fraction(0), []
     elif back:

@@ -63,7 +63,6 @@ def hold(items: Iterable[Item]) -> list[Held]:
         else:
             seen.quantity += item.quantity
             seen.mrr += mrr
-            seen.base = seen.base or item.base
             seen.category = seen.category or item.category
     return list(held.values())
 

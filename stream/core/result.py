@@ -29,10 +29,10 @@ class Reversed(msgspec.Struct, frozen=True):
     """What refunds and cancellations took back."""
 
     transaction: bool
-    kinds: list[str]
-    """Sorted; of upsell, cross_sell, downsell, any."""
+    kinds: list[Kind]
+    """Sorted."""
     amounts: dict[str, str]
-    """Of final, upsell, cross_sell, downsell: those that lost something."""
+    """What final, upsell, cross_sell and downsell lost."""
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -71,3 +71,5 @@ class Step(msgspec.Struct, frozen=True):
     """(kind or `all`, channel, segment) newly counted by this event, labels bounded."""
     overflow: tuple[str, ...] = ()
     """Names of labels whose value had to be `other`."""
+    withdrawn: tuple[tuple[str, str], ...] = ()
+    """(subject, event id) of transactions that turned out not to be any; their last versions are among `judged`, empty."""

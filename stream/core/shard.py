@@ -18,7 +18,7 @@ from stream.core.changes import Changes, ShardId, Stored
 from stream.core.checkout import Checkout
 from stream.core.config import DAY, STEP, CoreConfig
 from stream.core.customers import Customer
-from stream.core.event import CheckoutEvent, CheckoutType, Event, Journey, Line, SubscriptionEvent
+from stream.core.event import CheckoutEvent, CheckoutType, Event, Item, Journey, Line, SubscriptionEvent
 from stream.core.plans import base_item
 from stream.core.registry import OTHER, LabelName, Registry
 from stream.core.result import Judged, Result, Step
@@ -275,14 +275,17 @@ class Shard:
         telling = _Telling()
         for mark, (turn, lost) in turns.items():
             booked = record.booked.setdefault(mark, Booked(turn))
+            before_sale = booked.turn.sale
             booked.turn, booked.reversed = turn, lost
             time = turn.time if turn.opportunity else None
             booked.opportunity = self._restate_opportunity(booked.opportunity, time, turn.channel, turn.segment)
             sale = turn.sale
             if sale is not None and lost:
                 sale = msgspec.structs.replace(sale, loss=sale.all_lost())
-            if sale is not None or booked.sale is not None:
+            if sale is not None:
                 self._restate_transaction(booked, sale, event.entity, telling)
+            elif before_sale is not None:
+                self._withdraw(booked, before_sale, event.entity, telling)
         kept = {identity(entry.event.source, entry.event.id) for entry in record.entries} | {record.settled.newest}
         record.booked = {mark: booked for mark, booked in record.booked.items() if mark in kept}
         self._list_active(record, event.entity)
@@ -297,7 +300,14 @@ class Shard:
         late = self._longest is not None and not self._longest.holds(event.time)
         result: Result = "unmatched" if unmatched else "late" if late else "applied"
         overflow = tuple(name for name, value in _labels_of_event(event) if self._registry.label(name, value) == OTHER)
-        return Step(result, tuple(telling.judged), tuple(telling.outcomes), tuple(telling.counted), overflow)
+        return Step(
+            result,
+            tuple(telling.judged),
+            tuple(telling.outcomes),
+            tuple(telling.counted),
+            overflow,
+            tuple(telling.withdrawn),
+        )
 
     def _restate_opportunity(
         self, old: Opportunity | None, time: int | None, channel: str | None, segment: str | None
@@ -312,20 +322,32 @@ class Shard:
         return new
 
     def _restate_transaction(
-        self, record: "Checkout | Booked", assessment: Assessment | None, entity: str, telling: "_Telling"
+        self, record: "Checkout | Booked", assessment: Assessment, entity: str, telling: "_Telling"
     ) -> None:
-        digest = assessment.digest() if assessment is not None else b""
+        digest = assessment.digest()
         if digest == record.digest:
             return
-        old, new = record.sale, None
-        if assessment is not None:
-            key, member = identity(entity, assessment.event_id), self._member(assessment.customer)
-            new = book(assessment, self._registry, key, member)
-            record.version += 1
-            record.published = record.published or bool(assessment.kinds)
-            telling.add(assessment.judged(f"{self._journey}/{entity}", self._journey, record.version), record.published)
-            telling.count(old, new)
-        record.sale, record.digest = new, digest
+        record.digest = digest
+        key, member = identity(entity, assessment.event_id), self._member(assessment.customer)
+        old, new = record.sale, book(assessment, self._registry, key, member)
+        record.published = record.published or bool(assessment.kinds)
+        self._tell(record, assessment, entity, telling)
+        telling.count(old, new)
+        self._replace(record, new)
+
+    def _withdraw(self, record: Booked, assessment: Assessment, entity: str, telling: "_Telling") -> None:
+        """An event that came late showed that there was no such transaction: its last version says so, and nothing of it is counted."""
+        record.digest = b""
+        self._tell(record, assessment.emptied(), entity, telling)
+        telling.withdrawn.append((f"{self._journey}/{entity}", assessment.event_id))
+        self._replace(record, None)
+
+    def _tell(self, record: "Checkout | Booked", assessment: Assessment, entity: str, telling: "_Telling") -> None:
+        record.version += 1
+        telling.add(assessment.judged(f"{self._journey}/{entity}", self._journey, record.version), record.published)
+
+    def _replace(self, record: "Checkout | Booked", new: Sale | None) -> None:
+        old, record.sale = record.sale, new
         self._book(old, -1)
         self._book(new, 1)
         if old is not None and (new is None or old.member != new.member):
@@ -451,6 +473,7 @@ class _Telling:
         self.judged: list[Judged] = []
         self.outcomes: list[Judged] = []
         self.counted: list[tuple[str, str, str]] = []
+        self.withdrawn: list[tuple[str, str]] = []
 
     def add(self, judged: Judged, publish: bool) -> None:  # noqa: FBT001 - private, one caller
         self.judged.append(judged)
@@ -478,7 +501,7 @@ def _labels_of_event(event: Event) -> Iterator[Label]:
     if event.segment:
         yield "segment", event.segment
     yield "currency", event.currency
-    parts: Iterable[Line | subscription.Item]
+    parts: Iterable[Line | Item]
     parts = event.products if isinstance(event, CheckoutEvent) else event.items or ()
     for category in {part.category for part in parts if part.category}:
         yield "category", category

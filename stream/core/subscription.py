@@ -42,6 +42,8 @@ class Position(msgspec.Struct, array_like=True):
     """Identity of the event that made the newest transaction."""
     refunded: bool = False
     """That transaction is reversed."""
+    seen: bool = False
+    """There was an event."""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -155,28 +157,41 @@ def _settle(record: Subscription, before: int) -> None:
 def advance(position: Position, entry: Entry) -> tuple[Turn, bool]:
     """Take one event in order; changes `position`. Returns what it amounts to, and whether it takes the newest transaction back."""
     event = entry.event
+    turn = Turn(event.time, event.channel or position.channel, event.segment or position.segment)
     if event.type is SubscriptionType.CREATED and position.created:
-        return Turn(event.time, None, None), False
-    position.channel = event.channel or position.channel
-    position.segment = event.segment or position.segment
-    position.customer = event.customer
+        return turn, False
+    if event.type is SubscriptionType.TRIAL_CONVERTED and position.paid and not position.trial:
+        return turn, False
+    position.channel, position.segment, position.customer = turn.channel, turn.segment, event.customer
     if event.intent is not None and not position.explicit:
         position.initial, position.explicit = event.intent, True
-    turn = Turn(event.time, position.channel, position.segment)
+    if not position.seen:
+        position.seen, position.trial = True, event.trialing
     match event.type:
-        case SubscriptionType.REFUNDED:
-            return turn, True
-        case SubscriptionType.CHANGE_SCHEDULED:
-            return turn, False
-        case SubscriptionType.CANCELED:
-            position.active = position.trial = False
-            return turn, False
         case SubscriptionType.CREATED:
             return _created(position, entry, turn), False
         case SubscriptionType.TRIAL_CONVERTED:
             return _converted(position, entry, turn), False
         case SubscriptionType.CHANGED | SubscriptionType.RENEWED:
             return _changed(position, entry, turn), False
+        case SubscriptionType.CANCELED:
+            _learn(position, event)
+            position.active = position.trial = False
+            return turn, False
+        case SubscriptionType.REFUNDED:
+            _learn(position, event)
+            return turn, True
+        case SubscriptionType.CHANGE_SCHEDULED:
+            return turn, False
+
+
+def _learn(position: Position, event: SubscriptionEvent) -> None:
+    """Take over the items of an event that changes none, where none are known."""
+    known = event.items if event.items is not None else event.previous
+    if position.items is None and known is not None:
+        position.items, position.currency = known, event.currency
+        if position.initial is None:
+            position.initial = event.previous if event.previous is not None else known
 
 
 def _created(position: Position, entry: Entry, turn: Turn) -> Turn:
@@ -195,8 +210,6 @@ def _created(position: Position, entry: Entry, turn: Turn) -> Turn:
 
 def _converted(position: Position, entry: Entry, turn: Turn) -> Turn:
     event, items = entry.event, entry.event.items or ()
-    if not position.trial and position.items is not None:
-        return turn
     foreign = _start_anew(position, event)
     known = position.initial if position.explicit or position.created else event.previous
     first = not position.paid
@@ -225,21 +238,27 @@ def _first_sale(
         )
     if intent is None:
         return _sale(position, entry, "unknown", items=items, initial=None)
-    return _sale(position, entry, "known", items=items, initial=intent, verdicts=judge_items(intent, items, intent))
+    return _sale(
+        position,
+        entry,
+        "known",
+        items=items,
+        initial=intent,
+        verdicts=judge_items(intent, items, position.initial or ()),
+    )
 
 
 def _changed(position: Position, entry: Entry, turn: Turn) -> Turn:
     event = entry.event
     renewal = event.type is SubscriptionType.RENEWED
-    trial = position.trial if position.items is not None else event.trialing
+    trial = position.trial
     foreign = _start_anew(position, event)
     before = position.items if position.items is not None else event.previous
-    items = event.items if event.items is not None else position.items
+    items = event.items if event.items is not None or foreign else before
     if position.initial is None:
         position.initial = event.previous if event.previous is not None else items
     position.items, position.currency, position.active = items, event.currency, True
     if trial and not renewal:
-        position.trial = True
         return turn
     position.trial, position.paid = False, True
     after = items or ()
@@ -259,9 +278,8 @@ def _start_anew(position: Position, event: SubscriptionEvent) -> bool:
     """Whether the event comes in another currency than what is current; if so, current and initial are forgotten."""
     if position.items is None or position.currency == event.currency:
         return False
-    if event.items is not None:
-        position.explicit = event.intent is not None
-        position.initial = event.intent if event.intent is not None else event.items
+    position.explicit = event.intent is not None
+    position.initial = event.intent if event.intent is not None else event.items
     return True
 
 

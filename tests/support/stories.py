@@ -88,7 +88,7 @@ class Story:
     def lost(self, event_id=None):
         """What was reversed, as `transaction? kinds amounts`."""
         judged = self.sale() if event_id is None else self.sales[event_id]
-        amounts = " ".join(f"{part}={amount}" for part, amount in judged.reversed.amounts.items())
+        amounts = " ".join(f"{part}={amount}" for part, amount in judged.reversed.amounts.items() if float(amount))
         parts = ["transaction"] * judged.reversed.transaction + judged.reversed.kinds + [amounts]
         return " ".join(part for part in parts if part)
 
