@@ -132,13 +132,13 @@ class Settings(BaseSettings):
     kafka_sasl_password: SecretStr | None = None
     """The password of that user."""
     kafka_sasl_password_file: FilePath | None = None
-    """A file that holds it, instead."""
+    """A file with the password of that user."""
     kafka_ssl_ca_file: FilePath | None = None
     """Certificates that sign Kafka's (PEM); default: those of the system."""
     kafka_ssl_cert_file: FilePath | None = None
     """Our own certificate (PEM), where Kafka asks for one."""
     kafka_ssl_key_file: FilePath | None = None
-    """Its key, where the file of the certificate does not hold it."""
+    """The key of our certificate (PEM), where the certificate's file does not hold it."""
     kafka_session_timeout: float = Field(60.0, ge=1, le=1800)
     """Seconds after which a silent worker's partitions go to others."""
     kafka_group_instance_id: str | None = None
@@ -146,11 +146,11 @@ class Settings(BaseSettings):
     kafka_create_topics: bool = True
     """Create missing topics at the start, with `kafka_partitions` and `kafka_replication_factor`."""
     kafka_partitions: int = Field(4, ge=1, le=10_000)
-    """Of a topic that is created; as many workers as this can share the work."""
+    """Partitions of a topic that is created; as many workers as this can share the work."""
     kafka_replication_factor: int = Field(-1, ge=-1, le=32)
-    """Of a topic that is created; -1: the broker's default."""
+    """Replicas of a topic that is created; -1: the broker's default."""
     outcome_retention_days: int = Field(7, ge=1, le=3650)
-    """Of the outcome and dead letter topics when they are created."""
+    """How long outcomes are kept, where the topic is created."""
 
     checkout_topic: str = Field("checkout-events", pattern=_TOPIC)
     """Input: events of checkouts and orders."""
@@ -168,7 +168,7 @@ class Settings(BaseSettings):
     redis_password: SecretStr | None = None
     """Password of the user in `redis_url`, else of the default user."""
     redis_password_file: FilePath | None = None
-    """A file that holds it, instead."""
+    """A file with the password of Redis' user."""
     redis_ca_file: FilePath | None = None
     """Certificates that sign Redis' (PEM), with `rediss://`; default: those of the system."""
     redis_prefix: str = Field("upsell:", pattern=r"^[A-Za-z0-9._:-]{1,100}$")
@@ -194,15 +194,15 @@ class Settings(BaseSettings):
     channels: Names = ()
     """The only channels with figures of their own, at most 8; default: the first ones seen. The rest is `other`."""
     segments: Names = ()
-    """Likewise segments, at most 16."""
+    """The only segments with figures of their own, at most 16; likewise."""
     categories: Names = ()
-    """Likewise categories, at most 32."""
+    """The only categories with figures of their own, at most 32; likewise."""
     currencies: Names = ()
-    """Likewise currencies (ISO 4217), at most 4; amounts in others are in no revenue figure."""
+    """The only currencies (ISO 4217) with revenue figures, at most 4; default: the first ones seen."""
     customer_hash_key: SecretStr = SecretStr("upsell-stream")
     """Key of the hash under which customers are counted in Redis, at most 64 bytes. Changing it starts the count of customers anew."""
     customer_hash_key_file: FilePath | None = None
-    """A file that holds it, instead."""
+    """A file with the key of the hash under which customers are counted."""
     targets: Targets = ()
     """Rates below which somebody is to be paged; see the section on targets."""
 
