@@ -52,7 +52,7 @@ class Behaviour:
     foreign: float = 0.02
     """The currency changes between cart and payment, or within a subscription's life. Needs a second currency."""
 
-    subscribe: float = 0.15
+    subscribe: float = 0.1
     """A session is about a subscription, per session."""
     trial: float = 0.35
     """A customer's only subscription starts with a trial."""

@@ -121,9 +121,16 @@ def catalogue(currencies: tuple[str, ...]) -> Catalogue:
             style = _STYLES[len(goods) % len(_STYLES)]
             tiers = 1 if style in {"product", "bare"} or category == _UNCUT else 2 + (number + len(goods)) % 3
             dearer = Decimal(price) * (100 + 17 * number) / 100
-            goods.append(_family(category, name, dearer, Decimal(step), tiers, style, currencies))
-    services = tuple(_family(None, name, Decimal(price), Decimal(1), 1, "sku", currencies) for name, price in _SERVICES)
-    gifts = tuple(_family("gifts", name, Decimal(0), Decimal(1), 1, "sku", currencies) for name in _GIFTS)
+            goods.append(
+                _family(category, name, dearer, Decimal(step), tiers=tiers, style=style, currencies=currencies)
+            )
+    services = tuple(
+        _family(None, name, Decimal(price), Decimal(1), tiers=1, style="sku", currencies=currencies)
+        for name, price in _SERVICES
+    )
+    gifts = tuple(
+        _family("gifts", name, Decimal(0), Decimal(1), tiers=1, style="sku", currencies=currencies) for name in _GIFTS
+    )
     plans: dict[tuple[str, Interval], tuple[Plan, ...]] = {}
     for interval in _INTERVALS:
         for product, monthly in _PLANS.items():
@@ -146,6 +153,7 @@ def _family(
     name: str,
     price: Decimal,
     step: Decimal,
+    *,
     tiers: int,
     style: str,
     currencies: tuple[str, ...],
@@ -165,15 +173,15 @@ def _family(
         if category is not None:
             labels["category"] = category
         prices = {
-            currency: _price(price * step**tier * _RATES.get(currency, 1), currency, category == _UNCUT)
+            currency: _price(price * step**tier * _RATES.get(currency, 1), currency, category)
             for currency in currencies
         }
         variants.append(Variant(labels, prices))
     return Family(category, tuple(variants), category == _UNCUT)
 
 
-def _price(amount: Decimal, currency: str, fractional: bool) -> Decimal:  # noqa: FBT001  # private, one caller
-    if fractional:
+def _price(amount: Decimal, currency: str, category: str | None) -> Decimal:
+    if category == _UNCUT:
         return amount.quantize(quantum(currency) / 100, ROUND_HALF_EVEN)
     return rounded(amount, currency)
 

@@ -9,10 +9,14 @@ back whole, because a discount belongs to the whole line; orders with prices bel
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, NamedTuple
 
+from msgspec.structs import replace
+
+from stream.simulate.behaviour import Behaviour
 from stream.simulate.catalogue import Family
 from stream.simulate.customers import Customer
 from stream.simulate.record import Emitted, quantum, rounded
@@ -30,8 +34,7 @@ _ZERO: Final = Decimal(0)
 _REDUCTIONS: Final = (Decimal("0.05"), Decimal("0.10"), Decimal("0.20"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Origin:
+class _Origin(NamedTuple):
     """A line as the customer brought it."""
 
     labels: dict[str, str]
@@ -105,6 +108,9 @@ class _Line:
         return line
 
 
+_Action = Callable[["Checkout"], None]
+
+
 class Checkout:
     """One session, from the first cart to the last refund."""
 
@@ -135,19 +141,20 @@ class Checkout:
         world, behaviour = self._world, self._behaviour
         self._fill()
         intent = self._written()
-        actions = [action for probability, action in self._habits() if world.chance(probability)]
+        draw = world.rng.random
+        actions = [action for probability, action in self._habits(behaviour) if draw() < probability]
         unstated = world.chance(behaviour.unstated)
         explicit = not unstated and world.chance(behaviour.explicit)
         # Where the platform states the intent, the first cart that is seen may already be more than it.
-        stated_in = world.rng.choice(("started", "completed", "completed unseen")) if explicit else None
+        stated_in = world.pick(("started", "completed", "completed unseen")) if explicit else None
         if explicit and actions:
-            actions.pop(0)()
+            actions.pop(0)(self)
 
         world.truth.opportunity("checkout")
         abandoned = False
         if unstated or stated_in == "completed unseen":
             for action in actions:
-                action()
+                action(self)
         else:
             yield from self._browse(actions, intent if stated_in == "started" else None, plain=not explicit)
             abandoned = world.chance(behaviour.abandon)
@@ -162,9 +169,7 @@ class Checkout:
 
     # -- before payment ------------------------------------------------------------------------------------------------
 
-    def _browse(
-        self, actions: Sequence[Callable[[], None]], intent: list[dict[str, Any]] | None, *, plain: bool
-    ) -> Session:
+    def _browse(self, actions: Sequence[_Action], intent: list[dict[str, Any]] | None, *, plain: bool) -> Session:
         world = self._world
         opening = world.rng.random() if plain else 1.0
         if opening < 0.03:
@@ -175,21 +180,22 @@ class Checkout:
             stated = {} if intent is None else {"intent": {"products": intent}}
             yield self._record(STARTED, products=self._written(), **stated), world.gap(60)
         for action in actions:
-            action()
+            action(self)
             if world.chance(0.6):
                 yield self._record(UPDATED, products=self._written(dropped=True)), world.gap(60)
 
     def _fill(self) -> None:
-        rng = self._world.rng
-        for _ in range(1 + int(4 * rng.random() ** 2.5)):
-            family = rng.choice(self._world.catalogue.goods)
+        world = self._world
+        draw, rng = world.rng.random, world.rng
+        for _ in range(1 + int(4 * draw() ** 2.5)):
+            family = world.pick(world.catalogue.goods)
             if id(family) in self._used:
                 continue
-            tier = int(len(family.variants) * rng.random() ** 1.3)
-            quantity = rng.randint(2, 12) if family.fractional else 1 + int(3 * rng.random() ** 2)
+            tier = int(len(family.variants) * draw() ** 1.3)
+            quantity = rng.randint(2, 12) if family.fractional else 1 + int(3 * draw() ** 2)
             line = self._take(family, tier, quantity)
-            if rng.random() < 0.08:
-                line.off = rng.choice(_REDUCTIONS)
+            if draw() < 0.08:
+                line.off = world.pick(_REDUCTIONS)
             net = line.net(self._currency)
             line.origin = _Origin(line.labels, family.category, quantity, line.price * quantity, net)
             self._origins.append(line.origin)
@@ -200,19 +206,21 @@ class Checkout:
         self._used.add(id(family))
         return line
 
-    def _habits(self) -> tuple[tuple[float, Callable[[], None]], ...]:
-        behaviour = self._behaviour
+    @classmethod
+    @cache
+    def _habits(cls, behaviour: Behaviour) -> "tuple[tuple[float, _Action], ...]":
+        """What can happen to a cart, in this order, and how likely it is."""
         return (
-            (behaviour.upgrade, self._upgrade),
-            (behaviour.downgrade, self._downgrade),
-            (behaviour.substitute, self._substitute),
-            (behaviour.replace, self._replace),
-            (behaviour.more, self._more),
-            (behaviour.fewer, self._fewer),
-            (behaviour.remove, self._remove),
-            (behaviour.add, self._add),
-            (behaviour.second_variant, self._add_sibling),
-            (behaviour.gift, self._add_gift),
+            (behaviour.upgrade, cls._upgrade),
+            (behaviour.downgrade, cls._downgrade),
+            (behaviour.substitute, cls._substitute),
+            (behaviour.replace, cls._replace),
+            (behaviour.more, cls._more),
+            (behaviour.fewer, cls._fewer),
+            (behaviour.remove, cls._remove),
+            (behaviour.add, cls._add),
+            (behaviour.second_variant, cls._add_sibling),
+            (behaviour.gift, cls._add_gift),
         )
 
     # -- actions: each does one thing to the cart, or nothing where the cart does not allow it ---------------------------
@@ -250,11 +258,11 @@ class Checkout:
                 names = [labels[name] for name in ("sku", "variant_id", "product_id") if labels.get(name)]
                 self._dropped.append(copy(line))
                 self._become(line, family, self._tier_for(line, family))
-                line.replaces = self._world.rng.choice(names)
+                line.replaces = self._world.pick(names)
                 return
 
     def _more(self) -> None:
-        line = self._world.rng.choice(self._lines)
+        line = self._world.pick(self._lines)
         if line.origin is not None:
             line.quantity += self._world.rng.randint(1, 2)
 
@@ -290,8 +298,9 @@ class Checkout:
 
     def _add_sibling(self) -> None:
         for line in self._open_lines():
-            if len(line.family.variants) > 1:
+            if len(line.family.variants) > 1 and line.family.category not in self._lost:
                 line.settled = True
+                self._gained.add(line.family.category)
                 sibling = self._take(line.family, (line.tier + 1) % len(line.family.variants), 1)
                 sibling.sibling = sibling.settled = self._tangled = True
                 return
@@ -308,7 +317,7 @@ class Checkout:
         return found
 
     def _unused(self, families: Sequence[Family]) -> Family | None:
-        family = self._world.rng.choice(families)
+        family = self._world.pick(families)
         return None if id(family) in self._used else family
 
     def _tier_for(self, line: _Line, family: Family) -> int:
@@ -328,7 +337,7 @@ class Checkout:
     def _exchange(self) -> None:
         """From here on the cart is in another currency."""
         others = [currency for currency in self._world.currencies if currency != self._currency]
-        self._currency = self._world.rng.choice(others)
+        self._currency = self._world.pick(others)
         for line in (*self._lines, *self._dropped):
             line.price = line.family.variants[line.tier].prices[self._currency]
 
@@ -363,7 +372,7 @@ class Checkout:
     def _at_the_till(self) -> None:
         world = self._world
         if world.chance(self._behaviour.coupon):
-            off = world.rng.choice(_REDUCTIONS)
+            off = world.pick(_REDUCTIONS)
             self._coupon = f"SAVE{int(off * 100)}"
             for line in self._lines:
                 line.off = line.off or off
@@ -379,7 +388,7 @@ class Checkout:
         if added and len(self._lines) > len(added) and self._world.chance(0.4):
             self._lines.remove(added[0])
         else:
-            self._world.rng.choice((self._add, self._add, self._more))()
+            self._world.pick((self._add, self._add, self._more))()
 
     def _refunds(self, sale: Sale) -> Iterator[tuple[dict[str, Any], Sale]]:
         """What is given back, step by step, and the transaction after each step."""
@@ -392,7 +401,7 @@ class Checkout:
             yield from self._refunded_amounts(sale)
         elif exact and how < 0.8:
             # More than was paid for the goods: shipping comes back too.
-            extra = quantum(sale.currency) * world.rng.choice((0, 490))
+            extra = quantum(sale.currency) * world.pick((0, 490))
             yield {"refund_id": f"{self._order_id}-r1", "amount": sale.final + extra}, self._undone(sale)
         else:
             yield {"refund_id": f"{self._order_id}-r1"}, self._undone(sale)

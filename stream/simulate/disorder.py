@@ -6,9 +6,10 @@ are others than the shop's. At every moment all records handed in have been hand
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from random import Random
+
+import msgspec
 
 from stream.simulate.poison import SORTS, poisoned
 from stream.simulate.record import Emitted
@@ -67,7 +68,7 @@ class Disorder:
         self._truth.events += 1
         self._number += 1
         if delay:
-            record = replace(record, arrival=record.time + timedelta(seconds=delay))
+            record = msgspec.structs.replace(record, arrival=record.time + timedelta(seconds=delay))
         heapq.heappush(self._held, (record.arrival.timestamp(), self._number, record))
 
     def _poisoned(self, record: Emitted) -> Emitted:

@@ -26,10 +26,13 @@ from stream.simulate.world import Session, World
 _DAY: Final = 86_400_000
 _BUSIEST: Final = 20 / 24
 """The part of the day (UTC) at which most customers come: eight in the evening."""
-_EVENTS_A_SESSION: Final = 4.0
+_EVENTS_A_SESSION: Final = 2.6
 """About; the shop corrects itself by what it counts."""
-_MOST: Final = 3.0
-"""Sessions start at most this much faster than the rate asks for, to make up for a start without sessions in progress."""
+_MOST: Final = 4.0
+_LEAST: Final = 0.1
+"""Bounds of the factor by which more or fewer sessions than usual begin to keep to the rate: there are none in progress at the start."""
+_CATCH_UP: Final = 60.0
+"""Seconds, before `pace`."""
 _LATEST: Final = 12 * 3600
 
 
@@ -125,6 +128,7 @@ class Shop:
             start=opening,
             now=opening,
         )
+        self._orderly = not (settings.duplicates or settings.disorder_seconds or settings.poison)
         self._disorder = Disorder(
             settings.seed,
             duplicates=settings.duplicates,
@@ -140,6 +144,12 @@ class Shop:
         self._made = 0
         self._door = float(opening)
         """Milliseconds: when the next visitor may come."""
+        self._asking = settings.rate
+        """Events per second that the rhythm asks for now."""
+        self._asked = 0.0
+        """Events that it asked for so far."""
+        self._rhythm_until = self._door
+        self._slack = settings.rate * _CATCH_UP / settings.pace
 
     @property
     def truth(self) -> Truth:
@@ -149,7 +159,12 @@ class Shop:
     def events(self) -> Iterator[Emitted]:
         """Records in order of arrival, without end. Stop whenever you like, and take what `flush` has."""
         while True:
-            yield from self._disorder.disturb(self._next())
+            record = self._next()
+            if self._orderly:
+                self._truth.events += 1
+                yield record
+            else:
+                yield from self._disorder.disturb(record)
 
     def flush(self) -> Iterator[Emitted]:
         """What disorder still holds back, in order of arrival."""
@@ -178,36 +193,29 @@ class Shop:
                 return record
 
     def _wait(self) -> None:
-        """Let the next candidate come to the door, and in with the probability that makes the rate (thinning)."""
-        settings, world = self._settings, self._world
-        peak = settings.rate * (1 + settings.daily_rhythm) * _MOST / _EVENTS_A_SESSION
-        self._door += world.rng.expovariate(peak / 1000)
-        asked, due = self._asked(self._door)
-        # What is missing is to be made up within the time in which a cart becomes an order.
-        urgency = 1 + (due - self._made) / (settings.rate * 120 / settings.pace)
-        if world.rng.random() * peak < asked / _EVENTS_A_SESSION * min(_MOST, max(0.1, urgency)):
-            self._admit(int(self._door))
+        """Let the next visitor in, or a minute pass in which nobody comes: a Poisson process, its rate constant for a minute at most."""
+        if self._door >= self._rhythm_until:
+            self._feel()
+        # What is missing is to be made up within about the time in which a cart becomes an order.
+        urgency = 1 + (self._asked - self._made) / self._slack
+        gap = self._world.rng.expovariate(self._asking / _EVENTS_A_SESSION * min(_MOST, max(_LEAST, urgency)))
+        visit = min(self._rhythm_until, self._door + 1000 * gap)
+        self._asked += self._asking * (visit - self._door) / 1000
+        self._door = visit
+        if visit < self._rhythm_until:
+            self._begun += 1
+            heapq.heappush(self._sessions, (int(visit), self._begun, self._visit(self._begun)))
 
-    def _asked(self, moment: float) -> tuple[float, float]:
-        """Events per second asked for at a moment, and events asked for until then."""
+    def _feel(self) -> None:
+        """Set the rhythm for the next minute."""
         settings = self._settings
-        turn = 2 * math.pi / _DAY
-        phase, first = (turn * (at - _BUSIEST * _DAY) for at in (moment, self._world.start))
-        seconds = (moment - self._world.start) / 1000
-        swing = (math.sin(phase) - math.sin(first)) / turn / 1000
-        return (
-            settings.rate * (1 + settings.daily_rhythm * math.cos(phase)),
-            settings.rate * (seconds + settings.daily_rhythm * swing),
-        )
-
-    def _admit(self, moment: int) -> None:
-        """A visit begins. Its session draws nothing before its own time comes."""
-        self._begun += 1
-        heapq.heappush(self._sessions, (moment, self._begun, self._visit(self._begun)))
+        phase = 2 * math.pi * (self._door / _DAY - _BUSIEST)
+        self._asking = settings.rate * (1 + settings.daily_rhythm * math.cos(phase))
+        self._rhythm_until = self._door + 60_000
 
     def _visit(self, number: int) -> Session:
         world = self._world
-        channel = world.rng.choice(world.channels)
+        channel = world.pick(world.channels)
         customer: Customer | None = None
         if world.rng.random() < 0.9:
             customer = world.people.known()

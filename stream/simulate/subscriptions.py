@@ -8,9 +8,10 @@ trial or after a refund.
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
+
+from msgspec.structs import replace
 
 from stream.simulate.catalogue import Interval, Plan
 from stream.simulate.customers import Customer
@@ -190,7 +191,7 @@ class Subscription:
             self._items = items
         world.truth.opportunity("subscription")
         if items is None and len(world.currencies) > 1 and world.chance(self._behaviour.foreign):
-            self._currency = world.rng.choice([each for each in world.currencies if each != self._currency])
+            self._currency = world.pick([each for each in world.currencies if each != self._currency])
             self._initial = dict(self._items)
             self._sell(Sale(self._currency, "incomparable", rounded(self._mrr(self._items), self._currency)))
             return self._record(CHANGED, status="active", items=self._written())
@@ -318,7 +319,7 @@ class Subscription:
     def _drop_addon(self) -> None:
         slots = [slot for slot in self._items if slot != _BASE]
         if slots:
-            del self._items[self._world.rng.choice(slots)]
+            del self._items[self._world.pick(slots)]
 
     def _switch_product(self) -> None:
         if self._must_wait():

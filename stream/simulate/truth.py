@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Literal
 
+import msgspec
+
 from stream.simulate.record import Topic, quantum
 
 Kind = Literal["upsell", "cross_sell", "downsell"]
@@ -28,8 +30,7 @@ def with_any(kinds: frozenset[Kind]) -> frozenset[str]:
     return kinds | {"any"} if "upsell" in kinds or "cross_sell" in kinds else kinds
 
 
-@dataclass(frozen=True, slots=True)
-class Sale:
+class Sale(msgspec.Struct, frozen=True):
     """One transaction as it stands. Amounts in major units, rounded to the currency's exponent."""
 
     currency: str
@@ -59,7 +60,7 @@ class _Tally:
     undone: Counter[str] = field(default_factory=Counter)
     intents: Counter[str] = field(default_factory=Counter)
     revenue: dict[str, dict[str, Decimal]] = field(default_factory=dict)
-    customers: dict[str, Counter[str]] = field(default_factory=dict)
+    customers: dict[str, dict[str, int]] = field(default_factory=dict)
     """Transactions of each kind (`all` for every one), by customer."""
     passers_by: Counter[str] = field(default_factory=Counter)
     """Customers of each kind who will not come back, counted and forgotten."""
@@ -67,15 +68,10 @@ class _Tally:
     def count(self, customer: str, sale: Sale, sign: int) -> None:
         self.transactions += sign
         self.intents[sale.intent] += sign
-        person = self.customers.setdefault(customer, Counter())
+        person = self.customers.get(customer)
+        if person is None:
+            person = self.customers[customer] = dict.fromkeys(CUSTOMERS, 0)
         person["all"] += sign
-        for kind in with_any(sale.kinds):
-            self.kinds[kind] += sign
-            person[kind] += sign
-        if sale.undone:
-            self.undone["all"] += sign
-        for kind in sale.undone_kinds:
-            self.undone[kind] += sign
         money = self.revenue.get(sale.currency)
         if money is None:
             money = self.revenue[sale.currency] = dict.fromkeys(PARTS, _ZERO * quantum(sale.currency))
@@ -83,12 +79,20 @@ class _Tally:
         if sale.intent == "known":
             money["initial"] += sign * sale.initial
             money["final"] += sign * sale.final
-            if sale.kinds:
-                money["upsell"] += sign * sale.upsell
-                money["cross_sell"] += sign * sale.cross_sell
-                money["downsell"] += sign * sale.downsell
+        if sale.kinds:
+            for kind in with_any(sale.kinds):
+                self.kinds[kind] += sign
+                if kind in person:
+                    person[kind] += sign
+            money["upsell"] += sign * sale.upsell
+            money["cross_sell"] += sign * sale.cross_sell
+            money["downsell"] += sign * sale.downsell
         if sale.lost:
             money["reversed"] += sign * sale.lost
+        if sale.undone:
+            self.undone["all"] += sign
+        for kind in sale.undone_kinds:
+            self.undone[kind] += sign
 
     def distinct(self) -> dict[str, int]:
         people = self.customers.values()

@@ -4,17 +4,19 @@ Rules: a session is a generator that is resumed at the time it asked for. It yie
 on; between two yields it happens at `World.now`. Everything random comes from `World.rng`, in the order of simulated time.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from stream.simulate.behaviour import Behaviour, Shift
 from stream.simulate.catalogue import Catalogue
 from stream.simulate.customers import Customers
 from stream.simulate.record import Emitted, Topic, cloud_event
 from stream.simulate.truth import Truth
+
+T = TypeVar("T")
 
 Session = Generator[tuple[Emitted | None, int], None, None]
 
@@ -47,10 +49,19 @@ class World:
     start: int
     now: int
     """Milliseconds since the epoch."""
+    _second: int = -1
+    """The second that the next three stand for: many events share one, and formatting is dear."""
+    _fields: tuple[int, ...] = ()
+    _written: str = ""
+    _written_in_store: str = ""
 
     def chance(self, probability: float) -> bool:
         """Whether something of this probability happens."""
         return self.rng.random() < probability
+
+    def pick(self, choices: Sequence[T]) -> T:
+        """One of the choices, each as likely."""
+        return choices[int(self.rng.random() * len(choices))]
 
     def gap(self, seconds: float) -> int:
         """Milliseconds to the next step, about this many seconds before `pace`."""
@@ -72,16 +83,23 @@ class World:
         self, topic: Topic, kind: str, *, entity: str, number: int, customer: str, channel: str, data: dict[str, Any]
     ) -> Emitted:
         """The event number `number` of an entity, now."""
-        # Whole milliseconds, added to whole seconds: a float timestamp would be off by a microsecond now and then.
         seconds, millis = divmod(self.now, 1000)
-        moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=millis * 1000)
+        if seconds != self._second:
+            self._second = seconds
+            moment = datetime.fromtimestamp(seconds, UTC)
+            self._fields = moment.timetuple()[:6]
+            self._written = f"{moment:%Y-%m-%dT%H:%M:%S}"
+            self._written_in_store = f"{moment.astimezone(_STORE_TIME):%Y-%m-%dT%H:%M:%S}"
+        year, month, day, hour, minute, second = self._fields
+        moment = datetime(year, month, day, hour, minute, second, millis * 1000, UTC)
         value = cloud_event(
             kind,
             source=self.source,
             event_id=f"{entity}-{number}",
             subject=f"{topic}/{entity}",
-            moment=moment,
-            offset=_STORE_TIME if channel == "store" else UTC,
+            time=f"{self._written_in_store}.{millis:03}+01:00"
+            if channel == "store"
+            else f"{self._written}.{millis:03}Z",
             data=data,
             version=number if channel == "web" else None,
         )
