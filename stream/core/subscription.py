@@ -17,7 +17,7 @@ from stream.core.money import exponent, plain, rounded
 from stream.core.plans import Held, ItemVerdict, base_item, hold, judge_items, mrr
 from stream.core.result import Intent, JudgedLine, Kind, Reason
 
-KEPT = 256
+KEPT = 64
 """Events of a history that can still be put in order; where more come within the lateness, the oldest are settled early."""
 
 

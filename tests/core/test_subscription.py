@@ -1,0 +1,276 @@
+"""A subscription from its events: trials, changes, renewals, restorations, second products, refunds, whatever the order of arrival."""
+
+import itertools
+
+import pytest
+from support.carts import item
+from support.stories import Story
+
+BASE = item("P1", 5, base=True)
+PRO = item("Q1", 1, "80", base=True, product="P")
+DAY = 24
+
+
+def created(**more):
+    story = Story()
+    story.subscription("created", [BASE], id="made", **more)
+    return story
+
+
+def test_created_is_one_opportunity_and_one_transaction_judged_against_itself():
+    story = created()
+    assert story.told() == "known |  | 50.00 -> 50.00"
+    counts = story.counts("subscription")
+    assert (counts["opportunities"], counts["transactions"]) == (1, 1)
+
+
+def test_a_second_created_changes_nothing():
+    story = created()
+    story.subscription("created", [PRO], at=1)
+    assert story.counts("subscription")["opportunities"] == 1
+    story.subscription("changed", [item("P1", 6, base=True)], at=2, id="up")
+    assert story.told("up") == "known | upsell quantity 10.00 | 50.00 -> 60.00"
+
+
+def test_created_with_an_explicit_intent_is_judged_against_it():
+    story = created(intent=[item("P1", 3, base=True)])
+    assert story.told() == "known | upsell quantity 20.00 | 30.00 -> 50.00"
+
+
+def test_a_trial_is_an_opportunity_and_its_conversion_the_transaction():
+    story = created(trialing=True)
+    counts = story.counts("subscription")
+    assert (counts["opportunities"], counts["transactions"]) == (1, 0)
+    story.subscription("changed", [item("P1", 7, base=True)], at=1)
+    story.subscription("trial_converted", [item("P1", 7, base=True)], at=2)
+    assert story.told() == "known | upsell quantity 20.00 | 50.00 -> 70.00"
+    counts = story.counts("subscription")
+    assert (counts["opportunities"], counts["transactions"]) == (1, 1)
+
+
+def test_a_conversion_of_what_is_paid_already_changes_nothing():
+    story = created()
+    story.subscription("trial_converted", [PRO], at=1)
+    assert story.counts("subscription")["transactions"] == 1
+
+
+def test_a_conversion_goes_by_the_explicit_intent_of_the_trial():
+    story = created(trialing=True, intent=[item("P1", 4, base=True)])
+    story.subscription("trial_converted", [BASE], at=2)
+    assert story.told() == "known | upsell quantity 10.00 | 40.00 -> 50.00"
+
+
+def test_a_change_is_one_opportunity_and_one_transaction():
+    story = created()
+    story.subscription("changed", [BASE, item("A1", 1, "7")], at=1, id="add")
+    assert story.told("add") == "known | cross_sell addon 7.00 | 50.00 -> 57.00"
+    counts = story.counts("subscription")
+    assert (counts["opportunities"], counts["transactions"]) == (2, 2)
+
+
+def test_a_scheduled_change_counts_nowhere_until_changed():
+    story = created()
+    story.subscription("change_scheduled", [PRO], at=1)
+    assert story.counts("subscription")["opportunities"] == 1
+    story.subscription("changed", [PRO], at=2, id="up")
+    assert story.told("up") == "known | upsell plan 30.00 | 50.00 -> 80.00"
+
+
+def test_a_renewal_with_the_same_plans_has_no_verdict():
+    story = created()
+    story.subscription("renewed", at=30 * DAY, id="plain")
+    story.subscription("renewed", [item("P1", 5, "12", base=True)], at=60 * DAY, id="dearer")
+    assert story.told("plain") == "known |  | 50.00 -> 50.00"
+    assert story.told("dearer") == "known |  | 50.00 -> 60.00"
+
+
+def test_a_renewal_with_other_quantities_is_judged_as_changed_and_once():
+    story = created()
+    story.subscription("renewed", [item("P1", 6, base=True)], at=30 * DAY, id="more")
+    story.subscription("changed", [item("P1", 6, base=True)], at=30 * DAY + 1, id="again")
+    assert story.told("more") == "known | upsell quantity 10.00 | 50.00 -> 60.00"
+    assert story.told("again") == "known |  | 60.00 -> 60.00"
+
+
+def test_coming_back_to_where_they_began_is_restored_no_verdict():
+    story = created()
+    story.subscription("changed", [item("P1", 2, base=True)], at=1, id="down")
+    story.subscription("changed", [BASE], at=30, id="back")
+    story.subscription("changed", [item("P1", 6, base=True)], at=60, id="above")
+    assert story.told("down") == "known | downsell quantity 30.00 | 50.00 -> 20.00"
+    assert story.told("back") == "known |  | 20.00 -> 50.00"
+    assert story.told("above") == "known | upsell quantity 10.00 | 50.00 -> 60.00"
+
+
+def test_without_a_state_before_it_previous_stands_in():
+    story = Story()
+    story.subscription("changed", [PRO], previous=[BASE])
+    assert story.told() == "known | upsell plan 30.00 | 50.00 -> 80.00"
+
+
+def test_without_state_and_previous_the_intent_is_unknown():
+    story = Story()
+    story.subscription("changed", [PRO], id="first")
+    story.subscription("changed", [BASE], at=1, id="second")
+    assert story.told("first") == "unknown |  | 0.00 -> 80.00"
+    assert story.told("second") == "known | downsell plan 30.00 | 80.00 -> 50.00"
+
+
+def test_another_currency_is_incomparable_and_starts_anew():
+    story = created()
+    story.subscription("changed", [PRO], at=1, id="dollars", currency="USD")
+    story.subscription("changed", [item("Q1", 2, "80", base=True, product="P")], at=2, id="more", currency="USD")
+    assert story.told("dollars") == "incomparable |  | 0.00 -> 80.00"
+    assert story.told("more") == "known | upsell quantity 80.00 | 80.00 -> 160.00"
+
+
+def test_canceled_makes_no_transaction_and_a_return_is_judged_against_the_last_items():
+    story = created()
+    story.subscription("canceled", at=1)
+    assert story.counts("subscription")["transactions"] == 1
+    story.subscription("renewed", [item("P1", 6, base=True)], at=2, id="back")
+    assert story.told("back") == "known | upsell quantity 10.00 | 50.00 -> 60.00"
+
+
+@pytest.mark.parametrize(
+    ("product", "expected"),
+    [
+        ("other", "known | cross_sell additional_product 50.00 | 50.00 -> 50.00"),
+        ("P", "known | upsell quantity 50.00 | 50.00 -> 50.00"),
+    ],
+)
+def test_an_additional_product_of_a_customer_with_another_active_paid_subscription(product, expected):
+    story = created()
+    again = item("P1", 5, base=True, product=product)
+    story.subscription("created", [again], at=1, id="second", subscription="s2")
+    assert story.told("second") == expected
+
+
+@pytest.mark.parametrize("spoiler", ["trial", "canceled", "other customer", "explicit intent"])
+def test_no_additional_product(spoiler):
+    story = created(trialing=spoiler == "trial")
+    if spoiler == "canceled":
+        story.subscription("canceled", at=1)
+    more = {"customer": "bert"} if spoiler == "other customer" else {}
+    if spoiler == "explicit intent":
+        more = {"intent": [item("Z1", 1, "9", base=True)]}
+    story.subscription("created", [item("Z1", 1, "9", base=True)], at=2, id="second", subscription="s2", **more)
+    assert story.told("second") == "known |  | 9.00 -> 9.00"
+
+
+def test_an_additional_product_is_never_restated_by_what_others_do_later():
+    story = created()
+    story.subscription("created", [item("Z1", 1, "9")], at=1, id="second", subscription="s2")
+    story.subscription("canceled", at=0.5)
+    story.subscription("changed", [item("Z1", 2, "9")], at=2, id="more", subscription="s2")
+    assert story.told("second") == "known | cross_sell additional_product 9.00 | 9.00 -> 9.00"
+    assert story.told("more") == "known | upsell quantity 9.00 | 9.00 -> 18.00"
+
+
+def test_a_refund_reverses_the_newest_transaction_and_again_has_no_effect():
+    story = created()
+    story.subscription("changed", [item("P1", 6, base=True)], at=1, id="up")
+    story.subscription("refunded", at=2)
+    story.subscription("refunded", at=3)
+    assert story.results == ["applied"] * 4
+    assert story.lost("up") == "transaction upsell final=60.00 upsell=10.00"
+    assert story.lost("made") == ""
+
+
+def test_a_refund_reaches_a_transaction_that_is_long_settled():
+    story = created()
+    story.subscription("changed", [item("P1", 6, base=True)], at=1, id="up")
+    story.subscription("change_scheduled", [BASE], at=100)
+    story.subscription("refunded", at=200)
+    assert story.lost("up") == "transaction upsell final=60.00 upsell=10.00"
+    assert story.sales["up"].version == 2
+
+
+def test_a_refund_before_any_transaction_is_unmatched_until_there_is_one():
+    story = Story()
+    story.subscription("refunded", at=2)
+    assert story.results == ["unmatched"]
+    story.subscription("created", [BASE], at=1, id="made")
+    assert story.lost("made") == "transaction final=50.00"
+
+
+def test_what_is_older_than_the_allowed_lateness_is_stale():
+    story = created()
+    story.subscription("changed", [PRO], at=40)
+    story.subscription("changed", [BASE], at=16)
+    story.subscription("changed", [BASE], at=15.9)
+    assert story.results == ["applied", "applied", "applied", "stale"]
+
+
+def test_a_late_event_is_put_in_order_and_what_follows_is_judged_again():
+    story = created()
+    story.subscription("changed", [item("P1", 8, base=True)], at=20, id="late news")
+    assert story.told("late news") == "known | upsell quantity 30.00 | 50.00 -> 80.00"
+    story.subscription("changed", [item("P1", 7, base=True)], at=10, id="came late")
+    assert story.told("came late") == "known | upsell quantity 20.00 | 50.00 -> 70.00"
+    assert story.told("late news") == "known | upsell quantity 10.00 | 70.00 -> 80.00"
+    counts = story.counts("subscription")
+    assert counts["kind_transactions"]["upsell"] == 2
+    assert counts["revenue"]["EUR"]["upsell"] == "30.00"
+
+
+def test_a_transaction_that_turns_out_not_to_be_one_is_withdrawn():
+    story = Story()
+    story.subscription("trial_converted", [BASE], at=2, id="conversion", intent=[PRO])
+    assert story.sale().kinds == ["downsell"]
+    step = story.subscription("created", [PRO], at=1, id="paid already")
+    assert step.withdrawn == (("subscription/s1", "conversion"),)
+    assert [(judged.event_id, judged.kinds, judged.version) for judged in step.outcomes] == [("conversion", [], 2)]
+    counts = story.counts("subscription")
+    assert counts["transactions"] == 1
+    assert counts["kind_transactions"]["downsell"] == 0
+    assert counts["customers"] == {"all": 1, "upsell": 0, "cross_sell": 0, "any": 0}
+
+
+def test_any_order_of_arrival_within_the_lateness_ends_in_the_same_figures():
+    def tell(story, number):
+        match number:
+            case 0:
+                story.subscription("created", [BASE], id="0", channel="web", trialing=True)
+            case 1:
+                story.subscription("trial_converted", [BASE], at=1, id="1", segment="x")
+            case 2:
+                story.subscription("changed", [PRO], at=2, id="2")
+            case 3:
+                story.subscription("refunded", at=3, id="3")
+            case 4:
+                story.subscription("changed", [PRO, item("A1")], at=4, id="4", channel="phone")
+            case 5:
+                story.subscription("canceled", at=5, id="5")
+
+    ends = set()
+    for order in itertools.permutations(range(6)):
+        story = Story()
+        for number in order:
+            tell(story, number)
+        told = tuple((name, story.told(name), story.lost(name)) for name in ("1", "2", "4"))
+        ends.add((repr(story.counts("subscription")), told))
+    assert len(ends) == 1
+
+
+def test_labels_are_the_event_s_own_else_the_newest_before_it():
+    story = created(channel="web")
+    story.subscription("changed", [PRO], at=1, id="up", segment="vip")
+    assert (story.sales["up"].channel, story.sales["up"].segment) == ("web", "vip")
+    assert (story.sales["made"].channel, story.sales["made"].segment) == ("web", None)
+
+
+def test_an_ended_subscription_is_forgotten_400_days_after_its_end_and_an_active_one_never():
+    story = created()
+    story.subscription("renewed", at=500 * DAY, id="still here")
+    assert story.told("still here") == "known |  | 50.00 -> 50.00"
+    story.subscription("canceled", at=501 * DAY)
+    story.subscription("changed", [PRO], at=902 * DAY, id="stranger")
+    assert story.told("stranger") == "unknown |  | 0.00 -> 80.00"
+
+
+def test_a_burst_of_events_settles_the_oldest_early_and_keeps_counting():
+    story = created()
+    for number in range(400):
+        story.subscription("changed", [item("P1", 6 + number, base=True)], at=number / 100)
+    assert story.counts("subscription")["kind_transactions"]["upsell"] == 400
