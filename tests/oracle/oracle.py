@@ -10,7 +10,7 @@ segments, categories or currencies than the product admits are not folded into `
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -270,7 +270,7 @@ def _judge_checkout(
     intent: str, wanted: list[Line], final: list[Line], currency: str
 ) -> tuple[list[Judged], dict[str, int]]:
     lines = verdicts.judge_checkout(wanted, final) if intent == "known" else []
-    return lines, _amounts(sum(line.net for line in wanted), sum(line.net for line in final), lines, currency)
+    return lines, _amounts(_net(wanted), _net(final), lines, currency)
 
 
 def _give_back(sale: Sale, wanted: list[Line], final: list[Line], refunds: list[Event]) -> None:
@@ -288,15 +288,25 @@ def _give_back(sale: Sale, wanted: list[Line], final: list[Line], refunds: list[
         return
     if by_amount:
         given = sum((refund.refund_amount or Fraction(0) for refund in by_amount), Fraction(0))
-        reach = Fraction(left["final"]) / 10 ** records.exponent(sale.currency)
-        if given >= reach:
+        if given >= _net(kept):
             sale.lose_everything()
             return
-        share = given / reach
+        share = given / _net(kept)
     else:
         share = Fraction(0)
     sale.lost_kinds = _with_any(sale.kinds) - _with_any({judged.kind for judged in lines})
-    sale.lost_amounts = {part: max(0, sale.amounts[part] - left[part]) + round(left[part] * share) for part in AMOUNTS}
+    # What the amounts take of what is left is exact until it is rounded, once, like the judgement itself.
+    shared = _amounts(
+        Fraction(0),
+        share * _net(kept),
+        [replace(judged, amount=share * judged.amount) for judged in lines],
+        sale.currency,
+    )
+    sale.lost_amounts = {part: max(0, sale.amounts[part] - left[part]) + shared[part] for part in AMOUNTS}
+
+
+def _net(lines: list[Line]) -> Fraction:
+    return sum((line.net for line in lines), Fraction(0))
 
 
 # --- a subscription: a history
@@ -480,8 +490,8 @@ def _mrr(items: list[Item]) -> Fraction:
 # --- amounts
 
 
-def _amounts(initial: Fraction | int, final: Fraction | int, lines: list[Judged], currency: str) -> dict[str, int]:
-    amounts = {"initial": _minor(Fraction(initial), currency), "final": _minor(Fraction(final), currency)}
+def _amounts(initial: Fraction, final: Fraction, lines: list[Judged], currency: str) -> dict[str, int]:
+    amounts = {"initial": _minor(initial, currency), "final": _minor(final, currency)}
     for kind in KINDS:
         exact = sum((judged.amount for judged in lines if judged.kind == kind), Fraction(0))
         amounts[kind] = _minor(exact, currency)

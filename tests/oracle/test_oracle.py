@@ -228,6 +228,15 @@ def test_reversals_of_an_order(reversals, whole, kinds, final, upsell):
     }
 
 
+def test_a_refunded_amount_is_shared_exactly():
+    # 30.3633 of downsell x 7 / 8.005 = 26.5512; rounded figures would give 30.36 x 7 / 8.00 = 26.565.
+    intent, bought = line("a", price="38.3683", **SHOE), line("b", price="8.005", **SHOE)
+    lost = sold(started(intent), completed(bought), refunded(amount="7"))["reversed"]
+    assert lost["amounts"] == {"final": "7.00", "upsell": "0.00", "cross_sell": "0.00", "downsell": "26.55"}
+    nearly = sold(started(line("a")), completed(line("a", price="8.005")), refunded(amount="8"))
+    assert (nearly["final"], nearly["reversed"]["transaction"]) == ("8.00", False)
+
+
 def test_what_is_left_may_still_be_any():
     bought = [line("a", 2), line("b", price="4")]
     reversal = refunded(products=[line("b")])
