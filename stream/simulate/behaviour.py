@@ -58,9 +58,9 @@ class Behaviour:
     """A customer's only subscription starts with a trial."""
     convert: float = 0.62
     """A trial becomes paid."""
-    change: float = 0.35
+    change: float = 0.4
     """The items change, per month."""
-    grow: float = 0.72
+    grow: float = 0.66
     """A change is upwards, per change."""
     churn: float = 0.08
     """The subscription is canceled, per month."""
