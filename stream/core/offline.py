@@ -38,7 +38,7 @@ class Offline:
         events = (event,)
         shard.provide(dict.fromkeys(shard.missing(events)))
         shard.provide_customers(dict.fromkeys(shard.missing_customers(events)))
-        self._registry.admit(sorted(shard.undecided(events)))
+        self._registry.admit(shard.undecided(events))
         return shard.step(event)
 
     def figures(self) -> Figures:

@@ -129,7 +129,7 @@ class Shard:
         self._sets: set[bytes] = set()
         self._scores: dict[bytes, dict[bytes, int | None]] = {}
         self._moved = False
-        self._loaded_labels: set[Label] = set()
+        self._loaded_labels: dict[Label, None] = {}
         if stored.state is not None:
             self._restore(stored.state)
         panes: dict[str, list[tuple[int, bytes]]] = {window.name: [] for window in config.windows}
@@ -170,7 +170,7 @@ class Shard:
     def provide(self, entities: Mapping[bytes, bytes | None]) -> None:
         """Take in entities as stored."""
         for record in self._entities.provide(entities):
-            self._loaded_labels.update(_labels_of_record(record))
+            self._loaded_labels.update(dict.fromkeys(_labels_of_record(record)))
 
     def missing_customers(self, events: Iterable[Event]) -> list[bytes]:
         """Keys of the customers that must be provided; ask when the entities are there."""
@@ -192,13 +192,12 @@ class Shard:
         for _ in self._customers.provide(customers):
             pass
 
-    def undecided(self, events: Iterable[Event]) -> set[Label]:
-        """Label values that the application's registry must decide on; ask when the entities are there."""
-        labels = self._loaded_labels
+    def undecided(self, events: Iterable[Event]) -> list[Label]:
+        """Label values that the application's registry must decide on, in order of appearance; ask when the entities are there."""
+        labels, self._loaded_labels = self._loaded_labels, {}
         for event in events:
-            labels.update(_labels_of_event(event))
-        self._loaded_labels = set()
-        return {(name, value) for name, value in labels if self._registry.undecided(name, value)}
+            labels.update(dict.fromkeys(_labels_of_event(event)))
+        return [(name, value) for name, value in labels if self._registry.undecided(name, value)]
 
     # Time
 
@@ -503,7 +502,7 @@ def _labels_of_event(event: Event) -> Iterator[Label]:
     yield "currency", event.currency
     parts: Iterable[Line | Item]
     parts = event.products if isinstance(event, CheckoutEvent) else event.items or ()
-    for category in {part.category for part in parts if part.category}:
+    for category in dict.fromkeys(part.category for part in parts if part.category):
         yield "category", category
 
 

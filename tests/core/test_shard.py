@@ -1,0 +1,320 @@
+"""The laws of a shard: cutting, restarting, replaying, spreading and forgetting change no figure."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from oracle import generate
+from support.carts import item, line
+from support.stories import START, Story
+
+from stream.core.cells import decode_summary
+from stream.core.changes import ShardId, Stored
+from stream.core.config import DAY, CoreConfig
+from stream.core.event import CheckoutEvent
+from stream.core.figures import Figures, ShardFigures
+from stream.core.registry import Registry
+from stream.core.shard import Shard
+from stream.events.decode import Rejected, decode_line
+
+NOW = 1_772_370_000_000_000  # shortly after the generated streams' origin
+FIXED = {
+    "channel": ["web", "store", "app"],
+    "segment": ["new", "loyal"],
+    "category": ["hats", "care", "shoes"],
+    "currency": ["EUR", "USD", "JPY", "KWD"],
+}
+lawful = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+class Store:
+    """What tables do, in a few lines: absolute values, kept as bytes."""
+
+    def __init__(self, journey, config=None, registry=None, capacity=100):
+        self.journey, self.config = journey, config or CoreConfig()
+        self.registry, self.capacity = registry or Registry(FIXED), capacity
+        self.state, self.summary = None, None
+        self.panes, self.entities, self.customers, self.scores = {}, {}, {}, {}
+        self.entity_expiry, self.customer_expiry = {}, {}
+        self.bounds = []
+
+    def open(self):
+        stored = Stored(self.state, self.panes)
+        return Shard(ShardId("topic", 0), self.journey, self.config, self.registry, stored, self.capacity)
+
+    def load(self, shard, events):
+        shard.provide({key: self.entities.get(key) for key in shard.missing(events)})
+        shard.provide_customers({key: self.customers.get(key) for key in shard.missing_customers(events)})
+        self.registry.admit(shard.undecided(events))
+
+    def commit(self, shard):
+        changes = shard.take()
+        self.state, self.summary, self.bounds = changes.state, changes.summary, changes.bounds
+        for kept, changed in (
+            (self.panes, changes.panes),
+            (self.entities, changes.entities),
+            (self.customers, changes.customers),
+            (self.entity_expiry, changes.entity_expiry),
+            (self.customer_expiry, changes.customer_expiry),
+            *((self.scores.setdefault(name, {}), scores) for name, scores in changes.scores.items()),
+        ):
+            for key, value in changed.items():
+                if value is None:
+                    kept.pop(key, None)
+                else:
+                    kept[key] = value
+        return changes
+
+    def run(self, events, now=NOW, batch=1000, *, restart=False):
+        """Results of all steps."""
+        shard, results = self.open(), []
+        for start in range(0, max(1, len(events)), batch):
+            chunk = events[start : start + batch]
+            shard.advance(now)
+            self.load(shard, chunk)
+            results += [shard.step(event) for event in chunk]
+            self.commit(shard)
+            if restart:
+                shard = self.open()
+        return results
+
+    def figures(self):
+        counts = {
+            name: tuple(sum(after < score <= until for score in scores.values()) for after, until in self.bounds)
+            for name, scores in self.scores.items()
+        }
+        return ShardFigures(decode_summary(self.summary), counts)
+
+    def document(self):
+        return Figures([self.figures()]).plain()
+
+
+def events_of(lines):
+    decoded = [decode_line(line) for line in lines]
+    return [event for event in decoded if not isinstance(event, Rejected)]
+
+
+def journey_of(events):
+    return "checkout" if events and isinstance(events[0], CheckoutEvent) else "subscription"
+
+
+streams = (generate.checkout_streams() | generate.subscription_streams()).map(generate.as_lines).map(events_of)
+
+
+@lawful
+@given(streams, st.integers(1, 5), st.sampled_from([1, 3, 1000]))
+def test_restoring_at_any_cut_equals_an_uninterrupted_run(events, batch, capacity):
+    whole, cut = Store(journey_of(events)), Store(journey_of(events), capacity=capacity)
+    expected = whole.run(events)
+    assert cut.run(events, batch=batch, restart=True) == expected, "versions included"
+    assert cut.document() == whole.document()
+    assert (cut.entities, cut.panes, cut.state) == (whole.entities, whole.panes, whole.state)
+
+
+@lawful
+@given(streams)
+def test_a_replay_changes_nothing(events):
+    store = Store(journey_of(events))
+    store.run(events)
+    before = store.document()
+    results = store.run(events)
+    assert store.document() == before
+    assert {step.result for step in results} <= {"duplicate", "stale", "test"}
+
+
+@lawful
+@given(streams)
+def test_accepted_is_counted_or_late(events):
+    """Whatever a window shows of the events it covers, `total` shows of all."""
+    store = Store(journey_of(events))
+    store.run(events)
+    figures = Figures([store.figures()])
+    longest, total = figures.select("30d", store.journey), figures.select("total", store.journey)
+    assert all(part <= whole for part, whole in zip(longest.sales, total.sales, strict=True))
+    far = Store(journey_of(events))
+    results = far.run(events, now=NOW + 400 * DAY)
+    assert {step.result for step in results} <= {"late", "duplicate", "stale", "test", "unmatched"}
+    assert far.document()["windows"]["30d"]["all"]["opportunities"] == 0
+    assert far.document()["windows"]["total"] == store.document()["windows"]["total"]
+
+
+@lawful
+@given(generate.checkout_streams().map(generate.as_lines).map(events_of), st.randoms(use_true_random=False))
+def test_any_order_of_arrival_gives_the_same_figures(events, random):
+    first_of_identity = list({(event.entity, event.source, event.id): event for event in reversed(events)}.values())
+    shuffled = random.sample(first_of_identity, len(first_of_identity))
+    store, other = Store("checkout"), Store("checkout")
+    store.run(first_of_identity)
+    other.run(shuffled)
+    assert store.document() == other.document()
+
+
+@lawful
+@given(generate.checkout_streams(20).map(generate.as_lines).map(events_of))
+def test_shards_may_be_split_and_merged_in_any_way(events):
+    def of(*parts):
+        stores = []
+        for part in parts:
+            stores.append(Store("checkout"))
+            stores[-1].run([event for event in events if int(event.entity[-1]) in part])
+        return Figures([store.figures() for store in stores])
+
+    one, two = of((1, 2, 3)), of((3,), (1, 2))
+    for window in ("5m", "30d", "total"):
+        ours, theirs = one.slice(window, "checkout").sets, two.slice(window, "checkout").sets
+        assert {at: (each.sales, each.revenue) for at, each in ours.items()} == {
+            at: (each.sales, each.revenue) for at, each in theirs.items()
+        }
+
+
+def checkout_of(story_events):
+    """Collects the events that a story applies, for a store."""
+    events = []
+
+    class Collected(Story):
+        def apply(self, event):
+            events.append(event)
+            return super().apply(event)
+
+    story_events(Collected())
+    return events
+
+
+def test_expired_entities_and_customers_are_forgotten_and_figures_stay():
+    def story(told):
+        told.checkout("started", [line("P", "a")], checkout="old")
+        told.checkout("completed", [line("P", "a", 2)], at=1, checkout="old")
+        told.checkout("started", [line("P", "a")], at=60 * 24 * 60, checkout="new", customer="bert")
+
+    store = Store("checkout")
+    now = START + 61 * DAY
+    store.run(checkout_of(story), now)
+    before = store.document()
+    shard = store.open()
+    shard.advance(now)
+    entities_before, customers_before = shard.expiry()
+    entities = [key for key, at in store.entity_expiry.items() if at < entities_before]
+    customers = [key for key, at in store.customer_expiry.items() if at < customers_before]
+    assert entities == [b"old"]
+    assert customers == []  # the purchase was too old for any window, so there is no record of its customer
+    shard.forget(entities, customers)
+    store.commit(shard)
+    assert set(store.entities) == {b"new"}
+    assert store.document() == before
+
+
+def test_a_customer_leaves_the_store_when_their_purchases_leave_the_longest_window():
+    def story(told):
+        told.checkout("started", [line("P", "a")])
+        told.checkout("completed", [line("P", "a", 2)], at=1)
+
+    store = Store("checkout")
+    store.run(checkout_of(story), START + DAY)
+    assert store.document()["windows"]["30d"]["checkout"]["customers"] == {
+        "all": 1,
+        "upsell": 1,
+        "cross_sell": 0,
+        "any": 1,
+    }
+    shard = store.open()
+    shard.advance(START + 40 * DAY)
+    customers = [key for key, at in store.customer_expiry.items() if at < shard.expiry()[1]]
+    assert len(customers) == 1
+    shard.forget([], customers)
+    changes = store.commit(shard)
+    assert store.customers == {}
+    assert changes.trim == START + 10 * DAY
+    assert store.document()["windows"]["30d"]["checkout"]["customers"]["all"] == 0
+
+
+def test_an_active_subscription_is_never_forgotten_an_ended_one_is_400_days_later():
+    def story(told):
+        told.subscription("created", [item("P1")], subscription="kept")
+        told.subscription("created", [item("P1")], subscription="ended", customer="bert")
+        told.subscription("canceled", at=1, subscription="ended", customer="bert")
+
+    store = Store("subscription")
+    store.run(checkout_of(story), START + DAY)
+    assert set(store.entity_expiry) == {b"ended"}
+    assert START + 400 * DAY <= store.entity_expiry[b"ended"] <= START + 402 * DAY
+
+
+def test_what_this_batch_touched_is_not_forgotten():
+    def story(told):
+        told.checkout("started", [line("P", "a")])
+
+    store = Store("checkout")
+    shard = store.open()
+    events = checkout_of(story)
+    store.load(shard, events)
+    shard.step(events[0])
+    shard.forget([b"c1"], [])
+    store.commit(shard)
+    assert set(store.entities) == {b"c1"}
+
+
+def test_label_values_are_bounded_first_come_first_served():
+    registry = Registry()
+    store = Store("checkout", registry=registry)
+
+    def story(told):
+        for number in range(10):
+            told.checkout("started", [line("P", "a")], channel=f"channel-{number}", checkout=f"c{number}")
+
+    results = store.run(checkout_of(story), START)
+    assert [step.overflow for step in results] == [()] * 8 + [("channel",)] * 2
+    sections = Figures([store.figures()]).slice("total", "checkout").sets
+    counted = {value: each.sales[0] for (dimension, value), each in sections.items() if dimension == "channel"}
+    assert counted == {f"channel-{number}": 1 for number in range(8)} | {"other": 2}
+
+
+def test_a_currency_beyond_the_bound_keeps_its_transactions_and_tells_no_amounts():
+    def story(told):
+        for number, code in enumerate(["EUR", "USD", "GBP", "CHF", "SEK"]):
+            told.checkout("completed", [line("P", "a")], currency=code, checkout=f"c{number}")
+
+    store = Store("checkout", registry=Registry())
+    store.run(checkout_of(story), START)
+    figures = store.document()["windows"]["total"]["checkout"]
+    assert figures["transactions"] == 5
+    assert set(figures["revenue"]) == {"EUR", "USD", "GBP", "CHF"}
+
+
+def test_a_window_that_the_settings_no_longer_name_is_dropped_and_a_new_one_starts_empty():
+    def story(told):
+        told.checkout("completed", [line("P", "a")])
+
+    store = Store("checkout")
+    store.run(checkout_of(story), START)
+    store.config = CoreConfig(windows=CoreConfig().windows[1:])
+    shard = store.open()
+    shard.advance(START)
+    store.commit(shard)
+    assert not any(key.startswith(b"5m|") for key in store.panes)
+    assert store.document()["windows"]["1h"]["all"]["transactions"] == 1
+
+
+def test_a_state_of_a_newer_version_or_of_another_journey_is_refused():
+    store = Store("checkout")
+    store.run([], START)
+    store.journey = "subscription"
+    with pytest.raises(ValueError, match="holds checkout events"):
+        store.open()
+    store.state = store.state.replace(b"\x95\x01", b"\x95\x02", 1)
+    with pytest.raises(ValueError, match="newer version"):
+        store.open()
+
+
+def test_a_tick_moves_windows_without_events():
+    def story(told):
+        told.checkout("completed", [line("P", "a")])
+
+    store = Store("checkout")
+    store.run(checkout_of(story), START)
+    shard = store.open()
+    shard.advance(START)
+    assert not shard.due(START)
+    assert shard.due(START + 5_000_000)
+    shard.advance(START + 3600 * 1_000_000)
+    store.commit(shard)
+    windows = store.document()["windows"]
+    assert [windows[name]["all"]["transactions"] for name in ("5m", "1h", "24h", "total")] == [0, 0, 1, 1]
