@@ -202,7 +202,12 @@ def run(settings: Settings) -> int:
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    logging.getLogger("stream").setLevel(settings.log_level.upper())
+    level = settings.log_level.upper()
+    logging.getLogger("stream").setLevel(level)
+    if level == "INFO":
+        # Faust's services tell of their inner life under the modules of our subclasses.
+        logging.getLogger("stream.framework").setLevel(logging.WARNING)
+        logging.getLogger("stream.transport").setLevel(logging.WARNING)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(create_app(settings).serve())
 

@@ -6,10 +6,12 @@ are off: the worker has its own, or none. No error restarts an agent; it ends th
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import faust
 from faust.app.base import BootStrategy
+from faust.assignor.partition_assignor import PartitionAssignor
 from faust.tables.manager import TableManager
 
 from stream.security import faust_credentials
@@ -77,6 +79,15 @@ class App(faust.App):
 
     def _new_transport(self) -> TransportT:
         return BatchTransport(self.conf.broker_consumer, self)
+
+    @cached_property
+    def assignor(self) -> PartitionAssignor:
+        """Faust's sticky assignor, which the setting `table_standby_replicas` (1 by default) puts in the place of round robin.
+
+        The setting alone would also make it plan for a standby of each partition: it then leaves a new worker without any
+        as long as the others hold no more than their rounded-up share (4 partitions on 3 workers as 2, 2 and 0).
+        """
+        return PartitionAssignor(self, replicas=0)
 
     async def _on_agent_error(self, agent: AgentT[Any], exc: BaseException) -> None:  # noqa: ARG002 - Faust's signature
         # Faust would start the agent anew, without the batch.

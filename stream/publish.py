@@ -75,13 +75,18 @@ class Publisher:
         Raises:
             KafkaError: Kafka cannot be reached, or refuses.
         """
+        # aiokafka calls the refusal below an error before it raises it.
+        sender = logging.getLogger("aiokafka.producer.sender")
+        sender.addFilter(_is_no_refusal)
         try:
             self._producer = await self._connect()
         except UnknownError:
             # A broker without producer ids (the embedded one). A retried message may then be there twice, with the same id.
-            log.info("this broker has no idempotent producers: a retried message may be published twice")
+            log.debug("this broker has no idempotent producers: a retried message may be published twice")
             self._idempotent = False
             self._producer = await self._connect()
+        finally:
+            sender.removeFilter(_is_no_refusal)
 
     async def stop(self) -> None:
         """Disconnect, once what was sent is acknowledged or given up."""
@@ -153,6 +158,10 @@ class Publisher:
                 log.warning("cannot renew the producer now: %r", error)
                 return
         await _stop(broken)
+
+
+def _is_no_refusal(record: logging.LogRecord) -> bool:
+    return "InitProducerIdRequest" not in str(record.msg)
 
 
 def _failed(error: BaseException) -> asyncio.Future[Any]:

@@ -166,6 +166,7 @@ class Shards:
 
     def _drop(self, shard: ShardId) -> None:
         runner = self._runners.pop(shard)
+        log.info("%s: let go", runner)
         runner.suspend()
         task = self._tasks.pop(shard)
         self._ending.add(task)

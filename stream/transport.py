@@ -42,8 +42,8 @@ HELD_BACK_POLL: Final = 0.02
 """Seconds between fetches while some partition is held back: aiokafka would wait for the others' records otherwise."""
 IDLE_POLL: Final = 1.0
 """Seconds that a fetch of all partitions waits for records."""
-COMMIT_PATIENCE: Final = 5.0
-"""Seconds for a commit to Kafka, which is only a display."""
+COMMIT_PATIENCE: Final = 2.0
+"""Seconds for a commit to Kafka, which is only a display; shorter than Faust's interval between two (2.8 s)."""
 
 
 class BatchConsumer(driver.Consumer):
