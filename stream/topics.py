@@ -45,8 +45,14 @@ async def create_topics(
         aiokafka.errors.KafkaError: Kafka could not be asked, such as `KafkaConnectionError`.
     """
     wanted = [
-        # An empty assignment lets the replication factor be the broker's default, which `None` does not.
-        NewTopic(t.name, t.partitions, replication_factor, replica_assignments={}, topic_configs=dict(t.config))
+        # aiokafka wants assignments, even if none, with the broker's default and refuses them with a replication factor.
+        NewTopic(
+            t.name,
+            t.partitions,
+            replication_factor,
+            replica_assignments={} if replication_factor == _BROKERS_DEFAULT else None,
+            topic_configs=dict(t.config),
+        )
         for t in topics
     ]
     if not wanted:
