@@ -257,7 +257,7 @@ def _checkout_event(kind: CheckoutType, envelope: CloudEvent, data: CheckoutData
         source=envelope.source,
         id=envelope.id,
         time=parse_time(envelope.time),
-        version=parse_version(envelope.entityversion),
+        version=0 if envelope.entityversion is None else parse_version(envelope.entityversion),
         entity=entity,
         customer=data.customer_id or data.anonymous_id or entity,
         currency=parse_currency(data.currency),
@@ -266,7 +266,7 @@ def _checkout_event(kind: CheckoutType, envelope: CloudEvent, data: CheckoutData
         refund=_refund(cast("RefundedData", data).refund) if kind is CheckoutType.REFUNDED else None,
         channel=data.channel or None,
         segment=data.segment or None,
-        livemode=parse_flag(envelope.livemode),
+        livemode=True if envelope.livemode is None else parse_flag(envelope.livemode),
     )
 
 
@@ -280,7 +280,7 @@ def _subscription_event(kind: SubscriptionType, envelope: CloudEvent, data: Subs
         source=envelope.source,
         id=envelope.id,
         time=parse_time(envelope.time),
-        version=parse_version(envelope.entityversion),
+        version=0 if envelope.entityversion is None else parse_version(envelope.entityversion),
         entity=entity,
         customer=data.customer_id,
         currency=parse_currency(data.currency),
@@ -290,7 +290,7 @@ def _subscription_event(kind: SubscriptionType, envelope: CloudEvent, data: Subs
         trialing=data.status == "trialing",
         channel=data.channel or None,
         segment=data.segment or None,
-        livemode=parse_flag(envelope.livemode),
+        livemode=True if envelope.livemode is None else parse_flag(envelope.livemode),
     )
 
 
@@ -333,7 +333,7 @@ def _item(item: models.Item, *, default_base: bool) -> Item:
         quantity=item.quantity,
         price=parse_money(item.price),
         interval=item.interval,
-        interval_count=item.interval_count,
+        interval_count=item.interval_count or 1,
     )
 
 

@@ -205,17 +205,17 @@ class Sendable(BaseModel):
         return {name: field for name, field in value.items() if field is not None and field != ""}
 
 
-def _any_of(*names: str) -> dict[str, Any]:
-    """JSON Schema for: at least one of these is a non-empty string."""
-    return {
-        "anyOf": [{"required": [name], "properties": {name: {"type": "string", "minLength": 1}}} for name in names],
-    }
+_IDENTIFIED: dict[str, Any] = {
+    "anyOf": [
+        {"required": [name], "properties": {name: {"minLength": 1}}} for name in ("sku", "variant_id", "product_id")
+    ]
+}
 
 
 class ProductLine(Sendable):
     """A line of a cart or an order. Shipping, tax and tips are no lines."""
 
-    model_config = ConfigDict(json_schema_extra=_any_of("sku", "variant_id", "product_id"))
+    model_config = ConfigDict(json_schema_extra=_IDENTIFIED)
 
     sku: OptionalId = None
     variant_id: OptionalId = None
@@ -254,8 +254,8 @@ class Item(Sendable):
     price: Money
     """Per unit and interval, in major units."""
     interval: Interval
-    interval_count: Annotated[int, Field(strict=True, ge=1, le=1_000)] = 1
-    """The price is for so many intervals: 3 with `month` is a quarter."""
+    interval_count: Annotated[int, Field(strict=True, ge=1, le=1_000)] | None = None
+    """By default 1. The price is for so many intervals: 3 with `month` is a quarter."""
 
 
 ProductLines = Annotated[list[ProductLine], Field(max_length=MAX_LINES)]
@@ -363,10 +363,10 @@ class CloudEvent(Identity):
 
     time: Time
     """When it happened, RFC 3339 with an offset."""
-    livemode: Flag = True
-    """False: a test event; it is checked and counted as one, and changes nothing."""
-    entityversion: Version = 0
-    """Orders events of the same time."""
+    livemode: Flag | None = None
+    """By default true. False: a test event; it is checked and counted as one, and changes nothing."""
+    entityversion: Version | None = None
+    """By default 0. Orders events of the same time."""
     data: CheckoutData | SubscriptionData
     # After `data`, because a validator sees only the fields before its own.
     subject: Text

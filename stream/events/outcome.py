@@ -92,13 +92,23 @@ class JudgedLine(_Published):
     amount: Amount
 
 
+class ReversedAmounts(_Published):
+    """How much of the amounts of the same names was lost."""
+
+    final: Amount
+    upsell: Amount
+    cross_sell: Amount
+    downsell: Amount
+
+
 class Reversed(_Published):
     """What refunds and cancellations took back."""
 
     transaction: bool
-    """Everything."""
-    kinds: list[Literal["any", "cross_sell", "downsell", "upsell"]]
-    amounts: dict[Literal["final", "upsell", "cross_sell", "downsell"], Amount]
+    """Whether nothing is left."""
+    kinds: list[Kind]
+    """Those that what is left no longer has; sorted."""
+    amounts: ReversedAmounts
 
 
 class Sale(_Published):

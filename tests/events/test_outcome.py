@@ -1,0 +1,93 @@
+"""Outcomes and dead letters as consumers get them."""
+
+import json
+
+import msgspec
+import pytest
+from support.sent_events import Record, encoded, event
+
+from stream.core import result
+from stream.events import outcome
+from stream.events.decode import Decoder, Rejected
+from stream.events.outcome import OUTCOME_HEADERS, OutcomeCloudEvent, dead_letter, outcome_event
+
+JUDGED = result.Judged(
+    event_id="e1", subject="checkout/c1", time="2026-01-05T10:00:00Z", journey="checkout", customer="k1", channel="web",
+    segment=None, currency="EUR", intent="known", kinds=["cross_sell"],
+    lines=[result.JudgedLine("cross_sell", "addition", "P", "S", None, None, "O", "37.00")],
+    initial="10.00", final="47.00", upsell="0.00", cross_sell="37.00", downsell="0.00",
+    reversed=result.Reversed(True, ["cross_sell"], {"final": "47", "upsell": "0", "cross_sell": "37", "downsell": "0"}),
+    version=2,
+)  # fmt: skip
+
+
+def test_an_outcome():
+    body = json.loads(outcome_event(JUDGED, "shop"))
+    assert body.pop("data") == msgspec.to_builtins(JUDGED)
+    assert body == {
+        "specversion": "1.0",
+        "id": "checkout/c1:e1:2",
+        "source": "upsell-stream/shop",
+        "type": "commerce.sale.judged.v1",
+        "subject": "checkout/c1",
+        "time": "2026-01-05T10:00:00Z",
+        "datacontenttype": "application/json",
+    }
+    OutcomeCloudEvent.model_validate_json(outcome_event(JUDGED, "shop"))
+
+
+def test_the_same_transaction_is_the_same_bytes():
+    amounts = dict(reversed(JUDGED.reversed.amounts.items()))
+    same = msgspec.structs.replace(JUDGED, reversed=msgspec.structs.replace(JUDGED.reversed, amounts=amounts))
+    assert outcome_event(same, "shop") == outcome_event(JUDGED, "shop")
+
+
+@pytest.mark.parametrize(
+    ("struct", "model"),
+    [
+        (result.Judged, outcome.Sale),
+        (result.JudgedLine, outcome.JudgedLine),
+        (result.Reversed, outcome.Reversed),
+        (outcome._Outcome, OutcomeCloudEvent),
+    ],
+)
+def test_the_models_have_the_fields_of_what_is_published(struct, model):
+    assert list(struct.__struct_fields__) == list(model.model_fields)
+    for name in struct.__struct_fields__:
+        if isinstance(struct.__annotations__[name], type(result.Kind)):
+            assert model.model_fields[name].annotation == struct.__annotations__[name]
+
+
+def test_outcomes_are_no_input():
+    made = Decoder({"t": "checkout"}, 0).decode(Record(outcome_event(JUDGED, "shop"), "t", OUTCOME_HEADERS))
+    assert made.reason == "unknown_type"
+
+
+def test_a_dead_letter_is_the_record_with_headers_added():
+    record = Record(b"\xff", headers=(("trace", b"\xff"), ("none", None), ("upsell-reason", b"before")), topic="in")
+    rejected = Rejected("invalid", 'money is a decimal string, not "ü"', "data.products[0].price")
+    value, headers = dead_letter(record, rejected, 3, 2**60)
+    assert value == b"\xff"
+    assert headers == [
+        ("trace", b"\xff"),
+        ("none", b""),
+        ("upsell-reason", b"before"),
+        ("upsell-reason", b"invalid"),
+        ("upsell-error", 'money is a decimal string, not "ü"'.encode()),
+        ("upsell-path", b"data.products[0].price"),
+        ("upsell-source-topic", b"in"),
+        ("upsell-source-partition", b"3"),
+        ("upsell-source-offset", b"1152921504606846976"),
+    ]
+
+
+def test_a_dead_letter_without_value():
+    assert dead_letter(Record(None), Rejected("empty", ""), 0, 0)[0] == b""
+
+
+def test_what_cannot_be_encoded_is_still_a_dead_letter():
+    decoder = Decoder({"t": "checkout"}, 0)
+    for sent in (event("\ud800"), event("checkout.started", channel="\ud800", currency="\ud800")):
+        record = Record(encoded(sent), "t")
+        _, headers = dead_letter(record, decoder.decode(record), 0, 0)
+        assert dict(headers)["upsell-error"]

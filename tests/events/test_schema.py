@@ -1,0 +1,142 @@
+"""The JSON Schemas, and docs/events.md with every example in it."""
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from hypothesis import given, settings
+from jsonschema import Draft202012Validator
+from support.sent_events import encoded, events, mutated_events
+
+from stream.core.config import CoreConfig
+from stream.core.event import CheckoutEvent
+from stream.core.offline import Offline
+from stream.core.registry import Registry
+from stream.events import schema
+from stream.events.decode import Decoder, Reason, Rejected, decode_line
+from stream.events.models import EVENT_TYPES
+from stream.events.outcome import OUTCOME_TYPE, outcome_event
+from stream.topics import Topic, create_topics
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "events.md").read_text(encoding="utf-8")
+SCHEMAS = {
+    name.removesuffix(".schema.json"): Draft202012Validator(made, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    for name, made in schema.schemas().items()
+}
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+EXAMPLES = [json.loads(block) for block in blocks("json")]
+
+
+def test_the_committed_schemas_are_current(tmp_path):
+    (tmp_path / "gone.schema.json").write_text("{}")
+    schema.main(tmp_path)
+    assert {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == {
+        path.name: path.read_text(encoding="utf-8") for path in (DOCS / "events").iterdir()
+    }, "run: python -m stream.events.schema docs/events"
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_they_are_json_schemas(name):
+    Draft202012Validator.check_schema(SCHEMAS[name].schema)
+
+
+def without_absent(value):
+    if isinstance(value, dict):
+        return {name: without_absent(inner) for name, inner in value.items() if inner is not None and inner != ""}
+    return [without_absent(inner) for inner in value] if isinstance(value, list) else value
+
+
+@settings(max_examples=60, deadline=None)
+@given(sent=events())
+def test_what_is_accepted_is_valid_but_for_absent_fields_that_are_there(sent):
+    SCHEMAS[sent["type"]].validate(without_absent(sent))
+
+
+BEYOND_SCHEMA = {"subject", "time", "data.currency"}
+
+
+@settings(max_examples=150, deadline=None)
+@given(sent=mutated_events())
+def test_what_is_valid_is_accepted(sent):
+    if sent.get("type") not in EVENT_TYPES or not SCHEMAS[sent["type"]].is_valid(sent):
+        return
+    made = decode_line(encoded(sent))
+    # JSON Schema takes a final line break, 1.0 for an integer and half a character for a string.
+    odd = re.search(rb'\\n"|\\ud800|-0\.0', encoded(sent))
+    assert not isinstance(made, Rejected) or made.path in BEYOND_SCHEMA or odd, made
+
+
+# --- the page
+
+
+def test_the_page_has_an_example_of_every_type_in_the_order_of_facts():
+    assert [example["type"] for example in EXAMPLES] == [*EVENT_TYPES, OUTCOME_TYPE]
+    assert re.findall(r"^### `(.*)`$", PAGE, re.MULTILINE) == list(EVENT_TYPES)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example["type"])
+def test_examples_are_valid(example):
+    SCHEMAS[example["type"]].validate(example)
+    if example["type"] in EVENT_TYPES:
+        assert not isinstance(decode_line(encoded(example)), Rejected)
+
+
+def test_the_examples_become_what_the_page_says():
+    offline = Offline(CoreConfig(), Registry())
+    outcomes = {}
+    for example in EXAMPLES[:-1]:
+        for judged in offline.apply(decode_line(encoded(example))).outcomes:
+            outcomes[judged.subject] = json.loads(outcome_event(judged, "upsell-stream"))
+    assert outcomes["checkout/c-1001"] == EXAMPLES[-1]
+    assert [line["amount"] for line in outcomes["subscription/sub-7"]["data"]["lines"]] == ["36.00", "20.00"]
+
+
+def test_the_page_tells_every_reason_and_every_field():
+    told = re.findall(
+        r"^\| `([a-z_]+)` \|", PAGE[PAGE.index("## What is rejected") : PAGE.index("## Outcomes")], re.MULTILINE
+    )
+    assert sorted(told) == sorted(Reason.__args__)
+    named = set(re.findall(r"`([a-z_]+)`", PAGE))
+    for validator in SCHEMAS.values():
+        definitions = [validator.schema, *validator.schema["$defs"].values()]
+        if validator.schema["title"] != OUTCOME_TYPE:
+            assert {name for definition in definitions for name in definition["properties"]} <= named
+
+
+def test_links_lead_somewhere():
+    anchors = {
+        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)
+    }
+    for target in re.findall(r"\]\(([^)]+)\)", PAGE):
+        if target.startswith("#"):
+            assert target[1:] in anchors
+        elif not target.startswith("https://"):
+            assert (DOCS / target).exists()
+
+
+def test_the_python_example_sends_an_event(embedded_broker, name_prefix):
+    [code] = blocks("python")
+    topic = f"{name_prefix}checkout-events"
+    code = code.replace("localhost:9092", embedded_broker.bootstrap_servers).replace('"checkout-events"', repr(topic))
+    asyncio.run(create_topics(embedded_broker.bootstrap_servers, [Topic(topic, 1)], replication_factor=1))
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    record = asyncio.run(first_record(embedded_broker.bootstrap_servers, topic))
+    assert record.key == b"c-1003"
+    assert isinstance(Decoder({topic: "checkout"}, future=600_000_000).decode(record), CheckoutEvent)
+
+
+async def first_record(bootstrap_servers, topic):
+    async with AIOKafkaConsumer(topic, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest") as consumer:
+        return await asyncio.wait_for(consumer.getone(), 120)
