@@ -345,7 +345,7 @@ class Subscription:
     def take(self, seq: int, event: Event) -> None:
         if event.type == records.CREATED and self.created:
             return
-        if event.type == records.CONVERTED and self.seen and not self.trial:
+        if event.type == records.CONVERTED and self.sales and not self.trial:
             return
         self.channel = event.channel or self.channel
         self.segment = event.segment or self.segment
@@ -421,6 +421,7 @@ class Subscription:
             against = None
         elif first and not self.sales and self.explicit is None and others:
             lines = [_additional(new, others)]
+            against = new if against is None else against
         elif against is not None and not (event.type == records.RENEWED and _plans(against) == _plans(new)):
             initial = self.explicit if self.explicit is not None else self.initial
             lines = verdicts.judge_subscription(against, initial or [], new)
@@ -723,16 +724,18 @@ def _revenue(
     parts = ("initial", "upsell", "cross_sell", "downsell", "final")
     known = ", ".join(f"SUM(CASE WHEN intent = 'known' THEN {part}_amount ELSE 0 END)" for part in parts)
     rows = db.execute(
-        f"SELECT currency, SUM(intent = 'known'), {known}, SUM(final_amount), SUM(reversed_amount) "
+        f"SELECT currency, {known}, SUM(final_amount), SUM(reversed_amount) "
         f"FROM sale WHERE {where} GROUP BY currency ORDER BY currency",
         values,
     ).fetchall()
     revenue = {}
     comparable = []
-    for currency, judged, *sums in rows:
+    for currency, *sums in rows:
         minor = dict(zip((*parts, "total", "reversed"), sums, strict=True))
+        if not any(sums):
+            continue
         revenue[currency] = {part: _decimal(amount, currency) for part, amount in minor.items()}
-        if judged:
+        if any(minor[part] for part in parts):
             comparable.append(minor)
     rates: dict[str, float | None] = {"upsell_revenue_ratio": None, "upsell_revenue_share": None}
     if len(comparable) == 1:
