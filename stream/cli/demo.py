@@ -28,7 +28,7 @@ from stream.cli.interrupt import Stop, stopping
 from stream.cli.rates import figures_of
 from stream.cli.records import Sender, send
 from stream.cli.screen import output, quiet_clients
-from stream.cli.simulate import until_stopped
+from stream.cli.simulate import exactly
 from stream.core.cells import Sale
 from stream.core.figures import JOURNEYS, TOTAL, Figures
 from stream.embedded.broker import EmbeddedBroker
@@ -177,7 +177,7 @@ class _Demo:
         }
 
     def _records(self) -> Iterator[Emitted]:
-        for record in until_stopped(self._shop, None, self._stop):
+        for record in exactly(self._shop, None, self._stop):
             yield record
             self._sent += 1
 

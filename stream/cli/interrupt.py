@@ -1,12 +1,15 @@
 """Ctrl-C as a request: what is under way comes to a clean end first."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final
+from typing import Final, TypeVar
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+_Item = TypeVar("_Item")
 
 
 class Stop:
@@ -42,3 +45,11 @@ def stopping() -> Iterator[Stop]:
         yield stop
     finally:
         restore()
+
+
+def until_stopped(items: Iterable[_Item], stop: Stop) -> Iterator[_Item]:
+    """The items, up to the one after which it is time to stop."""
+    for item in items:
+        yield item
+        if stop.requested:
+            return

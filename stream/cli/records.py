@@ -8,15 +8,16 @@ from typing import Any, Final, Self
 
 import click
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import UnknownError
+from aiokafka.errors import KafkaError, UnknownError
 
 from stream.cli.interrupt import Stop
-from stream.cli.screen import progress
+from stream.cli.options import INPUT, KAFKA
+from stream.cli.screen import progress, quiet_clients
 from stream.core.changes import ShardId
 from stream.security import client_options
 from stream.settings import Settings
 from stream.simulate.record import Emitted
-from stream.topics import Topic, create_topics
+from stream.topics import Topic, TopicError, create_topics
 
 _OFTEN: Final = 500
 """Records between two looks at the progress bar."""
@@ -24,6 +25,44 @@ _WAIT: Final = 0.1
 """Seconds to wait at most before looking at who wants to stop."""
 _SLACK: Final = 0.002
 """Seconds that a record may be early."""
+
+
+to_file_option: Final = click.option(
+    "--to-file",
+    type=click.Path(dir_okay=False, writable=True, allow_dash=True),
+    metavar="FILE",
+    help="Write JSON Lines instead of sending (- is standard output).",
+)
+SETTINGS: Final = (*KAFKA, *INPUT, "kafka_create_topics", "kafka_partitions", "kafka_replication_factor")
+"""Of a command that sends records."""
+
+
+def deliver(
+    records: Iterable[Emitted],
+    settings: Settings,
+    to_file: str | None,
+    *,
+    paced_until: Stop | None = None,
+    total: int | None = None,
+) -> None:
+    """Write or send all records, and say how many. The rest as in `send`.
+
+    Raises:
+        click.ClickException: Kafka did not take them.
+    """
+    if to_file is not None:
+        click.echo(f"{write(records, to_file, total):,} events written", err=True)
+        return
+    quiet_clients()
+
+    async def run() -> int:
+        async with Sender(settings) as sender:
+            return await send(sender, records, paced_until=paced_until, total=total)
+
+    try:
+        click.echo(f"{asyncio.run(run()):,} events sent", err=True)
+    except (KafkaError, TopicError, OSError) as error:
+        raise click.ClickException(f"cannot send to {settings.kafka_bootstrap_servers}: {error}") from None
 
 
 def write(records: Iterable[Emitted], name: str, total: int | None = None) -> int:

@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         status = _INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough. The interpreter's own flush at exit must not complain about it.
+        # As click ends where a command notices it: quietly, also when the interpreter flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
+        status = 1
     sys.exit(status)

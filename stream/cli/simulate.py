@@ -1,24 +1,19 @@
 """`upsell-stream simulate`: the simulated shop's records, to Kafka or to a file, and the truth about them."""
 
-import asyncio
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import click
-from aiokafka.errors import KafkaError
 
-from stream.cli.interrupt import Stop, stopping
-from stream.cli.options import INPUT, KAFKA, with_settings
-from stream.cli.records import Sender, send, write
-from stream.cli.screen import quiet_clients
+from stream.cli.interrupt import Stop, stopping, until_stopped
+from stream.cli.options import with_settings
+from stream.cli.records import SETTINGS, deliver, to_file_option
 from stream.settings import Settings
 from stream.simulate.record import Emitted
 from stream.simulate.shop import Shop, ShopSettings
-from stream.topics import TopicError
 
-_CREATE: Final = ("kafka_create_topics", "kafka_partitions", "kafka_replication_factor")
 _DENSITY: Final = 50.0
 """Events per second by event time, where they are not sent at that rate."""
 _RHYTHM: Final = 0.6
@@ -82,16 +77,11 @@ Examples:
     type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ"]),
     help="When the shop opens, UTC.  [2026-01-01T00:00:00Z; to Kafka, so that it ends now]",
 )
-@click.option(
-    "--to-file",
-    type=click.Path(dir_okay=False, writable=True, allow_dash=True),
-    metavar="FILE",
-    help="Write JSON Lines instead of sending (- is standard output).",
-)
+@to_file_option
 @click.option(
     "--truth", type=click.File("w", encoding="utf-8", lazy=True), help="Write the counts that were planted, as JSON."
 )
-@with_settings((*KAFKA, *INPUT, *_CREATE))
+@with_settings(SETTINGS)
 @click.pass_context
 def simulate(
     ctx: click.Context,
@@ -137,8 +127,8 @@ def simulate(
         raise click.UsageError(str(error)) from None
     shop = Shop(wanted, _opening(start, wanted, events, to_file=to_file is not None, live=live))
     with stopping() as stop:
-        count = _run(shop, events, settings, stop, to_file=to_file, live=live)
-    click.echo(f"{count:,} events {'sent' if to_file is None else 'written'}", err=True)
+        records = exactly(shop, events, stop)
+        deliver(records, settings, to_file, paced_until=stop if live else None, total=events)
     if truth is not None:
         truth.write(json.dumps(shop.truth.summary(), indent=2) + "\n")
     if stop.interrupted and events is not None:
@@ -155,30 +145,13 @@ def _opening(start: datetime | None, shop: ShopSettings, events: int | None, *, 
     return now if live or events is None else now - timedelta(seconds=events / shop.rate) - _SLACK
 
 
-def until_stopped(shop: Shop, events: int | None, stop: Stop) -> Iterator[Emitted]:
-    """So many records (a duplicate or a bad record may be the last one more), fewer if somebody wants to stop.
+def exactly(shop: Shop, events: int | None, stop: Stop) -> Iterator[Emitted]:
+    """So many records (a duplicate or a bad record may be the last one more), fewer if it is time to stop.
 
     What disorder holds back is among them, at the end, so the shop's truth is theirs.
     """
-    for record in shop.events():
+    for record in until_stopped(shop.events(), stop):
         yield record
-        if stop.requested or (events is not None and shop.truth.events >= events):
+        if events is not None and shop.truth.events >= events:
             break
     yield from shop.flush()
-
-
-def _run(shop: Shop, events: int | None, settings: Settings, stop: Stop, *, to_file: str | None, live: bool) -> int:
-    records = until_stopped(shop, events, stop)
-    if to_file is not None:
-        return write(records, to_file, events)
-
-    quiet_clients()
-
-    async def run() -> int:
-        async with Sender(settings) as sender:
-            return await send(sender, records, paced_until=stop if live else None, total=events)
-
-    try:
-        return asyncio.run(run())
-    except (KafkaError, TopicError, OSError) as error:
-        raise click.ClickException(f"cannot send to {settings.kafka_bootstrap_servers}: {error}") from None

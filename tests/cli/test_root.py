@@ -1,0 +1,132 @@
+"""The command as a whole: help, examples, versions, and how a process ends."""
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from stream.cli.root import cli
+
+STREAM = [sys.executable, "-m", "stream"]
+
+
+def commands(group: click.Group = cli, *path: str) -> Iterator[tuple[str, ...]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+        else:
+            yield (*path, name)
+
+
+ALL = [pytest.param(path, id=" ".join(path)) for path in commands()]
+
+
+def examples(text: str) -> list[list[str]]:
+    """The words after `upsell-stream` of each example, without what the shell does around them."""
+    found = []
+    for line in re.findall(r"upsell-stream .*", text.partition("Examples:")[2]):
+        words = shlex.split(re.split(r" [|>] ", line)[0])[1:]
+        found.append(words)
+    return found
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_every_example_in_the_help_can_be_typed(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = CliRunner().invoke(cli, [*path, "--help"]).stdout
+    assert text.startswith(f"Usage: cli {' '.join(path)}")
+    typed = examples(text)
+    assert typed, "the help has no examples"
+    for words in typed:
+        for word in words:
+            if re.fullmatch(r"[a-z]+\.(jsonl|toml)", word):
+                (tmp_path / word).touch()
+        parse(cli, words)
+
+
+def parse(command: click.Command, words: list[str]) -> None:
+    with command.make_context(command.name, list(words)) as context:
+        if isinstance(command, click.Group):
+            name, below, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+            assert name is not None
+            parse(below, rest)
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_no_help_shows_a_secret_or_offers_one(path):
+    text = CliRunner().invoke(cli, [*path, "--help"]).stdout
+    assert "--redis-password " not in text
+    assert "--customer-hash-key " not in text
+
+
+def test_the_help_of_the_whole_needs_none_of_the_parts():
+    code = "import sys; from stream.cli.root import main\ntry: main(['--help'])\nfinally: print(*sys.modules, file=sys.stderr)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(run.stderr.split())
+    assert "click" in loaded
+    assert not loaded & {"pydantic", "faust", "aiokafka", "redis", "rich", "stream.settings"}
+    assert "demo" in run.stdout
+
+
+def test_its_version():
+    run = subprocess.run([*STREAM, "--version"], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"upsell-stream \d+\.\d+\.\d+\n", run.stdout)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["brew"], "No such command 'brew'"),
+        (["classify"], "Missing argument 'FILES...'"),
+        (["classify", "nowhere.jsonl"], "'nowhere.jsonl' does not exist"),
+        (["classify", "-", "--windows", "5x"], "--windows: '5x' is not allowed: '5x' is no window"),
+        (["classify", "-", "--as-of", "today"], "'today' is no time like"),
+        (["simulate", "--rate", "0"], "--rate 0 needs --events"),
+        (["simulate", "--currency", "EURO", "--to-file", "-"], "EURO"),
+        (["rates", "--redis-url", "redis://:secret@localhost"], "redis_url holds a password"),
+    ],
+)
+def test_wrong_usage_has_status_2_and_says_what_is_allowed(words, says, tmp_path):
+    run = subprocess.run([*STREAM, *words], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert run.returncode == 2
+    assert says in run.stderr
+    assert "secret" not in run.stderr
+    assert run.stdout == ""
+
+
+def test_a_misspelt_variable_is_told_and_does_not_stop():
+    result = CliRunner().invoke(cli, ["classify", "-"], env={"UPSELL_WINDOW": "5m"})
+    assert result.exit_code == 0
+    assert "UPSELL_WINDOW is no setting; did you mean UPSELL_WINDOWS?" in result.stderr
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly():
+    simulate = [*STREAM, "simulate", "--to-file", "-", "--events", "20000"]
+    with subprocess.Popen(simulate, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline().startswith(b"{")
+        process.stdout.close()
+        errors = process.stderr.read()
+        assert process.wait(60) == 1
+    assert b"Traceback" not in errors
+    assert b"Broken" not in errors
+
+
+def test_ctrl_c_has_status_130_and_no_traceback():
+    with subprocess.Popen([*STREAM, "classify", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        # What is wrong with the first line is told once it reads.
+        process.stdin.write(b"?\n")
+        process.stdin.flush()
+        first = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(60) == 130
+    assert b"not_json" in first
+    assert b"Traceback" not in rest
