@@ -1,0 +1,79 @@
+"""`demo`: what was planted is what is measured, and nothing is left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.embedded
+
+# Settings of the caller's, which must reach neither the worker nor the demo itself.
+ELSEWHERE = {
+    "UPSELL_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+    "UPSELL_REDIS_URL": "redis://127.0.0.1:1",
+    "UPSELL_REDIS_PASSWORD": "secret",
+    "UPSELL_WINDOWS": "7m",
+    "UPSELL_CONFIG": "/nowhere",
+}
+
+
+def demo(*options, directory):
+    environment = {**os.environ, **ELSEWHERE, "TMPDIR": str(directory)}
+    command = [sys.executable, "-m", "stream", "demo", *options]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+
+
+def children_of(pid: int) -> dict[int, str]:
+    """Process id -> command line."""
+    found = {}
+    for each in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = (each / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1]
+            if int(parent) == pid:
+                found[int(each.name)] = (each / "cmdline").read_text(encoding="utf-8").replace("\0", " ")
+    return found
+
+
+def test_planted_equals_measured(tmp_path):
+    with demo("--duration", "3", "--rate", "500", "--json", directory=tmp_path) as process:
+        output, errors = process.communicate(timeout=250)
+    assert process.returncode == 0, errors
+    report = json.loads(output)
+    assert list(report) == ["planted", "measured", "events_per_second", "equal"]
+    assert report["planted"] == report["measured"]
+    assert report["equal"] is True
+    assert report["measured"]["events"] > 1000
+    assert report["measured"]["rejected"] > 0
+    assert report["measured"]["duplicates"] > 0
+    assert report["measured"]["checkout"]["kind_transactions"]["upsell"] > 0
+    assert report["events_per_second"] > 0
+    assert errors.startswith("metrics  http://127.0.0.1:")
+    assert "Traceback" not in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_leaves_nothing_behind(tmp_path):
+    with demo("--rate", "50", directory=tmp_path) as process:
+        urls = dict(process.stdout.readline().split() for _ in range(4))
+        with urllib.request.urlopen(urls["metrics"], timeout=30) as response:
+            assert b"upsell_build_info" in response.read()
+        assert process.stdout.readline() == "\n"
+        first = process.stdout.readline()
+        assert "events sent" in first
+        assert "upsell_cross_sell_rate" in first
+        children = children_of(process.pid)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert any("stream worker" in command for command in children.values())
+    assert [command for pid, command in children.items() if Path(f"/proc/{pid}").exists()] == []
+    assert list(tmp_path.iterdir()) == []
