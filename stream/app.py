@@ -32,9 +32,9 @@ from stream.runner import Bench
 from stream.security import client_options
 from stream.shards import Shards
 from stream.status import Status
-from stream.tables.interface import Retry
+from stream.tables.interface import Retry, Unusable
 from stream.tables.redis import connect
-from stream.topics import Topic, create_topics
+from stream.topics import Topic, TopicError, create_topics
 from stream.watchdog import Watchdog, end_within
 
 if TYPE_CHECKING:
@@ -172,6 +172,9 @@ class Worker:
             working.cancel()
             with suppress(asyncio.CancelledError):
                 await working
+        except (Unusable, TopicError, OSError) as error:
+            log.critical("%s", error)
+            return 1
         except Exception:
             log.critical("the worker ends", exc_info=True)
             return 1

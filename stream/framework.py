@@ -98,6 +98,9 @@ class App(faust.App):
 
     async def _drain(self, *_: Any, **__: Any) -> None:
         # Kafka does not revoke anything when a worker stops.
+        await self.shards.suspend(DRAIN_PATIENCE)
+        if self.consumer.started:
+            await self.consumer.commit()
         await self.shards.close(DRAIN_PATIENCE)
 
 

@@ -81,6 +81,11 @@ class Shards:
             if (runner := self._runners.get(shard)) is not None:
                 runner.reread()
 
+    def see_start(self, shard: ShardId, offset: int) -> None:
+        """Note where the shard's log was sought."""
+        if (runner := self._runners.get(shard)) is not None:
+            runner.status.start = offset
+
     def see_high_watermark(self, shard: ShardId, offset: int | None) -> None:
         """Note the end of the shard's log."""
         if (runner := self._runners.get(shard)) is not None:

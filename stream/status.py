@@ -22,16 +22,17 @@ class ShardStatus:
     last_commit: int | None = None
     """The tables' clock at the last commit or tick by this worker, microseconds."""
     offset: int | None = None
-    """The next record to apply, as the tables hold it."""
+    """The next record to apply, as the tables hold it; None before the first commit of records."""
+    start: int | None = None
+    """Where the log was last sought."""
     high_watermark: int | None = None
     """The end of the log, as Kafka last told it."""
 
     @property
     def lag(self) -> int | None:
         """Records in the log that are not committed; None while that is not known."""
-        if self.high_watermark is None or self.offset is None:
-            return None
-        return max(0, self.high_watermark - self.offset)
+        at = self.start if self.offset is None else self.offset
+        return None if at is None or self.high_watermark is None else max(0, self.high_watermark - at)
 
 
 @dataclass

@@ -99,7 +99,12 @@ class BatchConsumer(driver.Consumer):
     # Reading
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's signature
-        """Fetch once, and yield at most one batch for each partition."""
+        """Fetch once, and yield at most one batch for each partition.
+
+        Raises:
+            KafkaError: this process is no member of its group any more, and will not be again.
+        """
+        self._check_membership()
         if not self.flow_active:
             await self.wait(self.can_resume_flow)  # type: ignore[arg-type]  # Faust passes the same
         self.shards.changed.clear()
@@ -124,6 +129,13 @@ class BatchConsumer(driver.Consumer):
                 yield TP(*tp), self._message(wanted[tp].take(shard, fetched))
         if held_back and not records:
             await self._wait_for_change(HELD_BACK_POLL)
+
+    def _check_membership(self) -> None:
+        # aiokafka tells of the end of this task only through methods that Faust goes around. Without it nobody sends heartbeats,
+        # and the partitions belong to others.
+        coordination = self._thread._ensure_consumer()._coordinator._coordination_task  # noqa: SLF001 - see above
+        if coordination.done() and not self.should_stop:
+            raise KafkaError("the client has given up its membership of the group; its log says why")
 
     async def _seek_new(self, wanted: Mapping[TP, Position]) -> None:
         new = {tp: position for tp, position in wanted.items() if self._positions.get(tp) is not position}
@@ -150,6 +162,7 @@ class BatchConsumer(driver.Consumer):
                     *tp, start,
                 )  # fmt: skip
             new[tp].read = start
+            self.shards.see_start(ShardId(*tp), start)
             self._positions[tp] = new[tp]
 
     async def _fetch(self, ready: set[TP], seconds: float) -> Mapping[TP, list[Any]]:
