@@ -46,7 +46,7 @@ _is_rfc3339 = re.compile(_RFC3339).fullmatch
 _is_version = re.compile(_VERSION).fullmatch
 
 
-@lru_cache(maxsize=65_536)  # prices repeat
+@lru_cache(maxsize=16_384)  # prices repeat
 def parse_money(text: str) -> Decimal:
     """A decimal string in major units, such as `12.50`.
 
@@ -377,7 +377,7 @@ class CloudEvent(Identity):
     def _names_the_entity(cls, subject: str, info: ValidationInfo) -> str:
         data = info.data.get("data")
         if data is not None and subject != data.subject:
-            raise PydanticCustomError("subject", "should be {subject}", {"subject": repr(data.subject)})
+            raise PydanticCustomError("subject", "should be {subject}", {"subject": repr(data.subject[:80])})
         return subject
 
 
