@@ -1,0 +1,103 @@
+"""What the shop says it planted is what the core finds in its records, at whatever record one stops."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from stream.core.config import CoreConfig
+from stream.core.offline import Offline
+from stream.core.registry import Registry
+from stream.events.decode import Rejected, decode_line
+from stream.simulate.behaviour import Behaviour
+from stream.simulate.shop import Shop, ShopSettings
+from stream.simulate.truth import Sale, Truth
+
+START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+# Everything happens often, and much of it to the same cart.
+BUSY = Behaviour(
+    abandon=0.1,
+    upgrade=0.3,
+    downgrade=0.2,
+    substitute=0.3,
+    replace=0.3,
+    more=0.3,
+    fewer=0.3,
+    add=0.5,
+    second_variant=0.2,
+    remove=0.3,
+    gift=0.3,
+    coupon=0.3,
+    edit=0.4,
+    refund=0.5,
+    cancel=0.1,
+    explicit=0.3,
+    unstated=0.05,
+    foreign=0.1,
+    subscribe=0.4,
+    trial=0.4,
+    change=0.8,
+    subscription_refund=0.1,
+)
+
+
+def measured(values):
+    offline = Offline(CoreConfig(), Registry())
+    rejected = duplicates = 0
+    for value in values:
+        event = decode_line(value)
+        if isinstance(event, Rejected):
+            rejected += 1
+        else:
+            duplicates += offline.apply(event).result == "duplicate"
+    return {"events": len(values), "rejected": rejected, "duplicates": duplicates} | offline.figures().summary()
+
+
+@pytest.mark.parametrize("count", [1, 700, 4000])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({}, id="as it comes"),
+        pytest.param({"duplicates": 0.1, "disorder_seconds": 120, "poison": 0.05}, id="noisy"),
+        pytest.param(
+            {"behaviour": BUSY, "customers": 50, "disorder_seconds": 600, "month_seconds": 3000}, id="few customers"
+        ),
+        pytest.param({"behaviour": BUSY, "rate": 200, "pace": 30, "customers": 300, "disorder_seconds": 5}, id="fast"),
+        pytest.param(
+            {"behaviour": BUSY, "currencies": ("EUR", "USD", "JPY"), "customers": 200, "duplicates": 0.1},
+            id="currencies",
+        ),
+    ],
+)
+def test_what_was_planted_is_found(settings, count):
+    shop = Shop(ShopSettings(seed=count, **settings), START)
+    values = [record.value for record in shop.take(count)]
+    assert measured(values) == shop.truth.summary()
+
+
+def test_a_withdrawn_kind_leaves_no_trace_and_a_reversed_one_stays_counted():
+    truth = Truth()
+    upsell = Sale("EUR", "known", Decimal("30.00"), frozenset({"upsell"}), Decimal("20.00"), Decimal("10.00"))
+    plain = Sale("EUR", "known", Decimal("20.00"), initial=Decimal("20.00"))
+    undone = Sale("EUR", "known", Decimal("20.00"), lost=Decimal("20.00"), undone=True)
+    truth.opportunity("checkout")
+    truth.sold("checkout", "ann", upsell)
+    assert truth.summary()["checkout"]["customers"] == {"all": 1, "upsell": 1, "cross_sell": 0, "any": 1}
+    truth.restated("checkout", "ann", upsell, plain)
+    figures = truth.summary()["checkout"]
+    assert figures["kind_transactions"]["any"] == figures["customers"]["any"] == 0
+    assert figures["revenue"]["EUR"]["upsell"] == "0.00"
+    truth.restated("checkout", "ann", plain, undone)
+    truth.departed("checkout", "ann")
+    figures = truth.summary()["checkout"]
+    assert (figures["transactions"], figures["reversed_transactions"]["all"], figures["customers"]["all"]) == (1, 1, 1)
+    assert figures["revenue"]["EUR"] | {"initial": "0.00"} == dict.fromkeys(
+        ("initial", "upsell", "cross_sell", "downsell", "final"), "0.00"
+    ) | {"final": "20.00", "total": "20.00", "reversed": "20.00"}
+
+
+def test_nothing_told_is_a_whole_summary():
+    summary = Truth().summary()
+    assert summary == measured([])
+    assert set(summary["all"]["rates"].values()) == {None}
+    assert summary["checkout"]["revenue"] == {}
