@@ -65,6 +65,8 @@ _REASONS: Mapping[str, RetryReason] = {
     "TRYAGAIN": "cluster",
 }
 """What the first word of an error reply asks for. Any other error reply is for an operator to look at."""
+_ELSEWHERE = {"connection", "timeout", "readonly"}
+"""Reasons that may end with the primary on another machine: connections that were opened before are given up."""
 
 _counts = msgspec.msgpack.Decoder(dict[str, tuple[int, ...]]).decode
 
@@ -257,19 +259,18 @@ class RedisTables(Tables):
         try:
             async with asyncio.timeout(self._timeout):
                 yield
-        except TimeoutError as error:
-            await self._pool.drop_idle()
-            raise Retry("timeout", f"Redis did not answer within {self._timeout:g} s") from error
-        except RedisError as error:
-            await self._pool.drop_idle()
-            raise _explained(error) from error
+        except (TimeoutError, RedisError) as error:
+            explained = _explained(error)
+            if isinstance(explained, Retry) and explained.reason in _ELSEWHERE:
+                await self._pool.drop_idle()
+            raise explained from error
 
 
 class _Pool(ConnectionPool):
-    """Connections that can be dropped: where one is broken, or leads to a server that is no longer the primary, the idle ones may be, too."""
+    """Connections that can be dropped."""
 
     async def drop_idle(self) -> None:
-        """Close what is not in use, without waiting for the other side; it connects again when it is needed."""
+        """Close what is not in use, without waiting for the other side (so no task sees it half closed); it connects again when needed."""
         connections: list[AbstractConnection] = list(self._available_connections)
         for connection in connections:
             await connection.disconnect(nowait=True)
@@ -306,8 +307,10 @@ def _check_layout(shard: ShardId, layout: bytes) -> None:
         )
 
 
-def _explained(error: RedisError) -> Exception:
-    """What an error of the client means to callers; one that is a mistake in this module is returned as it is."""
+def _explained(error: TimeoutError | RedisError) -> Exception:
+    """What an error means to callers; one that is a mistake in this module is returned as it is."""
+    if isinstance(error, TimeoutError):
+        return Retry("timeout", "no answer within redis_timeout")
     code = error.status_code or str(error).partition(" ")[0]
     if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError):
         return Unusable(

@@ -1,0 +1,68 @@
+"""A TCP proxy on loopback that loses or holds back what the server says."""
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from typing import Self
+
+from stream.embedded.server import HOST
+
+
+class TcpProxy:
+    """Between clients and the server on `port`.
+
+    While `holding`, what the server says waits; `cut` closes all connections, and what waits is lost.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._server_port = port
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._held = asyncio.Event()
+        self._pipes: set[asyncio.Task] = set()
+        self._stack = AsyncExitStack()
+        self.port = 0
+
+    def hold(self) -> None:
+        self._held.clear()
+        self._flowing.clear()
+
+    def release(self) -> None:
+        self._flowing.set()
+
+    async def held(self) -> None:
+        """Wait until the server has said something that waits here: it has done what it was asked."""
+        await self._held.wait()
+
+    async def cut(self) -> None:
+        for pipe in self._pipes:
+            pipe.cancel()
+        await asyncio.gather(*self._pipes, return_exceptions=True)
+
+    async def __aenter__(self) -> Self:
+        listener = await asyncio.start_server(self._connect, HOST, 0)
+        self.port = listener.sockets[0].getsockname()[1]
+        self._stack.push_async_callback(self.cut)
+        self._stack.callback(listener.close)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stack.aclose()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_connection(HOST, self._server_port)
+        for pipe in (self._pipe(reader, server_writer), self._pipe(server_reader, writer, replies=True)):
+            task = asyncio.create_task(pipe)
+            self._pipes.add(task)
+            task.add_done_callback(self._pipes.discard)
+
+    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool = False) -> None:
+        try:
+            with suppress(ConnectionError):
+                while data := await reader.read(65_536):
+                    if replies and not self._flowing.is_set():
+                        self._held.set()
+                        await self._flowing.wait()
+                    writer.write(data)
+                    await writer.drain()
+        finally:
+            writer.close()
