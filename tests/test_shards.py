@@ -1,0 +1,165 @@
+"""Which runners there are, as Kafka gives partitions out and takes them away."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from stream import shards as module
+from stream.core.changes import ShardId
+from stream.shards import Shards, StuckError
+from stream.status import ShardStatus, Status
+from stream.tables.interface import Retry
+
+A, B, C = (ShardId("checkout-events", number) for number in range(3))
+
+
+class Runner:
+    """Claims when it is told to, and then does nothing."""
+
+    def __init__(self, shard, journey, bench, changed, capacity) -> None:
+        self.id, self.journey, self.capacity = shard, journey, capacity
+        self.status = ShardStatus()
+        self.position = None
+        self.busy = False
+        self.active = True
+        self.stuck = False
+        self.error = asyncio.get_running_loop().create_future()
+
+    async def run(self):
+        await self.error
+
+    def suspend(self):
+        self.active = False
+
+    def resume(self):
+        self.active = True
+
+    def is_stuck(self, seconds):
+        return self.stuck
+
+
+class Instruments:
+    def __init__(self) -> None:
+        self.calls = []
+
+    def __getattr__(self, name):
+        return lambda *arguments: self.calls.append((name, *arguments))
+
+
+async def refuse():
+    raise Retry("connection", "cut")
+
+
+@pytest.fixture
+async def shards(monkeypatch):
+    monkeypatch.setattr(module, "Runner", Runner)
+    monkeypatch.setattr(module, "WATCH_EVERY", 0.0)
+    bench = SimpleNamespace(instruments=Instruments(), clock=SimpleNamespace(refresh=refuse))
+    died = []
+    shards = Shards(bench, {"checkout-events": "checkout"}, 1000, Status(), died.append)
+    shards.died, shards.instruments = died, bench.instruments
+    yield shards
+    await shards.close(1.0)
+
+
+def runners(shards):
+    return dict(shards._runners)
+
+
+async def test_what_stays_assigned_keeps_its_runner(shards):
+    shards.assign([A, B])
+    first = runners(shards)
+    for runner in first.values():
+        runner.status.claimed = True
+    await shards.suspend(1.0)
+    assert not any(runner.active for runner in first.values())
+    assert not shards.status.assigned
+    shards.assign([B, C])
+    second = runners(shards)
+    assert second.keys() == {B, C}
+    assert second[B] is first[B]
+    assert second[B].active
+    assert first[A].position is None
+    assert shards.status.shards == {B: second[B].status, C: second[C].status}
+    assert ("drop_shard", *A) in shards.instruments.calls
+    assert {runner.capacity for runner in second.values()} == {500}
+
+
+async def test_an_unfinished_claim_is_given_up_so_that_it_takes_nothing_from_the_next_owner(shards):
+    shards.assign([A])
+    (before,) = runners(shards).values()
+    await shards.suspend(1.0)
+    assert runners(shards) == {}
+    shards.assign([A])
+    assert runners(shards)[A] is not before
+
+
+async def test_a_halted_shard_stays_halted(shards):
+    shards.assign([A])
+    runners(shards)[A].status.halted = "because"
+    await shards.suspend(1.0)
+    shards.assign([A])
+    assert shards.status.shards[A].halted == "because"
+    assert shards.status.readiness() == (True, [])
+
+
+async def test_it_waits_for_a_batch_but_not_for_ever_and_not_for_a_stalled_one(shards):
+    shards.assign([A, B])
+    a, b = runners(shards)[A], runners(shards)[B]
+    a.status.claimed = b.status.claimed = a.busy = b.busy = True
+    b.status.stalled = "connection: cut"
+    waiting = asyncio.create_task(shards.suspend(60.0))
+    await asyncio.wait([waiting], timeout=0.1)
+    assert not waiting.done()
+    a.busy = False
+    await asyncio.wait_for(waiting, 30)
+    a.busy = True
+    await asyncio.wait_for(shards.suspend(0.0), 30)
+
+
+async def test_without_partitions_there_is_nothing_to_be_unready_for(shards):
+    assert shards.status.readiness() == (False, ["Kafka has not given out partitions"])
+    shards.assign([])
+    assert shards.status.readiness() == (True, [])
+
+
+async def test_readiness_names_what_is_missing(shards):
+    shards.assign([A, B])
+    shards.status.shards[A].claimed = True
+    shards.status.shards[A].stalled = "full: OOM"
+    assert shards.status.readiness() == (
+        False,
+        ["checkout-events/0: full: OOM", "checkout-events/1: not claimed yet"],
+    )
+
+
+async def test_a_runner_that_ends_by_an_error_ends_the_worker(shards):
+    shards.assign([A])
+    error = RuntimeError("nobody expected this")
+    runners(shards)[A].error.set_exception(error)
+    async with asyncio.timeout(30):
+        while not shards.died:  # noqa: ASYNC110 - a list has no event
+            await asyncio.sleep(0)
+    assert shards.died == [error]
+
+
+async def test_the_watch_tells_the_lag_and_ends_a_stuck_worker(shards):
+    shards.assign([A, B])
+    for runner in runners(shards).values():
+        runner.status.offset, runner.status.high_watermark = 5, 9
+    watching = asyncio.create_task(shards.watch())
+    async with asyncio.timeout(30):
+        while ("lag", *B, 4) not in shards.instruments.calls:  # noqa: ASYNC110 - likewise
+            await asyncio.sleep(0)
+    runners(shards)[B].stuck = True
+    with pytest.raises(StuckError, match="4 records are waiting"):
+        await asyncio.wait_for(watching, 30)
+
+
+@pytest.mark.parametrize(
+    ("offset", "start", "high_watermark", "lag"),
+    [(None, None, 9, None), (5, 0, None, None), (None, 2, 9, 7), (5, 2, 9, 4), (9, 2, 8, 0)],
+)
+def test_lag(offset, start, high_watermark, lag):
+    assert ShardStatus(offset=offset, start=start, high_watermark=high_watermark).lag == lag

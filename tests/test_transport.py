@@ -1,0 +1,234 @@
+"""What the consumer delivers and where it seeks, with the client and Faust's side of it played by the test."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from aiokafka.errors import CorruptRecordException, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.structs import TopicPartition
+from faust.types import TP
+
+from stream.batch import CREDITS, Position
+from stream.core.changes import ShardId
+from stream.transport import BatchConsumer
+
+A, B = TP("checkout-events", 0), TP("checkout-events", 1)
+
+
+def record(offset):
+    return SimpleNamespace(offset=offset, value=b"", key=b"", timestamp=1_000, timestamp_type=0)
+
+
+class Shards:
+    def __init__(self) -> None:
+        self.positions = {}
+        self.changed = asyncio.Event()
+        self.halted = {}
+        self.reread_shards = []
+        self.watermarks = {}
+
+    def position(self, shard):
+        return self.positions.get(shard)
+
+    def halt(self, shard, reason):
+        self.halted[shard] = reason
+        self.positions.pop(shard, None)
+
+    def reread(self, shards):
+        self.reread_shards += shards
+
+    def see_start(self, shard, offset):
+        self.watermarks.setdefault(shard, offset)
+
+    def see_high_watermark(self, shard, offset):
+        self.watermarks[shard] = offset
+
+
+class Consumer(BatchConsumer):
+    """The client is a dict of logs; `during` runs while it fetches."""
+
+    flow_active = True
+    should_stop = False
+
+    def __init__(self, *partitions) -> None:
+        self.app = SimpleNamespace(consumer_generation_id=1, shards=Shards())
+        self.__post_init__()
+        self.logs = {tp: [record(offset) for offset in range(10)] for tp in partitions}
+        self.places = {}
+        self.beginnings = dict.fromkeys(partitions, 0)
+        self.fetches = []
+        self.during = lambda: None
+        self.coordination = SimpleNamespace(done=lambda: False)
+        client = SimpleNamespace(_coordinator=SimpleNamespace(_coordination_task=self.coordination))
+        self._thread = SimpleNamespace(_ensure_consumer=lambda: client)
+
+    def __post_init__(self) -> None:
+        self._positions, self._shown = {}, {}
+
+    def _get_active_partitions(self):
+        return set(self.logs)
+
+    async def earliest_offsets(self, *partitions):
+        return {tp: self.beginnings[tp] for tp in partitions}
+
+    async def seek_wait(self, partitions):
+        self.places.update(partitions)
+
+    async def _getmany(self, active_partitions, timeout):  # noqa: ASYNC109 - the client's signature
+        self.fetches.append((active_partitions, timeout))
+        fetched = {}
+        for tp in active_partitions:
+            records = [record for record in self.logs[tp] if record.offset >= self.places[tp]][:4]
+            if records:
+                fetched[TopicPartition(*tp)] = records
+                self.places[tp] = records[-1].offset + 1
+        self.during()
+        return fetched
+
+    def highwater(self, tp):
+        return len(self.logs[tp])
+
+    async def _wait_for_change(self, seconds):
+        await asyncio.sleep(0)
+
+    def want(self, tp, offset, *, verify=False):
+        position = self.app.shards.positions[ShardId(*tp)] = Position(offset, verify=verify)
+        return position
+
+    async def read(self):
+        return {message.tp: message.value async for _, message in self.getmany(timeout=1.0)}
+
+
+async def test_it_reads_from_where_the_shards_say():
+    consumer = Consumer(A, B)
+    consumer.want(A, 3)
+    consumer.want(B, None)
+    consumer.beginnings[B] = 2
+    batches = await consumer.read()
+    assert (batches[A].start, batches[A].end, len(batches[A].records)) == (3, 7, 4)
+    assert (batches[B].start, batches[B].end) == (2, 6)
+    assert (await consumer.read())[A].start == 7
+    assert consumer.app.shards.watermarks == {A: 10, B: 10}
+    assert [timeout for _, timeout in consumer.fetches] == [1.0, 1.0]
+
+
+async def test_faust_sees_one_message_a_batch_with_the_offset_of_its_last_record():
+    consumer = Consumer(A)
+    consumer.want(A, 0)
+    (message,) = [message async for _, message in consumer.getmany(timeout=1.0)]
+    assert (message.offset, message.generation_id, message.tp) == (3, 1, A)
+
+
+async def test_nothing_is_fetched_for_shards_that_want_nothing():
+    consumer = Consumer(A, B)
+    assert await consumer.read() == {}
+    assert consumer.fetches == []  # to the client an empty set would mean every partition
+    consumer.want(B, 0)
+    assert set(await consumer.read()) == {B}
+    assert consumer.fetches == [({B}, 0)]  # without waiting: A may want something any moment
+
+
+async def test_a_shard_without_room_is_left_alone():
+    consumer = Consumer(A, B)
+    position = consumer.want(A, 0)
+    consumer.want(B, 0)
+    for _ in range(CREDITS):
+        await consumer.read()
+    position.outstanding -= 1
+    await consumer.read()
+    assert consumer.fetches[-1] == ({A}, 0)
+
+
+async def test_a_fetch_that_outlives_its_generation_is_dropped():
+    consumer = Consumer(A)
+    consumer.want(A, 0)
+
+    def rebalance():
+        consumer.app.consumer_generation_id += 1
+
+    consumer.during = rebalance
+    assert await consumer.read() == {}
+
+
+async def test_a_fetch_that_outlives_its_position_is_dropped_and_read_again():
+    consumer = Consumer(A, B)
+    consumer.want(A, 0)
+    consumer.want(B, 0)
+    consumer.during = lambda: consumer.want(A, 0)
+    assert set(await consumer.read()) == {B}
+    consumer.during = lambda: None
+    assert (await consumer.read())[A].start == 0
+
+
+async def test_a_stopped_flow_delivers_nothing():
+    consumer = Consumer(A)
+    consumer.want(A, 0)
+
+    def stop():
+        consumer.flow_active = False
+
+    consumer.during = stop
+    assert await consumer.read() == {}
+
+
+async def test_a_log_without_the_next_record_halts_its_shard_only():
+    consumer = Consumer(A, B)
+    consumer.want(A, 3)
+    consumer.want(B, 3)
+    consumer.beginnings[A] = 5
+    assert set(await consumer.read()) == {B}
+    assert "2 records were deleted" in consumer.app.shards.halted[A]
+
+
+def failing(error):
+    def fail():
+        raise error
+
+    return fail
+
+
+async def test_an_offset_that_kafka_does_not_have_halts_its_shard():
+    consumer = Consumer(A)
+    consumer.want(A, 3)
+    consumer.during = failing(OffsetOutOfRangeError({TopicPartition(*A): 3}))
+    assert await consumer.read() == {}
+    assert "no offset 3" in consumer.app.shards.halted[A]
+
+
+async def test_any_other_error_has_the_same_records_read_again():
+    consumer = Consumer(A)
+    consumer.want(A, 3)
+    consumer.during = failing(CorruptRecordException())
+    assert await consumer.read() == {}
+    assert consumer.app.shards.reread_shards == [A]
+
+
+async def test_an_error_from_before_the_first_seek_is_nothing():
+    consumer = Consumer(A)
+    consumer.want(A, 3)
+    consumer.during = failing(NoOffsetForPartitionError(A))
+    assert await consumer.read() == {}
+    assert not consumer.app.shards.reread_shards
+    assert not consumer.app.shards.halted
+
+
+async def test_a_seek_that_fails_is_tried_again():
+    consumer = Consumer(A)
+    consumer.want(A, 3)
+    seek = consumer.seek_wait
+
+    async def fail(partitions):
+        raise TimeoutError
+
+    consumer.seek_wait = fail
+    assert await consumer.read() == {}
+    assert consumer.fetches == []
+    consumer.seek_wait = seek
+    assert (await consumer.read())[A].start == 3
+
+
+async def test_it_ends_when_the_client_has_left_its_group_for_good():
+    consumer = Consumer(A)
+    consumer.coordination.done = lambda: True
+    with pytest.raises(KafkaError, match="membership"):
+        await consumer.read()
