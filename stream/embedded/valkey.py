@@ -6,6 +6,7 @@ keeps a directory.
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ class EmbeddedValkey(Server):
             "--bind", HOST,
             "--port", str(self.port),
             "--dir", tempfile.gettempdir(),
+            "--dbfilename", f"{secrets.token_hex(16)}.rdb",  # it would load what others left there as dump.rdb
             "--save", "",
             "--appendonly", "no",
             "--maxmemory-policy", "noeviction",

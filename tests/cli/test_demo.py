@@ -61,6 +61,8 @@ def test_planted_equals_measured(tmp_path):
 
 
 def test_ctrl_c_leaves_nothing_behind(tmp_path):
+    foreign = tmp_path / "dump.rdb"
+    foreign.write_bytes(b"not ours to load")
     with demo("--rate", "50", directory=tmp_path) as process:
         urls = dict(process.stdout.readline().split() for _ in range(4))
         with urllib.request.urlopen(urls["metrics"], timeout=30) as response:
@@ -76,4 +78,4 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path):
     assert "Traceback" not in errors
     assert any("stream worker" in command for command in children.values())
     assert [command for pid, command in children.items() if Path(f"/proc/{pid}").exists()] == []
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [foreign]
