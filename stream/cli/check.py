@@ -263,6 +263,12 @@ def about_redis(info: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("ok", "Redis", f"{name} {version}")
     if info.get("role") != "master":
         yield Finding("error", "Redis", f"is a replica; set {variable('redis_url')} to its primary")
+    if info.get("cluster_enabled"):
+        yield Finding(
+            "error",
+            "Redis",
+            f"is a Redis Cluster, whose redirections are not followed; set {variable('redis_url')} to a single primary",
+        )
     policy = info.get("maxmemory_policy")
     if policy == "noeviction":
         yield Finding("ok", "Redis", "refuses writes when it is full (noeviction)")

@@ -30,6 +30,7 @@ def test_a_good_redis():
     [
         ({"redis_version": "6.2.14"}, "error", "7.0 or later"),
         ({"role": "slave"}, "error", "primary"),
+        ({"cluster_enabled": 1}, "error", "a single primary"),
         ({"maxmemory_policy": "allkeys-lru"}, "error", "CONFIG SET maxmemory-policy noeviction"),
         ({"aof_enabled": 0}, "warning", "CONFIG SET appendonly yes"),
     ],

@@ -1,0 +1,88 @@
+"""docs/operations.md: its remedies for a halted shard do what they say, and its commands can be typed."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from redis import Redis
+
+from stream.batch import Halted, Position
+from stream.cli.root import cli
+from stream.core.changes import Changes, ShardId
+from stream.settings import load
+from stream.source import Source, resume
+from stream.tables.interface import Commit, Committed
+from stream.tables.redis import connect
+
+PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+SHARD = ShardId("checkout-events", 3)
+BEGINNING = 500
+
+
+def shown(language: str) -> list[str]:
+    return [line for block in re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
+
+
+def commit(claim, start, end):
+    changes = Changes(b"state", b"summary", {}, {}, {}, {}, {}, {}, [], [], None)
+    source = Source("old-cluster", 1).encode()
+    return Commit(SHARD, claim.nonce, claim.epoch, b"batch-%r" % end, start, end, source, 0, changes)
+
+
+@pytest.fixture
+async def tables(embedded_valkey, name_prefix):
+    tables = connect(load({"redis_url": embedded_valkey.url, "app_id": name_prefix}))
+    yield tables
+    await tables.close()
+
+
+@pytest.fixture
+def typed(embedded_valkey, name_prefix):
+    """Type a remedy as it is shown."""
+
+    def run(command):
+        (line,) = (line for line in shown("redis") if line.startswith(command))
+        for name, value in (("APP", name_prefix), ("TOPIC", SHARD.topic), ("PARTITION", "3"), (" B", f" {BEGINNING}")):
+            line = line.replace(name, value)
+        with Redis.from_url(embedded_valkey.url) as redis:
+            redis.execute_command(*line.split())
+
+    return run
+
+
+async def test_what_retention_deleted_is_left_out_on_request(tables, typed):
+    claim = await tables.claim(SHARD, b"first")
+    assert await tables.commit(commit(claim, None, 100)) is Committed.APPLIED
+    with pytest.raises(Halted, match="400 records were deleted"):
+        Position(100, verify=True).start(BEGINNING)
+    typed("HSET")
+    claim = await tables.claim(SHARD, b"second")
+    assert claim.stored.state == b"state"
+    assert Position(claim.offset, verify=True).start(BEGINNING) == BEGINNING
+    assert await tables.commit(commit(claim, BEGINNING, 600)) is Committed.APPLIED
+
+
+async def test_a_log_made_anew_is_read_from_its_beginning_on_request(tables, typed):
+    claim = await tables.claim(SHARD, b"first")
+    assert await tables.commit(commit(claim, None, 100)) is Committed.APPLIED
+    with pytest.raises(Halted, match="old-cluster"):
+        resume("new-cluster", (await tables.claim(SHARD, b"second")).source)
+    typed("HDEL")
+    claim = await tables.claim(SHARD, b"third")
+    assert claim.stored.state == b"state"
+    assert resume("new-cluster", claim.source) == Source("new-cluster")
+    assert Position(claim.offset, verify=False).start(0) == 0
+    assert await tables.commit(commit(claim, None, 10)) is Committed.APPLIED
+
+
+@pytest.mark.parametrize("line", [line for line in shown("sh") if line.startswith("upsell-stream")])
+def test_a_command_that_is_shown_can_be_typed(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "upsell.toml").touch()
+    name, *options = shlex.split(line, comments=True)[1:]
+    result = CliRunner().invoke(cli, [name, *options, "--help"])
+    assert result.exit_code == 0, result.output
+    for option in re.findall(r"--[a-z-]+", line):
+        assert option in result.stdout
