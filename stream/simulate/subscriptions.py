@@ -94,10 +94,10 @@ class Subscription:
             if not converted:
                 yield self._record(CANCELED, status="canceled"), SHORTEST
                 return
-            yield self._convert(), SHORTEST
+            opening = self._convert()
         else:
-            yield self._create(others), SHORTEST
-        yield from self._live()
+            opening = self._create(others)
+        yield from self._live(opening)
 
     # -- phases --------------------------------------------------------------------------------------------------------
 
@@ -137,20 +137,15 @@ class Subscription:
         product = self._items[_BASE].plan.product
         if others and not explicit:
             further: Kind = "upsell" if product in others else "cross_sell"
-            amounts = {"upsell": _ZERO, "cross_sell": _ZERO, further: sale.final}
-            sale = replace(
-                sale,
-                kinds=frozenset((further,)),
-                upsell=amounts["upsell"],
-                cross_sell=amounts["cross_sell"],
-            )
+            sale = replace(sale, kinds=frozenset((further,)), **{further: sale.final})
         self._sell(sale)
         self._customer.paid[self._id] = product
         return self._record(CREATED, status="active", items=self._written(), **stated)
 
-    def _live(self) -> Session:
-        """From the first payment to the end."""
+    def _live(self, opening: Emitted) -> Session:
+        """From the first payment to the end. A record is yielded together with the wait for what comes after it."""
         world, behaviour = self._world, self._behaviour
+        record: Emitted | None = opening
         while True:
             months = _MONTHS[self._items[_BASE].plan.interval]
             planned: _Items | None = None
@@ -158,26 +153,32 @@ class Subscription:
             while passed < months:
                 step = min(1.0, months - passed)
                 passed += step
-                yield None, world.months(0.8 * step, 1.2 * step)
+                yield record, world.months(0.8 * step, 1.2 * step)
+                record = None
                 if planned is not None:
                     continue
                 if world.chance(behaviour.change * step):
-                    yield self._changed(), SHORTEST
+                    record = self._changed()
                 elif world.chance(behaviour.change * step / 8):
                     planned = self._plan()
-                    yield self._record(SCHEDULED, status="active", items=self._written(planned)), SHORTEST
-            yield None, world.months(0.01, 0.05)
+                    record = self._record(SCHEDULED, status="active", items=self._written(planned))
+            yield record, world.months(0.01, 0.05)
             if world.chance(1 - (1 - behaviour.churn) ** months):
                 break
-            yield from self._renew(planned)
+            if planned is not None and world.chance(0.5):
+                yield self._changed(planned), SHORTEST
+                planned = None
+            record = self._renewed(planned)
             if world.chance(behaviour.subscription_refund):
+                yield record, world.months(0.01, 0.1)
+                record = None
                 yield from self._refund()
                 if world.chance(0.5):
                     break
         yield from self._calm()
         self._customer.paid.pop(self._id)
         self._customer.touched = world.now
-        yield self._record(CANCELED, status="canceled"), SHORTEST
+        yield self._record(CANCELED, status="canceled"), world.months(0.01, 0.1)
         if world.chance(behaviour.subscription_refund):
             yield from self._refund()
 
@@ -199,11 +200,9 @@ class Subscription:
         stated = {"previous": {"items": self._written(before)}} if world.chance(0.4) else {}
         return self._record(CHANGED, status="active", items=self._written(), **stated)
 
-    def _renew(self, planned: _Items | None) -> Session:
+    def _renewed(self, planned: _Items | None) -> Emitted:
+        """The next interval begins, with what was announced, with a change that was not, or as it was."""
         world = self._world
-        if planned is not None and world.chance(0.5):
-            yield self._changed(planned), SHORTEST
-            planned = None
         before = dict(self._items)
         if planned is not None:
             self._items = planned
@@ -212,11 +211,10 @@ class Subscription:
         world.truth.opportunity("subscription")
         self._sell(self._judged(before))
         stated = {"items": self._written()} if self._items != before or world.chance(0.5) else {}
-        yield self._record(RENEWED, status="active", **stated), SHORTEST
+        return self._record(RENEWED, status="active", **stated)
 
     def _refund(self) -> Session:
-        """The newest transaction is given back."""
-        yield None, self._world.months(0.01, 0.1)
+        """The newest transaction is given back, unless it was already."""
         yield from self._calm()
         self._customer.unsure = True
         sale = self._newest

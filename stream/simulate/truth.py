@@ -30,7 +30,7 @@ def with_any(kinds: frozenset[Kind]) -> frozenset[str]:
     return kinds | {"any"} if "upsell" in kinds or "cross_sell" in kinds else kinds
 
 
-class Sale(msgspec.Struct, frozen=True):
+class Sale(msgspec.Struct, frozen=True, gc=False):
     """One transaction as it stands. Amounts in major units, rounded to the currency's exponent."""
 
     currency: str

@@ -49,9 +49,9 @@ class World:
     start: int
     now: int
     """Milliseconds since the epoch."""
-    _second: int = -1
-    """The second that the next three stand for: many events share one, and formatting is dear."""
-    _fields: tuple[int, ...] = ()
+    _minute: int = -1
+    """The minute that the next three stand for: many events share one, and dates are dear."""
+    _fields: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
     _written: str = ""
     _written_in_store: str = ""
 
@@ -83,23 +83,23 @@ class World:
         self, topic: Topic, kind: str, *, entity: str, number: int, customer: str, channel: str, data: dict[str, Any]
     ) -> Emitted:
         """The event number `number` of an entity, now."""
-        seconds, millis = divmod(self.now, 1000)
-        if seconds != self._second:
-            self._second = seconds
-            moment = datetime.fromtimestamp(seconds, UTC)
-            self._fields = moment.timetuple()[:6]
-            self._written = f"{moment:%Y-%m-%dT%H:%M:%S}"
-            self._written_in_store = f"{moment.astimezone(_STORE_TIME):%Y-%m-%dT%H:%M:%S}"
-        year, month, day, hour, minute, second = self._fields
-        moment = datetime(year, month, day, hour, minute, second, millis * 1000, UTC)
+        minute, millis = divmod(self.now, 60_000)
+        if minute != self._minute:
+            self._minute = minute
+            moment = datetime.fromtimestamp(minute * 60, UTC)
+            self._fields = (moment.year, moment.month, moment.day, moment.hour, moment.minute)
+            self._written = f"{moment:%Y-%m-%dT%H:%M:}"
+            self._written_in_store = f"{moment.astimezone(_STORE_TIME):%Y-%m-%dT%H:%M:}"
+        second, millis = divmod(millis, 1000)
+        moment = datetime(*self._fields, second, millis * 1000, tzinfo=UTC)
+        in_store = channel == "store"
+        written, offset = (self._written_in_store, "+01:00") if in_store else (self._written, "Z")
         value = cloud_event(
             kind,
             source=self.source,
             event_id=f"{entity}-{number}",
             subject=f"{topic}/{entity}",
-            time=f"{self._written_in_store}.{millis:03}+01:00"
-            if channel == "store"
-            else f"{self._written}.{millis:03}Z",
+            time=f"{written}{second:02}.{millis:03}{offset}",
             data=data,
             version=number if channel == "web" else None,
         )
