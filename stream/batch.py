@@ -29,10 +29,12 @@ class Position:
     With `verify` the record before it is read too, where the log still has it, so that the shard can recognise its log.
     """
 
-    __slots__ = ("_verify", "offset", "outstanding", "read")
+    __slots__ = ("_verify", "offset", "outstanding", "read", "sought")
 
     def __init__(self, offset: int | None, *, verify: bool) -> None:
         self.offset = offset
+        self.sought: int | None = None
+        """Where the reading began; None until the log was sought."""
         self.read: int | None = None
         """The next offset to fetch; None until the log was sought."""
         self.outstanding = 0
@@ -53,6 +55,10 @@ class Position:
                 "before they were read (retention), or the topic was made anew. Nothing was skipped; see docs/operations.md, 'A halted shard'"
             )
         return self.offset - 1 if self._verify and self.offset > beginning else self.offset
+
+    def seek(self, start: int) -> None:
+        """Note that the log was sought, at what `start` said."""
+        self.sought = self.read = start
 
     def take(self, shard: ShardId, records: Sequence[Any]) -> Batch:
         """Count a fetch of one or more consecutive records; they are answered for from where the last fetch ended."""

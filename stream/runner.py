@@ -8,6 +8,7 @@ Rules of this room:
 - While the tables or Kafka cannot answer, the same call is made again, with backoff, for as long as the task lives. A commit keeps its
   batch id, so that one which did happen is recognised.
 - After a commit that was refused the memory is worthless: the shard is loaded again.
+- An error that nobody expected halts the shard: the others go on.
 - Everything runs in one event loop; between two awaits nothing else looks.
 """
 
@@ -165,10 +166,10 @@ class Runner:
         claim = await self._patiently(lambda: bench.tables.claim(self.id, nonce))
         # After a loss of the tables the registry may have lost values that this process still knows.
         bench.registry.update(await self._patiently(lambda: bench.tables.admit((), bench.registry.bounds())))
-        self._source = resume(bench.cluster, claim.source)
         try:
+            self._source = resume(bench.cluster, claim.source)
             self._shard = Shard(self.id, self._journey, bench.core, bench.registry, claim.stored, self._capacity)
-        except ValueError as error:
+        except ValueError as error:  # of a newer version, of the other journey, or damaged
             raise Halted(f"the stored state cannot be read: {error}") from error
         self._claim = claim
         self._next = claim.offset
@@ -185,6 +186,13 @@ class Runner:
             self.busy = True
             try:
                 result = await (self._tick() if batch is None else self._apply(batch))
+            except Unusable:
+                raise
+            except Exception as error:
+                # A defect met here would be met again by whoever has the shard next: better one shard that waits than all workers in a loop.
+                log.exception("%s: cannot go on", self)
+                where = "a tick" if batch is None else f"the records {batch.start} to {batch.end - 1}"
+                raise Halted(f"{where} cannot be applied: {error!r}. This is a defect; please report it") from error
             finally:
                 self.busy = False
             if result in (Committed.REWOUND, Committed.STOLEN):
@@ -214,17 +222,19 @@ class Runner:
 
     def _checked(self, batch: Batch) -> Batch | None:
         """What of a batch is to be applied; None if nothing is, or if it does not follow on what was applied."""
-        if batch.start == self._next or self._next is None:
+        expected = batch.position.sought if self._next is None else self._next
+        assert expected is not None
+        if batch.start == expected:
             return batch
-        if not self._verified and batch.start == self._next - 1:
+        if not self._verified and batch.start == expected - 1:
             recognise(self._source, batch.start, batch.records)
             self._verified = True
             records = batch.records[1:] if batch.records[0].offset == batch.start else batch.records
             if records:
-                return batch._replace(start=self._next, records=records)
+                return batch._replace(start=expected, records=records)
             self._finish(batch)
             return None
-        log.warning("%s: a batch starts at %d, not at %d; reading again", self, batch.start, self._next)
+        log.warning("%s: a batch starts at %d, not at %d; reading again", self, batch.start, expected)
         self._leave_position()
         return None
 

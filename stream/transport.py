@@ -161,7 +161,7 @@ class BatchConsumer(driver.Consumer):
                     "%s/%d is read from the beginning of its log, which is at %d: what was older is gone from Kafka and is in no figure",
                     *tp, start,
                 )  # fmt: skip
-            new[tp].read = start
+            new[tp].seek(start)
             self.shards.see_start(ShardId(*tp), start)
             self._positions[tp] = new[tp]
 

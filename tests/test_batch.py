@@ -36,7 +36,7 @@ def test_a_log_that_begins_after_the_next_record_is_not_read():
 
 def test_batches_answer_for_the_gaps_between_records():
     position = Position(10, verify=False)
-    position.read = position.start(0)
+    position.seek(position.start(0))
     first, second = [record(12), record(13)], [record(20)]
     assert position.take(SHARD, first) == Batch(SHARD, position, 10, 14, first)
     assert position.take(SHARD, second) == Batch(SHARD, position, 14, 21, second)

@@ -130,7 +130,7 @@ class Worker:
         if position is None:
             return False
         if position.read is None:
-            position.read = position.start(self.beginning)
+            position.seek(position.start(self.beginning))
             self.positions.append(position)
         records = [record for record in self.log[: self.end] if record.offset >= position.read][: self.chunk]
         if position.outstanding >= CREDITS or not records:
@@ -201,6 +201,26 @@ async def test_a_lost_batch_is_a_gap_and_is_read_again():
         await assert_right(worker)
     assert len(worker.positions) == 2
     assert worker.positions[1].offset == 14
+
+
+async def test_the_very_first_batch_may_be_lost_too():
+    async with Worker(log_of(SENT)).running() as worker:
+        await worker.until(lambda: worker.runner.position is not None, fetching=False)
+        worker.runner.position.seek(worker.runner.position.start(0))
+        worker.runner.position.read = 7
+        await worker.read_all()
+        await assert_right(worker)
+
+
+async def test_a_defect_halts_the_shard_and_commits_nothing():
+    worker = Worker(log_of(SENT))
+    async with worker.running():
+        await worker.read(7)
+        worker.runner._shard.step = None
+        worker.end = len(SENT)
+        await worker.until(lambda: worker.runner.status.halted is not None)
+        assert "the records 7 to 13 cannot be applied" in worker.runner.status.halted
+    assert traffic.found(await worker.tables.summaries()) == traffic.expected(SENT[:7])
 
 
 async def test_offsets_that_a_log_never_had_are_no_gap():
@@ -373,6 +393,20 @@ async def test_state_of_a_newer_version_halts_the_shard():
     worker.tables.claim = refuse
     async with worker.running():
         await worker.until(lambda: worker.runner.status.halted == "written by a newer version")
+
+
+@pytest.mark.parametrize(
+    "damage", [{"state": b"\x91\x63"}, {"state": b"?"}, {"source": b"?"}], ids=["newer layout", "state", "source"]
+)
+async def test_state_that_cannot_be_read_halts_the_shard(damage):
+    worker = Worker(log_of(SENT))
+    async with worker.running():
+        await worker.read_all()
+    for name, value in damage.items():
+        setattr(worker.tables.memory.shards[SHARD], name, value)
+    async with Worker(log_of(SENT), worker.tables).running() as second:
+        await second.until(lambda: second.runner.status.halted is not None)
+        assert "the stored state cannot be read" in second.runner.status.halted
 
 
 async def test_it_waits_for_tables_that_are_away_and_says_so():
