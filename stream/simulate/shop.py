@@ -58,7 +58,8 @@ class ShopSettings:
     daily_rhythm: float = 0.6
     """How far the rate swings around its mean in a day, from 0 (not at all) to below 1."""
     pace: float = 1.0
-    """Divides every gap within a session: a demo wants sales complete within seconds."""
+    """Divides every gap within a session, which is minutes for a cart: a demo wants sales complete within seconds, and a
+    short run at a high rate wants them complete at all (`pace` of about `rate` / 10)."""
     month_seconds: float = 600.0
     """Simulated seconds that a subscription's month lasts (and by which refunds are late), so that short runs show whole lives;
     2,629,800 is a real month."""
