@@ -257,8 +257,9 @@ class Runner:
             step = shard.step(event)
             steps.append((event, step))
             messages.extend(
-                Message(bench.outcome_topic, record.key, outcome_event(judged, bench.app_id), OUTCOME_HEADERS)
-                for judged in step.outcomes
+                Message(bench.outcome_topic, record.key, outcome_event(version, bench.app_id), OUTCOME_HEADERS)
+                for version in step.versions
+                if version.publish
             )
         await self._forget(len(batch.records))
         await self._publish(messages)

@@ -47,11 +47,10 @@ class Transactions:
 
     def take(self, step: Step) -> None:
         """Take over what one event did."""
-        for judged in step.judged:
-            # A checkout is one transaction, whichever of its events turns out to have made it; a subscription has one per event.
-            key = judged.subject if judged.journey == "checkout" else f"{judged.subject} {judged.event_id}"
-            # Without kinds it keeps its place in the order: a later version may have some.
-            self._newest[key] = msgspec.json.encode(judged) if judged.kinds or self._everything else b""
+        for version in step.versions:
+            # Without kinds, or withdrawn, it keeps its place in the order: a later version may have some.
+            shown = version.judged.kinds or (self._everything and not version.withdrawn)
+            self._newest[version.transaction] = msgspec.json.encode(version.judged) if shown else b""
 
     def lines(self) -> Iterator[bytes]:
         """JSON, without line breaks."""

@@ -49,6 +49,7 @@ NO_LOSS = Loss()
 class Assessment(msgspec.Struct, frozen=True, array_like=True):
     """A transaction, judged."""
 
+    source: str
     event_id: str
     time: int
     customer: str
@@ -61,6 +62,11 @@ class Assessment(msgspec.Struct, frozen=True, array_like=True):
     categories: tuple[tuple[str, int], ...]
     """(category, mask of kinds with ANY) of every category with a final line."""
     loss: Loss = NO_LOSS
+
+    @property
+    def mark(self) -> bytes:
+        """Identity of the event that made the transaction, 8 bytes."""
+        return identity(self.source, self.event_id)
 
     @property
     def kinds(self) -> int:

@@ -187,6 +187,7 @@ def assess(record: Checkout) -> Assessment | None:
     verdicts = judge(wanted, bought) if comparable else []
     gross = _sums(bought, verdicts)
     return Assessment(
+        source=made.order[4],
         event_id=made.order[3],
         time=made.order[0],
         customer=made.customer,

@@ -59,17 +59,26 @@ class Judged(msgspec.Struct, frozen=True):
     version: int
 
 
+class Version(msgspec.Struct, frozen=True):
+    """A new version of a transaction."""
+
+    transaction: str
+    """The same for all versions of a transaction, and for no other of the shard."""
+    id: str
+    """`<subject>:<hash of the event's source and id>:<version>`."""
+    judged: Judged
+    publish: bool
+    """It has kinds, or an earlier version had."""
+    withdrawn: bool
+    """There turned out to be no such transaction; `judged` is empty."""
+
+
 class Step(msgspec.Struct, frozen=True):
     """What one event did."""
 
     result: Result
-    judged: tuple[Judged, ...] = ()
-    """New versions of transactions, whether or not they have kinds."""
-    outcomes: tuple[Judged, ...] = ()
-    """Those of `judged` that must be published: they have or ever had kinds."""
+    versions: tuple[Version, ...] = ()
     counted: tuple[tuple[str, str, str], ...] = ()
     """(kind or `all`, channel, segment) newly counted by this event, labels bounded."""
     overflow: tuple[str, ...] = ()
     """Names of labels whose value had to be `other`."""
-    withdrawn: tuple[tuple[str, str], ...] = ()
-    """(subject, event id) of transactions that turned out not to be any; their last versions are among `judged`, empty."""

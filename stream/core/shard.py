@@ -21,7 +21,7 @@ from stream.core.customers import Customer
 from stream.core.event import CheckoutEvent, CheckoutType, Event, Item, Journey, Line, SubscriptionEvent
 from stream.core.plans import base_item
 from stream.core.registry import OTHER, LabelName, Registry
-from stream.core.result import Judged, Result, Step
+from stream.core.result import Result, Step, Version
 from stream.core.subscription import Booked, Position, Subscription
 from stream.core.windows import RollingWindow
 
@@ -262,10 +262,10 @@ class Shard:
             record = None
         if record is None:
             record = Subscription(event.time, Position(), Position(), [], {})
+        elif subscription.is_stale(record, event, self._config.lateness):
+            return Step("stale")
         elif subscription.knows(record, event):
             return Step("duplicate")
-        elif event.time < record.newest - self._config.lateness:
-            return Step("stale")
         before = self._subscription_expiry(record) if record.entries else None
         customer = self._customers.use(self._member(event.customer))
         listed = customer.active if customer is not None else {}
@@ -299,14 +299,7 @@ class Shard:
         late = self._longest is not None and not self._longest.holds(event.time)
         result: Result = "unmatched" if unmatched else "late" if late else "applied"
         overflow = tuple(name for name, value in _labels_of_event(event) if self._registry.label(name, value) == OTHER)
-        return Step(
-            result,
-            tuple(telling.judged),
-            tuple(telling.outcomes),
-            tuple(telling.counted),
-            overflow,
-            tuple(telling.withdrawn),
-        )
+        return Step(result, tuple(telling.versions), tuple(telling.counted), overflow)
 
     def _restate_opportunity(
         self, old: Opportunity | None, time: int | None, channel: str | None, segment: str | None
@@ -327,7 +320,7 @@ class Shard:
         if digest == record.digest:
             return
         record.digest = digest
-        key, member = identity(entity, assessment.event_id), self._member(assessment.customer)
+        key, member = identity(entity, assessment.source, assessment.event_id), self._member(assessment.customer)
         old, new = record.sale, book(assessment, self._registry, key, member)
         record.published = record.published or bool(assessment.kinds)
         self._tell(record, assessment, entity, telling)
@@ -337,13 +330,30 @@ class Shard:
     def _withdraw(self, record: Booked, assessment: Assessment, entity: str, telling: "_Telling") -> None:
         """An event that came late showed that there was no such transaction: its last version says so, and nothing of it is counted."""
         record.digest = b""
-        self._tell(record, assessment.emptied(), entity, telling)
-        telling.withdrawn.append((f"{self._journey}/{entity}", assessment.event_id))
+        self._tell(record, assessment.emptied(), entity, telling, withdrawn=True)
         self._replace(record, None)
 
-    def _tell(self, record: "Checkout | Booked", assessment: Assessment, entity: str, telling: "_Telling") -> None:
+    def _tell(
+        self,
+        record: "Checkout | Booked",
+        assessment: Assessment,
+        entity: str,
+        telling: "_Telling",
+        *,
+        withdrawn: bool = False,
+    ) -> None:
         record.version += 1
-        telling.add(assessment.judged(f"{self._journey}/{entity}", self._journey, record.version), record.published)
+        subject, mark = f"{self._journey}/{entity}", assessment.mark.hex()
+        telling.versions.append(
+            Version(
+                # A checkout has one transaction, whichever event makes it.
+                transaction=subject if self._journey == "checkout" else f"{subject}:{mark}",
+                id=f"{subject}:{mark}:{record.version}",
+                judged=assessment.judged(subject, self._journey, record.version),
+                publish=record.published,
+                withdrawn=withdrawn,
+            )
+        )
 
     def _replace(self, record: "Checkout | Booked", new: Sale | None) -> None:
         old, record.sale = record.sale, new
@@ -469,15 +479,8 @@ class _Telling:
     """Collects what a step tells."""
 
     def __init__(self) -> None:
-        self.judged: list[Judged] = []
-        self.outcomes: list[Judged] = []
+        self.versions: list[Version] = []
         self.counted: list[tuple[str, str, str]] = []
-        self.withdrawn: list[tuple[str, str]] = []
-
-    def add(self, judged: Judged, publish: bool) -> None:  # noqa: FBT001 - private, one caller
-        self.judged.append(judged)
-        if publish:
-            self.outcomes.append(judged)
 
     def count(self, old: Sale | None, new: Sale) -> None:
         """What is newly counted; a counter cannot take back, so restatements only ever add to it."""

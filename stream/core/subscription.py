@@ -21,6 +21,10 @@ KEPT = 64
 """Events of a history that can still be put in order; where more come within the lateness, the oldest are settled early."""
 
 
+Order = tuple[int, int, int, str, str]
+"""(time, entityversion, type, id, source)."""
+
+
 class Position(msgspec.Struct, array_like=True):
     """Where a history stands after some of its events. New fields go to the end."""
 
@@ -54,10 +58,9 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     """Base products of the customer's other active paid subscriptions when this event arrived."""
 
     @property
-    def order(self) -> tuple[int, int, int, str, str]:
+    def order(self) -> Order:
         """Its place in the history."""
-        event = self.event
-        return event.time, event.version, event.type, event.id, event.source
+        return place(self.event)
 
 
 class Turn(msgspec.Struct, frozen=True, array_like=True):
@@ -97,6 +100,19 @@ class Subscription(msgspec.Struct, array_like=True):
     """By identity of the event: of `entries`, and of the transaction that may still be refunded."""
     member: bytes = b""
     """The customer under whom it is listed as active and paid."""
+    settled_to: Order | None = None
+    """Place of the last event that is settled."""
+
+
+def place(event: SubscriptionEvent) -> Order:
+    """An event's place in the history."""
+    return event.time, event.version, event.type, event.id, event.source
+
+
+def is_stale(record: Subscription, event: SubscriptionEvent, lateness: int) -> bool:
+    """Whether an event is too old to be put in order."""
+    settled = record.settled_to is not None and place(event) <= record.settled_to
+    return settled or event.time < record.newest - lateness
 
 
 def knows(record: Subscription, event: SubscriptionEvent) -> bool:
@@ -132,7 +148,7 @@ def take_in(
     return turns, unmatched
 
 
-def _order(entry: Entry) -> tuple[int, int, int, str, str]:
+def _order(entry: Entry) -> Order:
     return entry.order
 
 
@@ -151,7 +167,9 @@ def _walk(position: Position, entry: Entry, turns: Turns) -> None:
 def _settle(record: Subscription, before: int) -> None:
     """Fold what can no longer be put in order."""
     while record.entries and (record.entries[0].event.time < before or len(record.entries) > KEPT):
-        _walk(record.settled, record.entries.pop(0), {})
+        entry = record.entries.pop(0)
+        record.settled_to = entry.order
+        _walk(record.settled, entry, {})
 
 
 def advance(position: Position, entry: Entry) -> tuple[Turn, bool]:
@@ -302,6 +320,7 @@ def _sale(
     for verdict in verdicts:
         sums[verdict.kind] += verdict.amount
     return Assessment(
+        source=event.source,
         event_id=event.id,
         time=event.time,
         customer=event.customer,
@@ -316,7 +335,7 @@ def _sale(
             **{kind: rounded(amount, places) for kind, amount in sums.items()},
         ),
         categories=by_category(
-            (item.category for item in items), ((verdict.item.category, verdict.kind) for verdict in verdicts)
+            (held.category for held in hold(items)), ((verdict.item.category, verdict.kind) for verdict in verdicts)
         ),
     )
 

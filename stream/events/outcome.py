@@ -10,7 +10,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from stream.core.event import Journey
-from stream.core.result import Intent, Judged, Kind, Reason
+from stream.core.result import Intent, Judged, Kind, Reason, Version
 from stream.events.decode import RawRecord, Rejected
 
 OUTCOME_TYPE: Final = "commerce.sale.judged.v1"
@@ -32,12 +32,13 @@ class _Outcome(msgspec.Struct):
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-def outcome_event(judged: Judged, app_id: str) -> bytes:
-    """A version of a transaction as a CloudEvent (structured JSON); its id is `<subject>:<event_id>:<version>`."""
+def outcome_event(version: Version, app_id: str) -> bytes:
+    """A version of a transaction as a CloudEvent (structured JSON)."""
+    judged = version.judged
     return _encode(
         _Outcome(
             specversion="1.0",
-            id=f"{judged.subject}:{judged.event_id}:{judged.version}",
+            id=version.id,
             source=f"upsell-stream/{app_id}",
             type=OUTCOME_TYPE,
             subject=judged.subject,

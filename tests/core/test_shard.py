@@ -160,7 +160,7 @@ def test_shards_may_be_split_and_merged_in_any_way(events):
 
     one, two = of((1, 2, 3)), of((3,), (1, 2))
     for window in ("5m", "30d", "total"):
-        ours, theirs = one.slice(window, "checkout").sets, two.slice(window, "checkout").sets
+        ours, theirs = (figures.slice(window, "checkout").sets for figures in (one, two))
         assert {at: (each.sales, each.revenue) for at, each in ours.items()} == {
             at: (each.sales, each.revenue) for at, each in theirs.items()
         }

@@ -21,25 +21,29 @@ JUDGED = result.Judged(
 )  # fmt: skip
 
 
+VERSION = result.Version("checkout/c1", "checkout/c1:00ff:2", JUDGED, publish=True, withdrawn=False)
+
+
 def test_an_outcome():
-    body = json.loads(outcome_event(JUDGED, "shop"))
+    body = json.loads(outcome_event(VERSION, "shop"))
     assert body.pop("data") == msgspec.to_builtins(JUDGED)
     assert body == {
         "specversion": "1.0",
-        "id": "checkout/c1:e1:2",
+        "id": "checkout/c1:00ff:2",
         "source": "upsell-stream/shop",
         "type": "commerce.sale.judged.v1",
         "subject": "checkout/c1",
         "time": "2026-01-05T10:00:00Z",
         "datacontenttype": "application/json",
     }
-    OutcomeCloudEvent.model_validate_json(outcome_event(JUDGED, "shop"))
+    OutcomeCloudEvent.model_validate_json(outcome_event(VERSION, "shop"))
 
 
 def test_the_same_transaction_is_the_same_bytes():
     amounts = dict(reversed(JUDGED.reversed.amounts.items()))
     same = msgspec.structs.replace(JUDGED, reversed=msgspec.structs.replace(JUDGED.reversed, amounts=amounts))
-    assert outcome_event(same, "shop") == outcome_event(JUDGED, "shop")
+    again = msgspec.structs.replace(VERSION, judged=same)
+    assert outcome_event(again, "shop") == outcome_event(VERSION, "shop")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +63,7 @@ def test_the_models_have_the_fields_of_what_is_published(struct, model):
 
 
 def test_outcomes_are_no_input():
-    made = Decoder({"t": "checkout"}, 0).decode(Record(outcome_event(JUDGED, "shop"), "t", OUTCOME_HEADERS))
+    made = Decoder({"t": "checkout"}, 0).decode(Record(outcome_event(VERSION, "shop"), "t", OUTCOME_HEADERS))
     assert made.reason == "unknown_type"
 
 

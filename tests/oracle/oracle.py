@@ -10,7 +10,7 @@ segments, categories or currencies than the product admits are not folded into `
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -161,12 +161,12 @@ def _accept(events: dict[int, Event], reading: Reading) -> dict[int, Event]:
     newest: dict[str, int] = {}
     for seq, event in events.items():
         identity = (event.journey, event.entity, event.source, event.id)
+        if event.journey == "subscription" and newest.get(event.entity, event.time) - event.time > LATENESS:
+            continue
         if identity in seen:
             reading.duplicates += 1
             continue
         if event.journey == "subscription":
-            if newest.get(event.entity, event.time) - event.time > LATENESS:
-                continue
             newest[event.entity] = max(newest.get(event.entity, event.time), event.time)
         seen.add(identity)
         taken[seq] = event
@@ -282,7 +282,7 @@ def _give_back(sale: Sale, wanted: list[Line], final: list[Line], refunds: list[
     if sale.lost_whole or not (by_units or by_amount):
         return
     kept = verdicts.give_back(final, [line for refund in by_units for line in refund.refund_lines or []])
-    lines, left = _judge_checkout(sale.intent, wanted, kept, sale.currency)
+    lines, _ = _judge_checkout(sale.intent, wanted, kept, sale.currency)
     if by_units and not any(line.takes_part for line in kept):
         sale.lose_everything()
         return
@@ -295,18 +295,20 @@ def _give_back(sale: Sale, wanted: list[Line], final: list[Line], refunds: list[
     else:
         share = Fraction(0)
     sale.lost_kinds = _with_any(sale.kinds) - _with_any({judged.kind for judged in lines})
-    # What the amounts take of what is left is exact until it is rounded, once, like the judgement itself.
-    shared = _amounts(
-        Fraction(0),
-        share * _net(kept),
-        [replace(judged, amount=share * judged.amount) for judged in lines],
-        sale.currency,
-    )
-    sale.lost_amounts = {part: max(0, sale.amounts[part] - left[part]) + shared[part] for part in AMOUNTS}
+    # What is lost is exact until it is rounded, once, like the judgement itself.
+    for part in AMOUNTS:
+        remains = (1 - share) * _exact(part, kept, lines)
+        sale.lost_amounts[part] = _minor(max(Fraction(0), _exact(part, final, sale.lines) - remains), sale.currency)
 
 
 def _net(lines: list[Line]) -> Fraction:
     return sum((line.net for line in lines), Fraction(0))
+
+
+def _exact(part: str, final: list[Line], lines: list[Judged]) -> Fraction:
+    if part == "final":
+        return _net(final)
+    return sum((judged.amount for judged in lines if judged.kind == part), Fraction(0))
 
 
 # --- a subscription: a history

@@ -19,15 +19,13 @@ class Story:
         self.offline = Offline(config or CoreConfig(), Registry(), as_of)
         self.results = []
         self.sales = {}
-        self.versions = []
         self._number = 0
 
     def apply(self, event):
         step = self.offline.apply(event)
         self.results.append(step.result)
-        for judged in step.judged:
-            self.sales[judged.event_id] = judged
-            self.versions.append((judged.event_id, judged.version))
+        for version in step.versions:
+            self.sales[version.judged.event_id] = version.judged
         return step
 
     def checkout(self, type, products=(), *, at=0, id=None, checkout="c1", customer="anna", refund=None, **more):

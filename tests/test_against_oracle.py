@@ -1,0 +1,77 @@
+"""The product's figures equal those of a second, independent computation, written from the contract alone (`tests/oracle`)."""
+
+import msgspec
+from hypothesis import HealthCheck, given, settings
+from oracle import generate, oracle
+
+from stream.core.config import DEFAULT_WINDOWS, CoreConfig
+from stream.core.offline import Offline
+from stream.core.registry import Registry
+from stream.events.decode import Rejected, decode_line
+
+SECONDS = {window.name: window.length // 1_000_000 for window in DEFAULT_WINDOWS}
+thoroughly = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def ours(lines, as_of=None):
+    """(summary, rates document, last version of each transaction)"""
+    offline = Offline(CoreConfig(), Registry(), None if as_of is None else round(as_of.timestamp()) * 1_000_000)
+    rejected = duplicates = 0
+    sales = {}
+    for line in lines:
+        event = decode_line(line)
+        if isinstance(event, Rejected):
+            rejected += 1
+            continue
+        step = offline.apply(event)
+        duplicates += step.result == "duplicate"
+        for version in step.versions:
+            sales[version.transaction] = version
+    figures = offline.figures()
+    summary = {"events": len(lines), "rejected": rejected, "duplicates": duplicates} | figures.summary()
+    return summary, figures.plain(), [msgspec.to_builtins(sale.judged) for sale in sales.values() if not sale.withdrawn]
+
+
+def without_zeros(document):
+    """A currency of which every amount is zero is not told (docs/semantics.md)."""
+    if not isinstance(document, dict):
+        return document
+    return {
+        name: {code: parts for code, parts in value.items() if any(float(amount) for amount in parts.values())}
+        if name == "revenue"
+        else without_zeros(value)
+        for name, value in document.items()
+    }
+
+
+def in_order(transactions):
+    return sorted(
+        ({name: value for name, value in sale.items() if name != "version"} for sale in transactions), key=repr
+    )
+
+
+@thoroughly
+@given(generate.checkout_streams())
+def test_checkouts(events):
+    lines = generate.as_lines(events)
+    summary, _, sales = ours(lines)
+    assert in_order(sales) == in_order(oracle.transactions(lines))
+    assert summary == without_zeros(oracle.compute(lines))
+
+
+@thoroughly
+@given(generate.subscription_streams())
+def test_subscriptions(events):
+    lines = generate.as_lines(events)
+    summary, _, sales = ours(lines)
+    assert in_order(sales) == in_order(oracle.transactions(lines))
+    assert summary == without_zeros(oracle.compute(lines))
+
+
+@thoroughly
+@given(generate.files(), generate.moments())
+def test_files_and_windows(lines, as_of):
+    summary, rates, _ = ours(lines, as_of)
+    theirs = without_zeros(oracle.compute(lines, as_of=as_of, windows=SECONDS))
+    assert rates["windows"] == theirs.pop("windows")
+    assert summary == theirs
