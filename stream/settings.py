@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     kafka_bootstrap_servers: str = Field("localhost:9092", min_length=1)
     """`host:port`, several with commas."""
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    """SASL_PLAINTEXT sends the password in the clear; it is used only when asked for by this name."""
+    """How connections to Kafka are secured; SASL_PLAINTEXT sends the password in the clear, and only when asked for by this name."""
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     """How the user's name and password are sent to Kafka."""
     kafka_sasl_username: str | None = None
