@@ -167,7 +167,7 @@ class _Demo:
                     return None
                 await _caught_up(tables, sender, worker)
                 seconds = time.monotonic() - began
-            measured = await _measured(tables, worker)
+            measured = await _measured(tables, worker, self._sent)
         planted = _without_customers(self._shop.truth.summary())
         return {
             "planted": planted,
@@ -188,39 +188,42 @@ class _Demo:
             if self._console.is_terminal:
                 live = stack.enter_context(Live(console=self._console, auto_refresh=False))
                 task = asyncio.create_task(
-                    _repeat(tables, _REFRESH, lambda figures: live.update(self._drawn(figures), refresh=True))
+                    _repeat(tables, _REFRESH, lambda *seen: live.update(self._drawn(*seen), refresh=True))
                 )
             else:
-                task = asyncio.create_task(
-                    _repeat(tables, _LINE, lambda figures: self._console.print(self._line(figures)))
-                )
+                task = asyncio.create_task(_repeat(tables, _LINE, lambda *seen: self._console.print(self._line(*seen))))
             try:
                 yield
             finally:
                 task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
-    def _drawn(self, figures: Figures) -> RenderableType:
-        hint = "" if self._duration is not None else "   Ctrl-C ends"
-        return Group(f"{self._sent:,} events sent{hint}", *by_window(figures.plain()["windows"], brief=True))
+    def _drawn(self, figures: Figures, applied: int) -> RenderableType:
+        hint = "" if self._duration is not None else "; Ctrl-C ends"
+        tables = (part for table in by_window(figures.plain()["windows"], brief=True) for part in ("", table))
+        return Group(f"{self._sent:,} events sent, {applied:,} applied{hint}", *tables)
 
-    def _line(self, figures: Figures) -> str:
+    def _line(self, figures: Figures, applied: int) -> str:
         window, figure_set = next(
             (window, figure_set)
             for window in (*figures.windows, TOTAL)
             if (figure_set := figures.select(window)).sales[Sale.TRANSACTIONS] or window == TOTAL
         )
         rates = ", ".join(f"{name} {value:.1%}" for name, value in figure_set.rates.items() if value is not None)
-        return f"{datetime.now(UTC):%H:%M:%S}  {self._sent:,} events sent  {window}: {rates}"
+        return f"{datetime.now(UTC):%H:%M:%S}  {self._sent:,} events sent, {applied:,} applied  {window}: {rates}"
 
 
-async def _repeat(tables: Tables, seconds: float, show: Callable[[Figures], None]) -> None:
-    """Show the figures again and again, from the first ones on."""
+async def _repeat(tables: Tables, seconds: float, show: Callable[[Figures, int], None]) -> None:
+    """Show the figures, and how many records were applied, again and again, from the first figures on."""
     while True:
         # The next look may do better; if not, the worker does not go on either, and that is noticed.
         with suppress(Retry):
-            figures = figures_of(await tables.summaries())
+            summaries = await tables.summaries()
+            figures = figures_of(summaries)
             if figures.select(TOTAL).sales[Sale.TRANSACTIONS]:
-                show(figures)
+                owners = await tables.owners([each.shard for each in summaries])
+                show(figures, sum(owner.offset or 0 for owner in owners))
                 await asyncio.sleep(seconds)
                 continue
         await asyncio.sleep(_SOON)
@@ -252,16 +255,13 @@ async def _caught_up(tables: Tables, sender: Sender, worker: _Worker) -> None:
         await asyncio.sleep(0.1)
 
 
-async def _measured(tables: Tables, worker: _Worker) -> dict[str, Any]:
+async def _measured(tables: Tables, worker: _Worker, sent: int) -> dict[str, Any]:
     """Totals from the tables, and counts of records from the worker's metrics."""
     figures = figures_of(await tables.summaries())
-    async with aiohttp.ClientSession() as session, session.get(f"{worker.url}/metrics") as response:
-        exposition = await response.text()
-    results: Counter[str] = Counter()
-    for family in text_string_to_metric_families(exposition):
-        for sample in family.samples:
-            if sample.name == "upsell_events_total":
-                results[sample.labels["result"]] += round(sample.value)
+    # The worker counts a batch when it hears that it is committed.
+    deadline = time.monotonic() + _PATIENCE
+    while (results := await _results(worker)).total() < sent and time.monotonic() < deadline:  # noqa: ASYNC110 - another process
+        await asyncio.sleep(_SOON)
     return {
         "events": results.total(),
         "rejected": results["rejected"],
@@ -269,6 +269,18 @@ async def _measured(tables: Tables, worker: _Worker) -> dict[str, Any]:
         "all": figures.select(TOTAL).plain(),
         **{journey: figures.select(TOTAL, journey).plain() for journey in JOURNEYS},
     }
+
+
+async def _results(worker: _Worker) -> Counter[str]:
+    """Records by what became of them."""
+    async with aiohttp.ClientSession() as session, session.get(f"{worker.url}/metrics") as response:
+        exposition = await response.text()
+    results: Counter[str] = Counter()
+    for family in text_string_to_metric_families(exposition):
+        for sample in family.samples:
+            if sample.name == "upsell_events_total":
+                results[sample.labels["result"]] += round(sample.value)
+    return results
 
 
 def _without_customers(summary: dict[str, Any]) -> dict[str, Any]:
