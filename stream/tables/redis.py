@@ -325,8 +325,8 @@ def _explained(error: TimeoutError | RedisError) -> Exception:
         return Retry("connection", str(error))
     if isinstance(error, ResponseError):
         return Unusable(
-            f"Redis refuses what it is asked ({error}): upsell-stream needs Redis 7.0 or later, or Valkey, no cluster client, and a key prefix "
-            "of its own"
+            f"Redis refuses what it is asked ({error}): it must be Redis 7.0 or later or Valkey, reached at one address (a cluster: through a "
+            "proxy), and nobody else may write keys below redis_prefix"
         )
     return error
 

@@ -1,6 +1,8 @@
 """What only Redis can do to a commit: fill up, restart, lose a reply, refuse the password."""
 
 import asyncio
+import shutil
+import subprocess
 
 import pytest
 from redis._parsers.base import BaseParser
@@ -70,11 +72,12 @@ async def test_a_full_server_refuses_a_commit_whole(own_server):
     _, backend = own_server
     tables = backend.tables()
     claim = await tables.claim(SHARD, b"a")
-    await applied(tables, claim, None, 1, entities={b"e": b"1"})
+    await applied(tables, claim, None, 1, entities={b"e": b"1"}, panes={b"p": b"1"})
     before = await backend.copy()
     limit = (await backend.raw.info("memory"))["used_memory"] // 2
     await backend.raw.config_set("maxmemory", limit)
-    large = commit(claim, 1, 2, entities={b"%d" % key: b"x" * 400 for key in range(1000)})
+    # It deletes first, which a full server allows.
+    large = commit(claim, 1, 2, panes={b"p": None}, entities={b"%d" % key: b"x" * 400 for key in range(1000)})
     assert (await refused(tables.commit(large))).reason == "full"
     assert (await refused(tables.claim(SHARD, b"b"))).reason == "full"
     assert (await refused(tables.admit([("channel", "web")], {"channel": 8}))).reason == "full"
@@ -232,6 +235,19 @@ async def test_a_server_that_does_not_answer_is_waited_for_so_long_and_no_longer
     assert await eventually(tables.now) > 0
 
 
+async def test_one_call_without_answer_gives_up_the_idle_connections_too(proxied):
+    direct, proxy, _ = proxied
+    tables = direct.tables(redis_url=f"redis://{HOST}:{proxy.port}/0", redis_timeout=0.2)
+    await asyncio.gather(*(tables.now() for _ in range(3)))
+    connections = tables._pool._available_connections
+    assert [connection.is_connected for connection in connections] == [True] * 3
+    proxy.hold()
+    assert (await refused(tables.now())).reason == "timeout"
+    assert [connection.is_connected for connection in connections] == [False] * 3
+    proxy.release()
+    assert await eventually(tables.now) > 0
+
+
 async def test_nobody_there_is_no_error_for_good():
     tables = connect(Settings(redis_url=f"redis://{HOST}:{free_port()}/0"))
     assert (await refused(tables.now())).reason == "connection"
@@ -312,6 +328,45 @@ async def test_a_user_without_rights_is_told_so(own_server):
         await tables.owners([SHARD])
     with pytest.raises(Unusable, match="grant"):
         await tables.claim(SHARD, b"a")
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A certificate of the loopback address, signed by itself, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("a certificate needs `openssl`: apt-get install openssl")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=redis"]
+    command += ["-addext", f"subjectAltName=IP:{HOST}", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate, key
+
+
+@pytest.mark.redis
+async def test_tls_is_checked_against_the_certificates_of_the_settings(certificate):
+    certificate, key = certificate
+    port = free_port()
+    files = ["--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-ca-cert-file", str(certificate)]
+    with started(RedisServer("--tls-port", str(port), "--tls-auth-clients", "no", *files)):
+        url = f"rediss://{HOST}:{port}/0"
+        trusting = connect(Settings(redis_url=url, redis_ca_file=certificate))
+        assert (await trusting.claim(SHARD, b"a")).epoch == 1
+        await trusting.close()
+        doubting = connect(Settings(redis_url=url))
+        failure = await refused(doubting.now())
+        assert (failure.reason, "certificate verify failed" in str(failure)) == ("connection", True)
+        await doubting.close()
+
+
+@pytest.mark.redis
+async def test_a_unix_socket_and_a_database_of_its_own(tmp_path):
+    path = tmp_path / "redis.sock"
+    with started(RedisServer("--unixsocket", str(path))) as server:
+        backend = RedisBackend(server.url.replace("/0", "/3"), "upsell:")
+        tables = backend.tables(redis_url=f"unix://{path}?db=3")
+        await applied(tables, await tables.claim(SHARD, b"a"), None, 5)
+        assert await backend.tables().owners([SHARD]) == [Owner(b"a", 1, 5)]
+        await backend.close()
 
 
 def test_options_in_the_url_are_refused_by_name():
