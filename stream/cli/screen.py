@@ -10,8 +10,8 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-_PIPE: Final = 200
-"""Columns where there is no terminal."""
+_PIPE: Final = 1000
+"""Columns where there is no terminal: more than any line has."""
 
 
 def output(*, stderr: bool = False) -> Console:

@@ -128,6 +128,28 @@ def test_a_redis_that_forgets_must_be_mended(arguments, embedded_valkey):
     assert "maxmemory-policy noeviction" in result.stdout
 
 
+def test_real_servers_are_asked_the_same(kafka, redis_server, name_prefix):
+    names = {kind: f"{name_prefix}{kind}" for kind in ("checkout", "subscription", "outcome", "dead-letter")}
+    kept = {"retention.ms": "-1"}
+    compacted = {"cleanup.policy": "compact"}
+    topics = [
+        Topic(names["checkout"], 1, kept),
+        Topic(names["subscription"], 1, compacted),
+        Topic(names["outcome"], 1, kept),
+    ]
+    asyncio.run(create_topics(kafka.bootstrap_servers, topics))
+    options = [f"--{kind}-topic={name}" for kind, name in names.items()]
+    servers = ["--bootstrap-servers", kafka.bootstrap_servers, "--redis-url", redis_server.url]
+    result = CliRunner().invoke(check, [*options, *servers])
+    assert result.exit_code == 1
+    found = {line.split()[1]: line for line in result.stdout.splitlines()}
+    assert "1 broker, protocol of Kafka 4.1 or later" in found["Kafka"]
+    assert "kept for good" in found[names["checkout"]]
+    assert found[names["subscription"]].startswith("error")
+    assert "grows without end" in found[names["outcome"]]
+    assert "the first worker creates it" in found[names["dead-letter"]]
+
+
 def test_servers_that_are_away_are_named():
     nowhere = ["--bootstrap-servers", "127.0.0.1:1", "--redis-url", "redis://127.0.0.1:1", "--timeout", "3"]
     result = CliRunner().invoke(check, nowhere)

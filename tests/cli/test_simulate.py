@@ -62,21 +62,28 @@ def test_a_shop_opens_when_it_is_told():
     assert json.loads(first)["time"].startswith(("2020-02-29T23:59:59", "2020-03-01T0"))
 
 
-def test_everything_reaches_kafka_and_none_of_it_lies_ahead(embedded_broker, name_prefix, tmp_path):
-    truth = tmp_path / "truth.json"
+def everything_arrives(bootstrap_servers, name_prefix, directory):
+    truth = directory / "truth.json"
     names = {kind: f"{name_prefix}{kind}" for kind in ("checkout", "subscription")}
-    options = [f"--{kind}-topic={name}" for kind, name in names.items()]
-    simulate(
-        "--bootstrap-servers", embedded_broker.bootstrap_servers, *options, "--rate", "0", "--truth", str(truth), *KNOBS
-    )
-    found = asyncio.run(records(embedded_broker.bootstrap_servers, names.values()))
+    topics = [f"--{kind}-topic={name}" for kind, name in names.items()]
+    simulate("--bootstrap-servers", bootstrap_servers, *topics, "--rate", "0", "--truth", str(truth), *KNOBS)
+    found = asyncio.run(records(bootstrap_servers, names.values()))
     assert len(found) == json.loads(truth.read_text(encoding="utf-8"))["events"]
     assert {record.topic for record in found} == set(names.values())
+    return found
+
+
+def test_everything_reaches_the_broker_and_none_of_it_lies_ahead(embedded_broker, name_prefix, tmp_path):
+    found = everything_arrives(embedded_broker.bootstrap_servers, name_prefix, tmp_path)
     events = tmp_path / "events.jsonl"
     events.write_bytes(b"\n".join(record.value for record in found))
     result = CliRunner().invoke(cli, ["classify", "--all", str(events)])
     times = [json.loads(line)["time"] for line in result.stdout.splitlines()]
     assert max(times) < time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def test_everything_reaches_kafka(kafka, name_prefix, tmp_path):
+    everything_arrives(kafka.bootstrap_servers, name_prefix, tmp_path)
 
 
 def test_without_an_end_it_runs_until_ctrl_c(embedded_broker, name_prefix, tmp_path):
