@@ -15,8 +15,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.admin import ApiVersionRequest
 from redis.asyncio import Redis
-from redis.exceptions import AuthenticationError, RedisError
-from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 from rich.markup import escape
 from rich.table import Table
 
@@ -24,6 +23,8 @@ from stream.cli.options import EVERYTHING, with_settings
 from stream.cli.screen import output, quiet_clients
 from stream.security import client_options
 from stream.settings import Settings, variable
+from stream.tables.interface import Retry, Unusable
+from stream.tables.redis import connect
 
 Level = Literal["ok", "warning", "error"]
 _COLOURS: Final[Mapping[Level, str]] = {"ok": "green", "warning": "yellow", "error": "bold red"}
@@ -234,23 +235,28 @@ def about_topic(name: str, partitions: int, config: Mapping[str, str], settings:
 async def _about_redis(settings: Settings, limit: float) -> list[Finding]:
     url = settings.redis_url
     where = f"{url.scheme}://{url.host}:{url.port}" if url.scheme != "unix" else str(url.path)
-    known: dict[str, Any] = {"ssl_ca_certs": settings.redis_ca_file, "password": settings.password("redis_password")}
-    client = Redis.from_url(str(url), decode_responses=True, **{key: value for key, value in known.items() if value})
+    mend = f"is it running, and is {variable('redis_url')} right?"
     try:
-        async with asyncio.timeout(limit), client:
-            return list(about_redis(await client.info()))
-    except AuthenticationError:
-        return [Finding("error", "Redis", f"refuses the password at {where}; set {variable('redis_password_file')}")]
-    except (RedisError, OSError) as error:
-        silent = isinstance(error, TimeoutError | ConnectionRefusedError | RedisConnectionError)
-        reason = "no answer" if silent else str(error) or type(error).__name__
-        return [
-            Finding(
-                "error",
-                "Redis",
-                f"cannot be asked at {where} ({reason}); is it running, and is {variable('redis_url')} right?",
-            )
-        ]
+        async with asyncio.timeout(limit):
+            # As a worker connects: it takes fewer options in the URL, and knows what a refusal means.
+            tables = connect(settings)
+            try:
+                await tables.now()
+            finally:
+                await tables.close()
+            known: dict[str, Any] = {
+                "ssl_ca_certs": settings.redis_ca_file,
+                "password": settings.password("redis_password"),
+            }
+            options = {name: value for name, value in known.items() if value}
+            async with Redis.from_url(str(url), decode_responses=True, **options) as client:
+                return list(about_redis(await client.info()))
+    except Unusable as error:
+        return [Finding("error", "Redis", str(error))]
+    except TimeoutError:
+        return [Finding("error", "Redis", f"cannot be asked at {where} (no answer); {mend}")]
+    except (Retry, RedisError, OSError) as error:
+        return [Finding("error", "Redis", f"cannot be asked at {where} ({error}); {mend}")]
 
 
 def about_redis(info: Mapping[str, Any]) -> Iterator[Finding]:

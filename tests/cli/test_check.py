@@ -155,4 +155,19 @@ def test_servers_that_are_away_are_named():
     result = CliRunner().invoke(check, nowhere)
     assert result.exit_code == 1
     assert "cannot be asked at 127.0.0.1:1 (no answer)" in result.stdout
-    assert "cannot be asked at redis://127.0.0.1:1 (no answer)" in result.stdout
+    assert "cannot be asked at redis://127.0.0.1:1 (connection: " in result.stdout
+
+
+def test_a_redis_that_refuses_the_user_says_what_to_set(embedded_valkey, monkeypatch):
+    monkeypatch.setenv("UPSELL_REDIS_PASSWORD", "wrong")
+    result = CliRunner().invoke(check, ["--redis-url", embedded_valkey.url, "--bootstrap-servers", "127.0.0.1:1"])
+    assert result.exit_code == 1
+    assert "Redis refuses this user" in result.stdout
+    assert "redis_password_file" in result.stdout
+
+
+def test_an_option_in_the_url_that_a_worker_would_not_take_is_named(embedded_valkey):
+    url = f"{embedded_valkey.url}?socket_timeout=1"
+    result = CliRunner().invoke(check, ["--redis-url", url, "--bootstrap-servers", "127.0.0.1:1"])
+    assert result.exit_code == 1
+    assert "socket_timeout is not supported" in result.stdout
