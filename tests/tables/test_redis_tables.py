@@ -1,8 +1,10 @@
 """What only Redis can do to a commit: fill up, restart, lose a reply, refuse the password."""
 
 import asyncio
+import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from redis._parsers.base import BaseParser
@@ -328,6 +330,34 @@ async def test_a_user_without_rights_is_told_so(own_server):
         await tables.owners([SHARD])
     with pytest.raises(Unusable, match="grant"):
         await tables.claim(SHARD, b"a")
+
+
+async def test_a_user_with_the_documented_rights_can_do_everything(own_server):
+    server, backend = own_server
+    decision = (Path(__file__).parents[2] / "docs/decisions/0003-tables.md").read_text()
+    rights = re.findall(r"`(\w+)`", decision.partition("The user needs, on P`*`:")[2].partition(".\n")[0])
+    await backend.raw.acl_setuser(
+        "worker",
+        enabled=True,
+        passwords=["+secret"],
+        keys=["upsell:shop:*"],
+        commands=[f"+{right}" for right in rights],
+    )
+    tables = backend.tables(redis_url=f"redis://worker:secret@{server.address}/1")
+    claim = await tables.claim(SHARD, b"a")
+    one, due, none = {b"k": b"1"}, {b"k": 1}, {b"k": None}
+    records = {"panes": one, "entities": one, "customers": one, "entity_expiry": due, "customer_expiry": due}
+    counted = {"counted": [b"all"], "bounds": [(0, 1)], "trim": 0}
+    await applied(tables, claim, None, 1, **records, scores={b"all": due}, **counted)
+    await applied(tables, claim, 1, 2, **dict.fromkeys(records, none), scores={b"all": none}, **counted)
+    assert await tables.expired(SHARD, 2, 2, 1) == ([], [])
+    assert await tables.load(SHARD, [b"k"], []) == Loaded([None], [])
+    assert await tables.admit([("channel", "web")], {"channel": 1}) == await tables.admit([], {})
+    assert len(await tables.summaries()) == len(await tables.owners([SHARD])) == 1
+    assert await tables.now() > 0
+    # And no right more than that.
+    used = {name for name, each in (await backend.raw.info("commandstats")).items() if each["calls"]}
+    assert {f"cmdstat_{right}" for right in rights} <= used
 
 
 @pytest.fixture
