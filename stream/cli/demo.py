@@ -145,6 +145,7 @@ class _Demo:
 
     async def run(self, *, compare: bool) -> dict[str, Any] | None:
         """Run until it is time to stop; then, if asked to, wait for the worker and compare."""
+        click.echo("starting a broker, Valkey and a worker …", err=True)
         async with AsyncExitStack() as stack:
             broker = await stack.enter_async_context(EmbeddedBroker())
             valkey = await stack.enter_async_context(EmbeddedValkey())
@@ -159,7 +160,7 @@ class _Demo:
             sender = await stack.enter_async_context(Sender(settings))
             if self._duration is not None:
                 asyncio.get_running_loop().call_later(self._duration, self._stop.request)
-            async with self._shown(tables):
+            async with self._shown(tables, worker):
                 began = time.monotonic()
                 await send(sender, self._records(), paced_until=self._stop)
                 await sender.flush()
@@ -182,16 +183,15 @@ class _Demo:
             self._sent += 1
 
     @asynccontextmanager
-    async def _shown(self, tables: Tables) -> AsyncIterator[None]:
-        """Show what goes on, meanwhile."""
+    async def _shown(self, tables: Tables, worker: _Worker) -> AsyncIterator[None]:
+        """Show what goes on, meanwhile; raises `ServerFailedError` if the worker ended."""
         with ExitStack() as stack:
+            seconds, show = _LINE, self._print
             if self._console.is_terminal:
                 live = stack.enter_context(Live(console=self._console, auto_refresh=False))
-                task = asyncio.create_task(
-                    _repeat(tables, _REFRESH, lambda *seen: live.update(self._drawn(*seen), refresh=True))
-                )
-            else:
-                task = asyncio.create_task(_repeat(tables, _LINE, lambda *seen: self._console.print(self._line(*seen))))
+                seconds, show = _REFRESH, lambda *seen: live.update(self._drawn(*seen), refresh=True)
+            task = asyncio.create_task(_repeat(tables, worker, seconds, show))
+            task.add_done_callback(lambda _: self._stop.request())
             try:
                 yield
             finally:
@@ -204,20 +204,25 @@ class _Demo:
         tables = (part for table in by_window(figures.plain()["windows"], brief=True) for part in ("", table))
         return Group(f"{self._sent:,} events sent, {applied:,} applied{hint}", *tables)
 
-    def _line(self, figures: Figures, applied: int) -> str:
+    def _print(self, figures: Figures, applied: int) -> None:
         window, figure_set = next(
             (window, figure_set)
             for window in (*figures.windows, TOTAL)
             if (figure_set := figures.select(window)).sales[Sale.TRANSACTIONS] or window == TOTAL
         )
         rates = ", ".join(f"{name} {value:.1%}" for name, value in figure_set.rates.items() if value is not None)
-        return f"{datetime.now(UTC):%H:%M:%S}  {self._sent:,} events sent, {applied:,} applied  {window}: {rates}"
+        done = f"{self._sent:,} events sent, {applied:,} applied"
+        self._console.print(f"{datetime.now(UTC):%H:%M:%S}  {done}  {window}: {rates}")
 
 
-async def _repeat(tables: Tables, seconds: float, show: Callable[[Figures, int], None]) -> None:
-    """Show the figures, and how many records were applied, again and again, from the first figures on."""
-    while True:
-        # The next look may do better; if not, the worker does not go on either, and that is noticed.
+async def _repeat(tables: Tables, worker: _Worker, seconds: float, show: Callable[[Figures, int], None]) -> None:
+    """Show the figures, and how many records were applied, again and again, from the first figures on.
+
+    Raises:
+        ServerFailedError: the worker ended.
+    """
+    while worker.pid:
+        # The next look may do better.
         with suppress(Retry):
             summaries = await tables.summaries()
             figures = figures_of(summaries)

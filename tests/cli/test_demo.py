@@ -55,7 +55,7 @@ def test_planted_equals_measured(tmp_path):
     assert report["measured"]["duplicates"] > 0
     assert report["measured"]["checkout"]["kind_transactions"]["upsell"] > 0
     assert report["events_per_second"] > 0
-    assert errors.startswith("metrics  http://127.0.0.1:")
+    assert errors.splitlines()[1].startswith("metrics  http://127.0.0.1:")
     assert "Traceback" not in errors
     assert list(tmp_path.iterdir()) == []
 
@@ -79,3 +79,15 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path):
     assert any("stream worker" in command for command in children.values())
     assert [command for pid, command in children.items() if Path(f"/proc/{pid}").exists()] == []
     assert list(tmp_path.iterdir()) == [foreign]
+
+
+def test_a_worker_that_dies_ends_it(tmp_path):
+    with demo("--rate", "50", directory=tmp_path) as process:
+        while "events sent" not in process.stdout.readline():
+            assert process.poll() is None
+        (worker,) = (pid for pid, command in children_of(process.pid).items() if "stream worker" in command)
+        os.kill(worker, signal.SIGKILL)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the worker does not run" in errors
+    assert "Traceback" not in errors
