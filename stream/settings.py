@@ -121,7 +121,7 @@ class Settings(BaseSettings):
 
     app_id: str = Field("upsell-stream", pattern=r"^[A-Za-z0-9._-]{1,100}$")
     """Consumer group and key space: two applications with different ids do not see each other."""
-    kafka_bootstrap_servers: str = Field("localhost:9092", min_length=1)
+    kafka_bootstrap_servers: str = "localhost:9092"
     """`host:port`, several with commas."""
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """How connections to Kafka are secured; SASL_PLAINTEXT sends the password in the clear, and only when asked for by this name."""
@@ -141,7 +141,7 @@ class Settings(BaseSettings):
     """The key of our certificate (PEM), where the certificate's file does not hold it."""
     kafka_session_timeout: float = Field(60.0, ge=1, le=1800)
     """Seconds after which a silent worker's partitions go to others."""
-    kafka_group_instance_id: str | None = None
+    kafka_group_instance_id: str | None = Field(None, pattern=_TOPIC)
     """Static membership: a restart within the session timeout moves no partition."""
     kafka_create_topics: bool = True
     """Create missing topics at the start, with `kafka_partitions` and `kafka_replication_factor`."""
@@ -212,6 +212,15 @@ class Settings(BaseSettings):
     """Entities, and as many customers, that a worker keeps in memory, over all its shards."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe messages that are written (to standard error)."""
+
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _servers(cls, servers: str) -> str:
+        parts = [part.strip() for part in servers.split(",")]
+        for part in parts:
+            if re.fullmatch(r"([^\s:\[\]/]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?", part) is None:
+                raise ValueError(f"{part!r} is no host:port")
+        return ",".join(parts)
 
     @field_validator("windows")
     @classmethod

@@ -75,6 +75,11 @@ def test_lists_and_tables_in_the_environment(monkeypatch):
     assert registry.label("channel", "phone") == "other"
 
 
+def test_servers_may_be_written_with_spaces(monkeypatch):
+    monkeypatch.setenv("UPSELL_KAFKA_BOOTSTRAP_SERVERS", "kafka-1:9092, kafka-2, [::1]:9092")
+    assert load().kafka_bootstrap_servers == "kafka-1:9092,kafka-2,[::1]:9092"
+
+
 def test_a_wrong_setting_is_named_as_it_was_written(config, monkeypatch):
     file = config('batch_records = 0\nlog_level = "loud"')
     monkeypatch.setenv("UPSELL_HTTP_PORT", "70000")
@@ -102,6 +107,8 @@ def test_a_misspelt_variable_is_noticed_and_others_are_not(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka-1:9092,", "'' is no host:port"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka://kafka-1:9092", "'kafka://kafka-1:9092' is no host:port"),
         ("WINDOWS", "5m,1x", "'1x' is no window"),
         ("WINDOWS", "1h,60m", "equally long"),
         ("WINDOWS", "1m,2m,3m,4m,5m,6m,7m,8m,9m", "1 to 8 are allowed"),

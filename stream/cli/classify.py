@@ -174,8 +174,6 @@ def _print_summary(reader: Reader, offline: Offline, *, as_json: bool, windows: 
         return
     console = output()
     console.print(", ".join(f"{count:,} {name}" for name, count in counts.items()))
-    for table in one_window("everything", document):
-        console.print(table)
-    for window, sections in document.get("windows", {}).items():
+    for window, sections in {"everything": document, **document.get("windows", {})}.items():
         for table in one_window(window, sections):
-            console.print(table)
+            console.print("", table, sep="\n")

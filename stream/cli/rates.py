@@ -87,8 +87,9 @@ async def _view(tables: Tables, window: str | None, *, brief: bool) -> list[Rend
 
 def _tables(document: dict[str, Any], window: str, *, brief: bool) -> Iterator[RenderableType]:
     yield f"as of {document['as_of'] or 'never'}"
-    yield from by_window(document["windows"], brief=brief)
-    yield from by_label(window, document["windows"][window])
+    for table in (*by_window(document["windows"], brief=brief), *by_label(window, document["windows"][window])):
+        yield ""
+        yield table
 
 
 def _warn(summaries: list[ShardSummary], now: int) -> None:
