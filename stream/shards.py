@@ -75,6 +75,11 @@ class Shards:
         if (runner := self._runners.get(shard)) is not None:
             runner.halt(reason)
 
+    def is_halted(self, shard: ShardId) -> bool:
+        """Whether the shard waits for somebody to look, and wants no records."""
+        runner = self._runners.get(shard)
+        return runner is not None and runner.status.halted is not None
+
     def reread(self, shards: Iterable[ShardId]) -> None:
         """Read these again from what they have applied."""
         for shard in shards:

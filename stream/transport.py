@@ -18,9 +18,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
-from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    UnsupportedCodecError,
+)
 from aiokafka.structs import OffsetAndMetadata
 from faust.exceptions import ImproperlyConfigured
 from faust.transport.drivers import aiokafka as driver
@@ -42,6 +49,10 @@ HELD_BACK_POLL: Final = 0.02
 """Seconds between fetches while some partition is held back: aiokafka would wait for the others' records otherwise."""
 IDLE_POLL: Final = 1.0
 """Seconds that a fetch of all partitions waits for records."""
+REST: Final = 5.0
+"""Seconds without a fetch for a partition that could not be read."""
+ALONE: Final = 30.0
+"""Seconds after such an error in which partitions are fetched one by one: aiokafka does not tell whose error it was, and gives no other records before it."""
 COMMIT_PATIENCE: Final = 2.0
 """Seconds for a commit to Kafka, which is only a display; shorter than Faust's interval between two (2.8 s)."""
 
@@ -57,6 +68,11 @@ class BatchConsumer(driver.Consumer):
         """What was sought last."""
         self._shown: dict[TP, int] = {}
         """Offsets that were committed to Kafka."""
+        self._asked: dict[TP, float] = {}
+        """When a partition was fetched last; this and the next two by the monotonic clock."""
+        self._resting: dict[TP, float] = {}
+        """Until when a partition is not fetched."""
+        self._alone_until = 0.0
 
     @property
     def shards(self) -> Shards:
@@ -90,7 +106,8 @@ class BatchConsumer(driver.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Take over the new assignment; it is read once Faust lets the flow go on."""
         await super().on_partitions_assigned(assigned, generation_id)
-        self._positions.clear()
+        for known in (self._positions, self._asked, self._resting):
+            known.clear()
         self.shards.assign(ShardId(*tp) for tp in assigned)
 
     async def perform_seek(self) -> None:
@@ -113,11 +130,11 @@ class BatchConsumer(driver.Consumer):
         generation = self.app.consumer_generation_id
         wanted = {tp: position for tp in active if (position := self.shards.position(ShardId(*tp))) is not None}
         await self._seek_new(wanted)
-        ready = {tp for tp, position in wanted.items() if position.read is not None and position.outstanding < CREDITS}
+        ready = self._ready(wanted)
         if not ready:
             await self._wait_for_change(IDLE_POLL)
             return
-        held_back = len(ready) < len(active)
+        held_back = any(not self.shards.is_halted(ShardId(*tp)) for tp in active - ready)
         records = await self._fetch(ready, 0 if held_back else timeout)
         if not self.flow_active or self.should_stop or self.app.consumer_generation_id != generation:
             return
@@ -129,6 +146,18 @@ class BatchConsumer(driver.Consumer):
                 yield TP(*tp), self._message(wanted[tp].take(shard, fetched))
         if held_back and not records:
             await self._wait_for_change(HELD_BACK_POLL)
+
+    def _ready(self, wanted: Mapping[TP, Position]) -> set[TP]:
+        now = time.monotonic()
+        ready = {
+            tp
+            for tp, position in wanted.items()
+            if position.read is not None and position.outstanding < CREDITS and self._resting.get(tp, 0.0) <= now
+        }
+        if ready and now < self._alone_until:
+            ready = {min(ready, key=lambda tp: self._asked.get(tp, 0.0))}
+        self._asked.update(dict.fromkeys(ready, now))
+        return ready
 
     def _check_membership(self) -> None:
         # aiokafka tells of the end of this task only through methods that Faust goes around. Without it nobody sends heartbeats,
@@ -178,11 +207,21 @@ class BatchConsumer(driver.Consumer):
                     "Nothing was skipped; see docs/operations.md, 'A halted shard'",
                 )
         except KafkaError as error:
+            self._alone_until = time.monotonic() + ALONE
+            if len(ready) == 1:
+                self._on_unreadable(next(iter(ready)), error)
             # Some errors move aiokafka's position over the record in question.
-            log.error("cannot read %s: %r", ", ".join(f"{tp[0]}/{tp[1]}" for tp in sorted(ready)), error)  # noqa: TRY400 - the client's trace tells nothing
             self.shards.reread(ShardId(*tp) for tp in ready)
-            await self._wait_for_change(IDLE_POLL)
         return {}
+
+    def _on_unreadable(self, tp: TP, error: KafkaError) -> None:
+        if isinstance(error, UnsupportedCodecError):
+            self.shards.halt(
+                ShardId(*tp), f"{error}: install the package that decompresses it (cramjam), and start the worker again"
+            )
+        else:
+            log.error("%s/%d cannot be read, trying again in %.0f s: %r", *tp, REST, error)
+            self._resting[tp] = time.monotonic() + REST
 
     async def _wait_for_change(self, seconds: float) -> None:
         try:

@@ -4,7 +4,13 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
-from aiokafka.errors import CorruptRecordException, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    CorruptRecordException,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    UnsupportedCodecError,
+)
 from aiokafka.structs import TopicPartition
 from faust.types import TP
 
@@ -33,6 +39,9 @@ class Shards:
     def halt(self, shard, reason):
         self.halted[shard] = reason
         self.positions.pop(shard, None)
+
+    def is_halted(self, shard):
+        return shard in self.halted
 
     def reread(self, shards):
         self.reread_shards += shards
@@ -63,7 +72,8 @@ class Consumer(BatchConsumer):
         self._thread = SimpleNamespace(_ensure_consumer=lambda: client)
 
     def __post_init__(self) -> None:
-        self._positions, self._shown = {}, {}
+        self._positions, self._shown, self._asked, self._resting = {}, {}, {}, {}
+        self._alone_until = 0.0
 
     def _get_active_partitions(self):
         return set(self.logs)
@@ -195,12 +205,50 @@ async def test_an_offset_that_kafka_does_not_have_halts_its_shard():
     assert "no offset 3" in consumer.app.shards.halted[A]
 
 
-async def test_any_other_error_has_the_same_records_read_again():
+async def test_any_other_error_has_the_same_records_read_again_after_a_rest():
     consumer = Consumer(A)
     consumer.want(A, 3)
     consumer.during = failing(CorruptRecordException())
     assert await consumer.read() == {}
     assert consumer.app.shards.reread_shards == [A]
+    assert await consumer.read() == {}
+    assert len(consumer.fetches) == 1
+    consumer.during = lambda: None
+    consumer._resting.clear()
+    consumer.want(A, 3)
+    assert (await consumer.read())[A].start == 3
+
+
+@pytest.mark.parametrize("error", [CorruptRecordException(), UnsupportedCodecError("no zstd here")])
+async def test_a_partition_that_cannot_be_read_does_not_keep_the_others(error):
+    consumer = Consumer(A, B)
+    consumer.want(A, 0)
+    consumer.want(B, 0)
+
+    def fail():
+        if A in consumer.fetches[-1][0]:
+            raise error
+
+    consumer.during = fail
+    read = []
+    for _ in range(20):
+        read += await consumer.read()
+        for shard in consumer.app.shards.reread_shards:
+            if shard not in consumer.app.shards.halted:
+                consumer.want(TP(*shard), consumer.places[shard] if shard in read else 0)
+        consumer.app.shards.reread_shards.clear()
+    assert read.count(B) == CREDITS
+    assert A not in read
+    assert sum(A in asked for asked, _ in consumer.fetches) <= 2  # with B, then alone
+    assert (A in consumer.app.shards.halted) == isinstance(error, UnsupportedCodecError)
+
+
+async def test_a_halted_shard_holds_nobody_back():
+    consumer = Consumer(A, B)
+    consumer.want(B, 0)
+    consumer.app.shards.halted[A] = "because"
+    await consumer.read()
+    assert consumer.fetches == [({B}, 1.0)]
 
 
 async def test_an_error_from_before_the_first_seek_is_nothing():
