@@ -39,7 +39,7 @@ def by_label(window: str, sections: Mapping[str, Any]) -> Iterator[RenderableTyp
 
 def one_window(window: str, sections: Mapping[str, Any]) -> Iterator[RenderableType]:
     """A table with a column for each journey, then one for each dimension."""
-    yield columns(window, {name: sections[name] for name in (*JOURNEYS, "all") if name in sections})
+    yield columns(window, {name: sections[name] for name in (*JOURNEYS, "all")})
     if "segment" in sections:
         yield from by_label(window, sections)
 
@@ -54,7 +54,6 @@ def columns(title: str, figures: Mapping[str, FigureDocument], *, brief: bool = 
     for kpi in KPIS:
         if any(kpi.name in each["rates"] for each in sets):
             table.add_row(kpi.name, *(_rate(kpi.name, each) for each in sets))
-    table.add_section()
     for path in _BRIEF if brief else _counts(sets):
         table.add_row(" ".join(path), *(_number(each, path) for each in sets))
     return table
