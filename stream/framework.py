@@ -99,8 +99,8 @@ class App(faust.App):
     async def _drain(self, *_: Any, **__: Any) -> None:
         # Kafka does not revoke anything when a worker stops.
         await self.shards.suspend(DRAIN_PATIENCE)
-        if self.consumer.started:
-            await self.consumer.commit()
+        if self._consumer is not None and self._consumer.started:
+            await self._consumer.commit()
         await self.shards.close(DRAIN_PATIENCE)
 
 

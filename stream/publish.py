@@ -142,7 +142,11 @@ class Publisher:
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(enable_idempotence=self._idempotent, **self._options)
         try:
-            await producer.start()
+            async with asyncio.timeout(_PATIENCE):
+                await producer.start()
+        except TimeoutError as error:
+            await _stop(producer)
+            raise KafkaTimeoutError(f"no producer in {_PATIENCE:.0f} s") from error
         except BaseException:
             await _stop(producer)
             raise
