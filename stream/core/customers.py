@@ -75,11 +75,15 @@ def restate(record: Customer, old: Sale | None, new: Sale | None, after: int) ->
         kept.sort(key=_time)
         del kept[:-KEPT]
     record.purchases = kept
-    newest: dict[tuple[str, str, str], int] = {}
-    for purchase in kept:
+    scores: dict[bytes, int | None] = {}
+    for purchase in reversed(kept):
+        if not touched:
+            break
         for name in purchase.sets():
-            newest[name] = purchase.time
-    return {set_name(*name): newest.get(name) for name in touched}
+            if name in touched:
+                touched.remove(name)
+                scores[set_name(*name)] = purchase.time
+    return scores | {set_name(*name): None for name in touched}
 
 
 def _time(purchase: Purchase) -> int:

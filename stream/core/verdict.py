@@ -111,27 +111,28 @@ def judge(intent: Sequence[Merged], final: Sequence[Merged]) -> list[LineVerdict
     bought = [line for line in final if line.takes_part]
     products = {line.product_id for line in wanted if line.product_id}
     matched: dict[int, tuple[int, Merged]] = {}
-    by_price = sorted(range(len(bought)), key=lambda at: bought[at].unit, reverse=True)
-    used: set[int] = set()
+    asking = sorted(range(len(bought)), key=lambda at: bought[at].unit, reverse=True)
+    free = dict(enumerate(wanted))
     for number, (final_names, intent_names) in enumerate(_PASSES):
-        names = {position: list(intent_names(line)) for position, line in enumerate(wanted) if position not in used}
+        if number == 0 and not any(line.replaces for line in bought):
+            continue
         index: dict[tuple[str, str], list[int]] = {}
-        for position in reversed(names):
-            for name in names[position]:
+        for position in reversed(free):
+            for name in intent_names(free[position]):
                 index.setdefault(name, []).append(position)
-        for at in by_price:
-            if at in matched:
-                continue
+        for at in asking:
             best: int | None = None
             for name in final_names(bought[at]):
                 candidates = index.get(name)
-                while candidates and candidates[-1] in used:
+                while candidates and candidates[-1] not in free:
                     candidates.pop()
                 if candidates and (best is None or candidates[-1] < best):
                     best = candidates[-1]
             if best is not None:
-                used.add(best)
-                matched[at] = (number, wanted[best])
+                matched[at] = (number, free.pop(best))
+        asking = [at for at in asking if at not in matched]
+        if not asking or not free:
+            break
     verdicts = []
     for at, line in enumerate(bought):
         verdict = _matched(line, *matched[at]) if at in matched else _unmatched(line, products)
