@@ -1,6 +1,6 @@
 """Options that several commands share: the settings."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 from typing import Any, Final
@@ -44,13 +44,8 @@ def default_of(name: str) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def with_settings(
-    names: Iterable[str], *, fixed: Mapping[str, object] | None = None
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command `--config` and an option for each field named; it is called with `settings`.
-
-    `fixed` fields are set whatever file and environment say. Wrong settings are wrong usage.
-    """
+def with_settings(names: Iterable[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command `--config` and an option for each field named; it is called with `settings`. Wrong settings are wrong usage."""
     chosen = tuple(names)
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -60,7 +55,7 @@ def with_settings(
             for wrong, meant in misspelt():
                 click.echo(f"{wrong} is no setting; did you mean {meant}?", err=True)
             try:
-                settings = load({**options, **(fixed or {})}, config)
+                settings = load(options, config)
             except WrongSettingsError as error:
                 raise click.UsageError(str(error)) from None
             command(settings=settings, **values)

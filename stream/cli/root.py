@@ -71,4 +71,8 @@ def main(arguments: list[str] | None = None) -> None:
         # As click ends where a command notices it: quietly, also when the interpreter flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
+    except OSError as error:
+        # A file or a disk: the message says which, and where in our code it was met helps nobody.
+        click.ClickException(str(error)).show()
+        status = 1
     sys.exit(status)

@@ -102,6 +102,14 @@ def test_wrong_usage_has_status_2_and_says_what_is_allowed(words, says, tmp_path
     assert run.stdout == ""
 
 
+def test_a_file_that_cannot_be_written_is_named():
+    command = [*STREAM, "simulate", "--to-file", "/nowhere/events.jsonl", "--events", "1"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr.endswith("No such file or directory: '/nowhere/events.jsonl'\n")
+    assert "Traceback" not in run.stderr
+
+
 def test_a_misspelt_variable_is_told_and_does_not_stop():
     result = CliRunner().invoke(cli, ["classify", "-"], env={"UPSELL_WINDOW": "5m"})
     assert result.exit_code == 0
