@@ -21,7 +21,6 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
-import aiokafka
 from aiokafka.errors import (
     IllegalStateError,
     KafkaError,
@@ -40,6 +39,7 @@ from stream.core.changes import ShardId
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
+    import aiokafka
     from faust.types.transports import ConsumerT
 
     from stream.shards import Shards
