@@ -130,19 +130,25 @@ def take_in(
     """Put an event in its place.
 
     Returns:
-        What every event still kept amounts to now; and whether the event is a refund before which there was no transaction.
+        What the event, and every other that it may have changed, amounts to now; and whether it is a refund before which there was no transaction.
     """
     first_sale = event.type in (SubscriptionType.CREATED, SubscriptionType.TRIAL_CONVERTED)
-    insort(record.entries, Entry(event, others if first_sale else None), key=_order)
+    entry = Entry(event, others if first_sale else None)
+    if not record.entries or entry.order > record.entries[-1].order:
+        start, walked = record.position, [entry]
+        record.entries.append(entry)
+    else:
+        insort(record.entries, entry, key=_order)
+        start, walked = record.settled, record.entries
     record.newest = max(record.newest, event.time)
-    position = msgspec.structs.replace(record.settled)
+    position = msgspec.structs.replace(start)
     kept = record.booked.get(position.newest)
     turns: Turns = {position.newest: (kept.turn, position.refunded)} if kept is not None else {}
     unmatched = False
-    for entry in record.entries:
-        if entry.event is event:
+    for each in walked:
+        if each is entry:
             unmatched = event.type is SubscriptionType.REFUNDED and not position.newest
-        _walk(position, entry, turns)
+        _walk(position, each, turns)
     record.position = position
     _settle(record, record.newest - lateness)
     return turns, unmatched
