@@ -30,6 +30,7 @@ $(VENV)/%.stamp: locks/%.txt pyproject.toml
 # Needs uv on the PATH. No index address is written, so the locks serve any mirror.
 LOCK = uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 lock:
+	$(LOCK) locks/build.in -o locks/build.txt
 	$(LOCK) pyproject.toml -o locks/core.txt
 	$(LOCK) pyproject.toml locks/build.in --extra demo -o locks/demo.txt
 	$(LOCK) pyproject.toml locks/build.in --extra dev -o locks/dev.txt
