@@ -130,6 +130,10 @@ class Counters:
         """Whether the worker is ready."""
         self._ready.set(ready)
 
+    def total_lag(self) -> int:
+        """Records of all assigned partitions that are not committed yet, as far as that is known."""
+        return sum(round(sample.value) for family in self._lag.collect() for sample in family.samples)
+
     def exposition(self) -> bytes:
         """All series in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""The worker's HTTP server: metrics, health, rates, and nothing else.
+"""The worker's HTTP server: metrics, health, rates, the live page, and nothing else.
 
 Rules: no handler waits for Kafka or Redis; whatever is asked for was made ready before. No framework's pages, no access log, and no
 banner but for requests that are no HTTP.
@@ -12,12 +12,15 @@ from typing import Self
 import msgspec
 from aiohttp import hdrs, web
 
+from stream.observe import page
 from stream.observe.counters import Counters
 from stream.observe.view import View
 from stream.settings import Settings
 
 Readiness = Callable[[], tuple[bool, list[str]]]
 """Whether the worker is ready (assigned, state claimed, committing), and what is missing."""
+
+Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 _TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 _JSON = "application/json"
@@ -83,12 +86,14 @@ class HttpServer:
     ) -> None:
         await self.stop()
 
-    def _routes(self) -> dict[str, Callable[[web.Request], Awaitable[web.Response]]]:
+    def _routes(self) -> dict[str, Handler]:
         return {
             "/metrics": self._metrics,
             "/livez": self._livez,
             "/readyz": self._readyz,
             "/api/v1/rates": self._rates,
+            "/page.json": self._page_state,
+            **{path: _file(*asset) for path, asset in page.ASSETS.items()},
         }
 
     async def _metrics(self, _: web.Request) -> web.Response:
@@ -109,6 +114,21 @@ class HttpServer:
         if rates is None:
             return _json(msgspec.json.encode({"error": self._view.unavailable()}), 503)
         return _json(rates, 200)
+
+    async def _page_state(self, _: web.Request) -> web.Response:
+        ready, reasons = self._readiness()
+        view = self._view
+        body = page.state(ready, reasons, self._counters.total_lag(), view.unavailable(), view.overview())
+        return _json(body, 200)
+
+
+def _file(name: str, content_type: str) -> Handler:
+    body = page.read(name)
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=body, content_type=content_type, charset="utf-8", headers=page.HEADERS)
+
+    return answer
 
 
 def _json(body: bytes, status: int) -> web.Response:

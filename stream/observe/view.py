@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from stream.core.cells import decode_summary
-from stream.core.figures import Figures, ShardFigures
+from stream.core.config import MICROSECONDS
+from stream.core.figures import ALL, Figures, ShardFigures
 from stream.observe.exposition import ShardState, render
-from stream.settings import Settings
+from stream.settings import Settings, Target
 from stream.tables.interface import ShardSummary, Tables
 
 INTERVAL = 2.0
@@ -29,9 +30,32 @@ WITHDRAWN_AFTER = 30.0
 _log = logging.getLogger(__name__)
 
 
+class TargetState(msgspec.Struct, frozen=True):
+    """An operator's target, and what the rate is."""
+
+    kpi: str
+    journey: str
+    segment: str
+    ratio: float
+    values: dict[str, float | None]
+    """Window -> value; None without denominator."""
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """What the live page shows beside the rates. Moments are microseconds since the epoch, by Redis' clock."""
+
+    now: int
+    as_of: int
+    """The figures' moment; 0 where there are none."""
+    shards: Sequence[ShardState]
+    targets: Sequence[TargetState]
+
+
 class _Rendered(msgspec.Struct, frozen=True):
     exposition: bytes
     rates: bytes
+    overview: Overview
+    """As of the read."""
     withheld: tuple[str, ...]
     read_at: float
     """Monotonic seconds."""
@@ -44,7 +68,8 @@ class View:
         """`monotonic`: seconds; tells how old the last good read is."""
         self._tables = tables
         self._windows = settings.windows
-        self._targets: dict[tuple[str, str, str], float] = {
+        self._targets = settings.targets
+        self._ratios: dict[tuple[str, str, str], float] = {
             (target.kpi, target.journey, target.segment): target.ratio for target in settings.targets
         }
         self._monotonic = monotonic
@@ -92,6 +117,15 @@ class View:
         """The JSON document of `/api/v1/rates`; None while there is no view."""
         return self._rendered.rates if self._rendered is not None and self.unavailable() is None else None
 
+    def overview(self) -> Overview | None:
+        """What is shown beside the rates, aged to this moment; None while there is no view."""
+        if self._rendered is None or self.unavailable() is not None:
+            return None
+        overview = self._rendered.overview
+        passed = round((self._monotonic() - self._rendered.read_at) * MICROSECONDS)
+        shards = [msgspec.structs.replace(shard, age=shard.age + passed) for shard in overview.shards]
+        return msgspec.structs.replace(overview, now=overview.now + passed, shards=shards)
+
     def unavailable(self) -> str | None:
         """Why there is no view; None where there is one."""
         because = "" if self._failure is None else f": {self._failure!r}"
@@ -111,6 +145,16 @@ class View:
             ShardState(shard.shard, summary.watermark, max(0, now - shard.committed_at))
             for summary, shard in sorted(zip(summaries, shards, strict=True), key=lambda both: both[1].shard)
         ]
-        exposition = render(figures, self._windows, states, self._targets)
+        exposition = render(figures, self._windows, states, self._ratios)
         rates = msgspec.json.encode(figures.plain(self._windows))
-        return _Rendered(exposition.text, rates, exposition.withheld, read_at)
+        overview = Overview(now, figures.as_of, states, [self._judged(target, figures) for target in self._targets])
+        return _Rendered(exposition.text, rates, overview, exposition.withheld, read_at)
+
+    def _judged(self, target: Target, figures: Figures) -> TargetState:
+        values = {
+            window: figures.select(
+                window, target.journey, "all" if target.segment == ALL else "segment", target.segment
+            ).rates[target.kpi]
+            for window in self._windows
+        }
+        return TargetState(target.kpi, target.journey, target.segment, target.ratio, values)

@@ -86,7 +86,7 @@ async def test_lives_without_anything_else(get, ready):
         assert response.status == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/metrics/", "/api/v1", "/router", "/tables", "/livez/../favicon.ico"])
+@pytest.mark.parametrize("path", ["/page", "/metrics/", "/api/v1", "/router", "/tables", "/livez/../favicon.ico"])
 async def test_nothing_else_is_served(get, path):
     async with get(path) as response:
         assert response.status == 404
