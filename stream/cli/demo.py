@@ -152,7 +152,7 @@ class _Demo:
             settings = _settings(broker.bootstrap_servers, valkey.url)
             worker = await stack.enter_async_context(_Worker(settings))
             self._console.print(
-                f"metrics  {worker.url}/metrics\nrates    {worker.url}/api/v1/rates\n"
+                f"page     {worker.url}/\nmetrics  {worker.url}/metrics\nrates    {worker.url}/api/v1/rates\n"
                 f"Kafka    {broker.bootstrap_servers}\nRedis    {valkey.url}\n"
             )
             tables = connect(settings)

@@ -55,7 +55,7 @@ def test_planted_equals_measured(tmp_path):
     assert report["measured"]["duplicates"] > 0
     assert report["measured"]["checkout"]["kind_transactions"]["upsell"] > 0
     assert report["events_per_second"] > 0
-    assert errors.splitlines()[1].startswith("metrics  http://127.0.0.1:")
+    assert errors.splitlines()[1].startswith("page     http://127.0.0.1:")
     assert "Traceback" not in errors
     assert list(tmp_path.iterdir()) == []
 
