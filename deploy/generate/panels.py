@@ -1,0 +1,337 @@
+"""How queries are written and how panels look, the same on every dashboard.
+
+Rules: a global gauge is read by `view` (one worker of many, over a missed scrape), a worker's counter by `per_second`; no panel reads a metric
+otherwise. Every panel has an id that never changes (links name it), a title, a description and a unit. Figures that stand for now are instant queries:
+the last point of a range would show an old figure where there is none any more.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from grafana_foundation_sdk.builders import common as common_builders
+from grafana_foundation_sdk.builders import dashboard, prometheus, stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.models import common, units
+from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+from stream.core.kpi import KPIS, Kpi
+
+SOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
+ENV = 'env="$env"'
+JOURNEY = 'journey=~"$journey"'
+WINDOW = 'window="$window"'
+KPI = {kpi.name: kpi for kpi in KPIS}
+
+FACTOR = "suffix:x"
+PER_SECOND = "cps"
+UNITS = {"percent": units.PercentUnit, "factor": FACTOR}
+_BAND_COLORS = ("orange", "green", "blue")
+"""Lowest band first. No red: bands page nobody."""
+
+
+class Series(NamedTuple):
+    """A query and what its series are called: a legend with `{{label}}`s, or the column of a table."""
+
+    expr: str
+    name: str
+
+
+def view(metric: str, *matchers: str, offset: str = "") -> str:
+    """A global gauge: the same on every worker, so one of them; the last value of 2 minutes, so that one failed scrape is no gap."""
+    ago = f" offset {offset}" if offset else ""
+    return f"max without (instance, pod) (last_over_time({metric}{{{', '.join((ENV, *matchers))}}}[2m]{ago}))"
+
+
+def ratio(kpi: str, *matchers: str, offset: str = "") -> str:
+    """A KPI in the chosen window."""
+    return view("upsell_kpi_ratio", f'kpi="{kpi}"', *matchers, offset=offset)
+
+
+def target(kpi: str, *matchers: str) -> str:
+    """What the operator wants a KPI to reach."""
+    return view("upsell_target_ratio", f'kpi="{kpi}"', *matchers)
+
+
+def by_segment(kpi: str, *matchers: str) -> str:
+    """A KPI of every segment, with the label `segment` that other metrics have."""
+    value = ratio(kpi, 'dimension="segment"', *matchers)
+    return f'max by (journey, segment) (label_replace({value}, "segment", "$1", "value", "(.+)"))'
+
+
+def by_value(expr: str, label: str) -> str:
+    """The sum of a figure over everything but the journey and one more label."""
+    return f"sum by (journey, {label}) ({expr})"
+
+
+def matrix(*matchers: str) -> str:
+    """Every KPI in every window, with a label `figure` to name the row."""
+    return f'max by (figure, window) (label_join({view("upsell_kpi_ratio", *matchers)}, "figure", " · ", "journey", "kpi"))'
+
+
+def per_second(metric: str, *by: str, matchers: Iterable[str] = ()) -> str:
+    """The rate of a counter over all workers."""
+    grouping = f" by ({', '.join(by)})" if by else ""
+    return f"sum{grouping} (rate({metric}{{{', '.join((ENV, *matchers))}}}[$__rate_interval]))"
+
+
+def quantile(q: float, histogram: str) -> str:
+    """A quantile of a histogram over all workers."""
+    return f"histogram_quantile({q}, {per_second(f'{histogram}_bucket', 'le')})"
+
+
+def bands(kpi: Kpi) -> dashboard.ThresholdsConfig | None:
+    """Colours of the KPI's bands. Grafana counts a step's own value as inside, so `> 0.3` begins at 0.3 here."""
+    if not kpi.bands:
+        return None
+    steps = [
+        models.Threshold(value=band.low if band.low > 0 else None, color=color)
+        for band, color in zip(reversed(kpi.bands), _BAND_COLORS, strict=True)
+    ]
+    return thresholds(*((step.value, step.color) for step in steps))
+
+
+def thresholds(*steps: tuple[float | None, str]) -> dashboard.ThresholdsConfig:
+    """Colours from values on; the first has None, for everything below the second."""
+    return (
+        dashboard.ThresholdsConfig()
+        .mode(models.ThresholdsMode.ABSOLUTE)
+        .steps([models.Threshold(value=value, color=color) for value, color in steps])
+    )
+
+
+PLAIN = thresholds((None, "text"))
+ANY_IS_BAD = thresholds((None, "green"), (1, "red"))
+
+
+def now(
+    identity: int,
+    title: str,
+    description: str,
+    unit: str,
+    *series: Series,
+    colors: dashboard.ThresholdsConfig | None = None,
+    width: int = 4,
+    decimals: int | None = None,
+) -> stat.Panel:
+    """Big numbers: one for each series of the queries."""
+    panel = (
+        stat.Panel()
+        .id(identity)
+        .title(title)
+        .description(description)
+        .unit(unit)
+        .datasource(SOURCE)
+        .span(width)
+        .height(4)
+        .thresholds(colors or PLAIN)
+        .color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
+        .color_mode(common.BigValueColorMode.VALUE)
+        .graph_mode(common.BigValueGraphMode.NONE)
+        .text_mode(
+            common.BigValueTextMode.VALUE_AND_NAME
+            if len(series) > 1 or "{{" in series[0].name
+            else common.BigValueTextMode.VALUE
+        )
+        .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
+        .no_value("no value")
+    )
+    if decimals is not None:
+        panel.decimals(decimals)
+    for query in _instant(series, PromQueryFormat.TIME_SERIES):
+        panel.with_target(query)
+    return panel
+
+
+def kpi_now(identity: int, title: str, kpi: str, *series: Series, width: int = 4) -> stat.Panel:
+    """The value of a KPI now, in the colours of its bands."""
+    row = KPI[kpi]
+    legend = ", ".join(f"{band.name} {'>' if band.above else '≥'} {band.low:g}" for band in row.bands)
+    return now(
+        identity,
+        title,
+        f"`{kpi}`: {row.formula}, in the chosen window." + (f" Bands: {legend}." if legend else ""),
+        UNITS[row.unit],
+        *series,
+        colors=bands(row),
+        width=width,
+        decimals=1 if row.unit == "percent" else 2,
+    )
+
+
+def lines(
+    identity: int,
+    title: str,
+    description: str,
+    unit: str,
+    *series: Series,
+    width: int = 12,
+    stacked: bool = False,
+    colors: dashboard.ThresholdsConfig | None = None,
+    floor: float | None = 0,
+) -> timeseries.Panel:
+    """Curves over time; those named `… target` and `… last week` are dashed."""
+    panel = (
+        timeseries.Panel()
+        .id(identity)
+        .title(title)
+        .description(description)
+        .unit(unit)
+        .datasource(SOURCE)
+        .span(width)
+        .height(8)
+        .line_width(2)
+        .fill_opacity(30 if stacked else 0)
+        .show_points(common.VisibilityMode.NEVER)
+        .legend(
+            common_builders.VizLegendOptions()
+            .show_legend(True)
+            .display_mode(common.LegendDisplayMode.LIST)
+            .placement(common.LegendPlacement.BOTTOM)
+        )
+        .tooltip(
+            common_builders.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING)
+        )
+        .override_by_regexp(
+            "/(target|last week)$/",
+            [models.DynamicConfigValue(id_val="custom.lineStyle", value={"fill": "dash", "dash": [8, 6]})],
+        )
+    )
+    if floor is not None:
+        panel.axis_soft_min(floor)
+    if stacked:
+        panel.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
+    if colors is not None:
+        panel.thresholds(colors).thresholds_style(
+            common_builders.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
+        )
+    for number, (expr, name) in enumerate(series):
+        panel.with_target(
+            prometheus.Dataquery().expr(expr).legend_format(name).range().ref_id(_letter(number)).datasource(SOURCE)
+        )
+    return panel
+
+
+def states(
+    identity: int, title: str, description: str, series: Series, names: dict[str, tuple[str, str]]
+) -> statetimeline.Panel:
+    """A bar for each series, coloured by its value; `names` gives text and colour for a value."""
+    mapping = models.ValueMap(
+        options={
+            value: models.ValueMappingResult(text=text, color=color, index=number)
+            for number, (value, (text, color)) in enumerate(names.items())
+        }
+    )
+    return (
+        statetimeline.Panel()
+        .id(identity)
+        .title(title)
+        .description(description)
+        .unit(units.Short)
+        .datasource(SOURCE)
+        .span(24)
+        .height(8)
+        .mappings([mapping])
+        .color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.FIXED).fixed_color("text"))
+        .show_value(common.VisibilityMode.NEVER)
+        .merge_values(True)
+        .row_height(0.8)
+        .no_value("none")
+        .with_target(
+            prometheus.Dataquery().expr(series.expr).legend_format(series.name).range().ref_id("A").datasource(SOURCE)
+        )
+    )
+
+
+class Column(NamedTuple):
+    """A column of figures: its query, its name, its unit, and whose bands colour it."""
+
+    expr: str
+    name: str
+    unit: str
+    kpi: str | None = None
+
+
+def figures(
+    identity: int,
+    title: str,
+    description: str,
+    labels: Sequence[str],
+    *columns: Column,
+    link: tuple[str, str, str] | None = None,
+    width: int = 24,
+) -> table.Panel:
+    """A row for each set of `labels`, a column for each figure. `link`: the label that carries it, its text, its URL."""
+    panel = _table(identity, title, description, columns[0].unit, width)
+    for query in _instant([Series(column.expr, column.name) for column in columns], PromQueryFormat.TABLE):
+        panel.with_target(query)
+    value_of = {f"Value #{_letter(number)}": column.name for number, column in enumerate(columns)}
+    if len(columns) == 1:
+        value_of = {"Value": columns[0].name}
+    panel.with_transformation(models.DataTransformerConfig(id_val="merge", options={}))
+    panel.with_transformation(_organized([*labels, *value_of], value_of))
+    for column in columns:
+        properties = [models.DynamicConfigValue(id_val="unit", value=column.unit)]
+        if column.kpi is not None and (colors := bands(KPI[column.kpi])) is not None:
+            properties += [
+                models.DynamicConfigValue(id_val="thresholds", value=colors.build()),
+                models.DynamicConfigValue(id_val="custom.cellOptions", value={"type": "color-text"}),
+            ]
+        panel.override_by_name(column.name, properties)
+    if link is not None:
+        label, text, url = link
+        panel.override_by_name(
+            label,
+            [models.DynamicConfigValue(id_val="links", value=[{"title": text, "url": url, "targetBlank": False}])],
+        )
+    return panel
+
+
+def side_by_side(
+    identity: int, title: str, description: str, expr: str, columns: Sequence[str], width: int = 12
+) -> table.Panel:
+    """A row for each `figure`, a column for each `window`; those named in `columns` come first, in that order."""
+    panel = _table(identity, title, description, units.PercentUnit, width).decimals(1)
+    for query in _instant([Series(expr, "")], PromQueryFormat.TABLE):
+        panel.with_target(query)
+    corner = "figure\\window"
+    panel.with_transformation(
+        models.DataTransformerConfig(
+            id_val="groupingToMatrix",
+            options={"rowField": "figure", "columnField": "window", "valueField": "Value", "emptyValue": "null"},
+        )
+    )
+    return panel.with_transformation(_organized([corner, *columns], {corner: "KPI"}))
+
+
+def _table(identity: int, title: str, description: str, unit: str, width: int) -> table.Panel:
+    return (
+        table.Panel()
+        .id(identity)
+        .title(title)
+        .description(description)
+        .unit(unit)
+        .datasource(SOURCE)
+        .span(width)
+        .height(9)
+        .thresholds(PLAIN)
+        .no_value("no value")
+    )
+
+
+def _organized(order: Sequence[str], names: dict[str, str]) -> models.DataTransformerConfig:
+    options: dict[str, Any] = {
+        "excludeByName": {"Time": True, "env": True, "job": True},
+        "indexByName": {name: number for number, name in enumerate(order)},
+        "renameByName": names,
+    }
+    return models.DataTransformerConfig(id_val="organize", options=options)
+
+
+def _instant(series: Sequence[Series], shape: PromQueryFormat) -> Iterable[prometheus.Dataquery]:
+    for number, (expr, name) in enumerate(series):
+        query = prometheus.Dataquery().expr(expr).instant().format(shape).ref_id(_letter(number)).datasource(SOURCE)
+        yield query.legend_format(name) if shape is PromQueryFormat.TIME_SERIES else query
+
+
+def _letter(number: int) -> str:
+    return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[number]

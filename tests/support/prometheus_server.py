@@ -1,0 +1,90 @@
+"""A real Prometheus on loopback: Debian's `prometheus`, with series that were written beforehand if wanted."""
+
+import http.client
+import json
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlencode
+
+from stream.embedded.server import HOST, Server, ServerUnavailableError
+
+
+class PrometheusServer(Server):
+    """One Prometheus; its files are in `directory` and go at `close`.
+
+    `config` is its configuration as YAML (JSON is YAML); without one it scrapes nothing. `options` are further command-line arguments.
+    """
+
+    name = "Prometheus"
+
+    def __init__(self, *options: str, config: str = "{}") -> None:
+        super().__init__()
+        self._directory = TemporaryDirectory(prefix="upsell-prometheus-")
+        self.directory = Path(self._directory.name)
+        self._options = options
+        self._data = self.directory / "data"
+        self._backfill = self.directory / "backfill.txt"
+        (self.directory / "prometheus.yml").write_text(config, encoding="utf-8")
+
+    def backfill(self, lines: Iterable[str]) -> None:
+        """Have samples in the storage from the next `start` on: `name{label="value"} value seconds` a line."""
+        self._backfill.write_text("".join(f"{line}\n" for line in (*lines, "# EOF")), encoding="utf-8")
+
+    def start(self) -> None:
+        if self._backfill.exists():
+            command = [_program("promtool"), "tsdb", "create-blocks-from", "openmetrics", self._backfill, self._data]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+            self._backfill.unlink()
+        super().start()
+
+    def query(self, expr: str, time: float) -> list[dict]:
+        """The result of an instant query; an error of the query fails the caller."""
+        return self._asked("query", query=expr, time=time)
+
+    def query_range(self, expr: str, start: float, end: float, step: float) -> list[dict]:
+        """The result of a range query; likewise."""
+        return self._asked("query_range", query=expr, start=start, end=end, step=step)
+
+    def label_values(self, label: str, selector: str, start: float, end: float) -> list[str]:
+        """The values that a label of the selected series has."""
+        return self._asked(f"label/{label}/values", **{"match[]": selector}, start=start, end=end)
+
+    def command(self) -> Sequence[str]:
+        return [
+            _program("prometheus"),
+            f"--config.file={self.directory / 'prometheus.yml'}",
+            f"--storage.tsdb.path={self._data}",
+            f"--web.listen-address={self.address}",
+            "--log.level=warn",
+            *self._options,
+        ]
+
+    def answers(self, connection) -> bool:
+        connection.sendall(b"GET /-/ready HTTP/1.0\r\n\r\n")
+        return connection.recv(12).endswith(b" 200")
+
+    def close(self) -> None:
+        super().close()
+        self._directory.cleanup()
+
+    def _asked(self, path: str, **parameters):
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=30)
+        try:
+            connection.request("GET", f"/api/v1/{path}?{urlencode(parameters)}")
+            answer = json.load(connection.getresponse())
+        finally:
+            connection.close()
+        assert answer["status"] == "success", answer
+        data = answer["data"]
+        return data if isinstance(data, list) else data["result"]
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise ServerUnavailableError(f"a real Prometheus needs `{name}`: apt-get install prometheus")
+    return found
