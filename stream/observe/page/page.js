@@ -85,12 +85,12 @@ function fill(parent, wanted) {
 const put = (id, ...children) => fill(byId(id), children.map((child) => (typeof child === "string" ? document.createTextNode(child) : child)));
 const label = (value) => element("bdi", {}, value);
 
-function table(id, caption, columns, rows) {
+function table(id, caption, columns, rows, empty = "") {
   const heads = columns.map((column, place) => element("th", { scope: "col", ...(place ? {} : { class: "text" }) }, column));
   const body = rows.map(([first, ...cells]) =>
     element("tr", {}, element("th", { scope: "row" }, first), ...cells.map((cell) => element("td", {}, cell))),
   );
-  if (!body.length) body.push(element("tr", {}, element("td", { class: "text muted", colspan: columns.length }, "Nothing was counted here yet.")));
+  if (!body.length) body.push(element("tr", {}, element("td", { class: "text muted", colspan: columns.length }, empty)));
   put(id, element("caption", {}, caption), element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...body));
 }
 
@@ -154,7 +154,7 @@ function draw() {
   volume(set);
   cards(windows);
   targets(windows !== null);
-  for (const dimension of ["segment", "channel", "category"]) breakdown(dimension, windows?.[window]?.[dimension] ?? {});
+  for (const dimension of ["segment", "channel", "category"]) breakdown(dimension, windows?.[window]?.[dimension] ?? null);
   pipeline();
 }
 
@@ -319,8 +319,9 @@ function targets(current) {
     const met = value === null ? DASH : value < target.ratio ? element("span", { class: "missed" }, "▼ missed") : "▲ met";
     return [label(targetName(target)), shown(target.ratio, unit), shown(value, unit), met];
   });
+  byId("targets-section").hidden = !rows.length && !current; // there may be some
   byId("no-targets").hidden = rows.length > 0;
-  byId("targets").hidden = rows.length === 0;
+  byId("targets-region").hidden = !rows.length;
   table("targets", `In the window ${chosen.window ?? DASH}`, ["Target", "At least", "Now", ""], rows);
 }
 
@@ -330,12 +331,13 @@ function breakdown(dimension, sets) {
   const counted = dimension === "category" ? ["transactions"] : ["opportunities", "transactions"];
   const heads = { opportunities: "Oppor\u00adtunities", transactions: "Trans\u00adactions" }; // may be hyphenated, for phones
   const columns = [dimension[0].toUpperCase() + dimension.slice(1), ...counted.map((name) => heads[name]), ...rated.map(titleOf)];
-  const rows = Object.entries(sets).map(([value, set]) => [
+  const rows = Object.entries(sets ?? {}).map(([value, set]) => [
     label(value),
     ...counted.map((name) => whole.format(set[name])),
     ...rated.map((name) => rate(name, set.rates[name])),
   ]);
-  table(dimension, `Both journeys, in the window ${chosen.window ?? DASH}`, columns, rows);
+  const empty = sets === null ? "No figures." : "Nothing was counted here.";
+  table(dimension, `Both journeys, in the window ${chosen.window ?? DASH}`, columns, rows, empty);
 }
 
 function rate(name, value) {
@@ -360,7 +362,7 @@ function pipeline() {
   };
   put("pipeline", ...Object.entries(facts).flatMap(([name, text]) => [element("dt", {}, name), element("dd", {}, text)]));
   const rows = state.shards.map((shard) => [shardName(shard), ago(shard.age + since), shard.newest_event === null ? DASH : ago(shard.newest_event + since)]);
-  table("shards", "Shards of all workers", ["Shard", "Last commit", "Newest event"], rows);
+  table("shards", "Shards of all workers", ["Shard", "Last commit", "Newest event"], rows, "None is known.");
 }
 
 const shardName = (shard) => `${shard.topic}/${shard.partition}`;

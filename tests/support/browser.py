@@ -1,0 +1,49 @@
+"""A real Chromium without a window, driven by WebDriver: Debian's `chromium` and `chromium-driver`."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+
+from stream.embedded.server import ServerUnavailableError
+
+_ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",  # it does not start as root with it
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--hide-scrollbars",
+)
+
+
+@contextmanager
+def chromium() -> Iterator[Chrome]:
+    """One browser with a profile of its own; raises `ServerUnavailableError` where it is not installed."""
+    # Both are named, so that Selenium looks for no download.
+    browser, driver = _program("chromium", "chromium"), _program("chromedriver", "chromium-driver")
+    with TemporaryDirectory(prefix="upsell-chromium-", ignore_cleanup_errors=True) as profile:
+        options = ChromeOptions()
+        options.binary_location = browser
+        for argument in (*_ARGUMENTS, f"--user-data-dir={profile}"):
+            options.add_argument(argument)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        chrome = Chrome(options, Service(driver))
+        try:
+            yield chrome
+        finally:
+            chrome.quit()
+
+
+def _program(name: str, package: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise ServerUnavailableError(f"a real browser needs `{name}`: apt-get install {package}")
+    return path
