@@ -1,6 +1,9 @@
 """The product's figures equal those of a second, independent computation, written from the contract alone (`tests/oracle`)."""
 
+from datetime import UTC, datetime
+
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from oracle import generate, oracle
 
@@ -8,6 +11,8 @@ from stream.core.config import DEFAULT_WINDOWS, CoreConfig
 from stream.core.offline import Offline
 from stream.core.registry import Registry
 from stream.events.decode import Rejected, decode_line
+from stream.simulate.completejourney import baskets
+from stream.simulate.shop import Shop, ShopSettings
 
 SECONDS = {window.name: window.length // 1_000_000 for window in DEFAULT_WINDOWS}
 thoroughly = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
@@ -18,7 +23,8 @@ def ours(lines, as_of=None):
     offline = Offline(CoreConfig(), Registry(), None if as_of is None else round(as_of.timestamp()) * 1_000_000)
     rejected = duplicates = 0
     sales = {}
-    for line in lines:
+    records = [line for line in lines if line]
+    for line in records:
         event = decode_line(line)
         if isinstance(event, Rejected):
             rejected += 1
@@ -28,7 +34,7 @@ def ours(lines, as_of=None):
         for version in step.versions:
             sales[version.transaction] = version
     figures = offline.figures()
-    summary = {"events": len(lines), "rejected": rejected, "duplicates": duplicates} | figures.summary()
+    summary = {"events": len(records), "rejected": rejected, "duplicates": duplicates} | figures.summary()
     return summary, figures.plain(), [msgspec.to_builtins(sale.judged) for sale in sales.values() if not sale.withdrawn]
 
 
@@ -75,3 +81,21 @@ def test_files_and_windows(lines, as_of):
     theirs = without_zeros(oracle.compute(lines, as_of=as_of, windows=SECONDS))
     assert rates["windows"] == theirs.pop("windows")
     assert summary == theirs
+
+
+def test_a_simulated_shop():
+    settings = ShopSettings(seed=7, duplicates=0.05, disorder_seconds=900, poison=0.02)
+    shop = Shop(settings, datetime(2026, 1, 1, tzinfo=UTC))
+    lines = [emitted.value for emitted in shop.take(500)]
+    summary, _, sales = ours(lines)
+    assert summary == shop.truth.summary()
+    assert summary == without_zeros(oracle.compute(lines))
+    assert in_order(sales) == in_order(oracle.transactions(lines))
+
+
+@pytest.mark.datasets
+def test_real_baskets():
+    lines = [emitted.value for emitted in baskets(300)]
+    summary, _, sales = ours(lines)
+    assert summary == without_zeros(oracle.compute(lines))
+    assert in_order(sales) == in_order(oracle.transactions(lines))

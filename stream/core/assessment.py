@@ -12,6 +12,7 @@ import msgspec
 
 from stream.core.cells import CATEGORY, MONEY, SALES
 from stream.core.event import Journey
+from stream.core.identity import identity
 from stream.core.money import exponent, plain
 from stream.core.registry import OTHER, Registry
 from stream.core.result import Intent, Judged, JudgedLine, Kind, Reversed
@@ -83,7 +84,8 @@ class Assessment(msgspec.Struct, frozen=True, array_like=True):
 
     def digest(self) -> bytes:
         """8 bytes that differ where anything that is published differs."""
-        return blake2b(msgspec.msgpack.encode(self), digest_size=8).digest()
+        public = msgspec.structs.replace(self, source="", categories=())
+        return blake2b(msgspec.msgpack.encode(public), digest_size=8).digest()
 
     def judged(self, subject: str, journey: Journey, version: int) -> Judged:
         """The public face."""
@@ -223,8 +225,3 @@ def by_category(
 def timestamp(time: int) -> str:
     """Microseconds since the epoch in RFC 3339, UTC."""
     return (_EPOCH + timedelta(microseconds=time)).replace(tzinfo=None).isoformat() + "Z"
-
-
-def identity(*parts: str) -> bytes:
-    """8 bytes for a tuple of strings."""
-    return blake2b("\0".join(parts).encode(), digest_size=8).digest()

@@ -19,10 +19,10 @@ from stream.core.assessment import (
     Opportunity,
     Sale,
     by_category,
-    identity,
     mask,
 )
 from stream.core.event import CheckoutEvent, CheckoutType, Line, Refund
+from stream.core.identity import identity, remember, remembers
 from stream.core.money import Exact, exact, exponent, plain, rounded
 from stream.core.result import JudgedLine, Kind
 from stream.core.verdict import LineVerdict, Merged, judge, merge
@@ -31,8 +31,7 @@ Order = tuple[int, int, int, str, str]
 """(time, entityversion, type, id, source)."""
 
 REMEMBERED = 1000
-"""Identities that a checkout remembers."""
-_ID = 8
+"""Refunds that a checkout remembers, the first ones."""
 
 
 class Cart(msgspec.Struct, frozen=True, array_like=True):
@@ -106,11 +105,7 @@ class Checkout(msgspec.Struct, array_like=True):
 
 def knows(record: Checkout, event: CheckoutEvent) -> bool:
     """Whether a fact with the event's identity was taken in before."""
-    mark, seen = identity(event.source, event.id), record.seen
-    at = seen.find(mark)
-    while at % _ID and at > 0:
-        at = seen.find(mark, at + 1)
-    return at >= 0
+    return remembers(record.seen, identity(event.source, event.id))
 
 
 def take_in(record: Checkout, event: CheckoutEvent) -> None:
@@ -118,7 +113,7 @@ def take_in(record: Checkout, event: CheckoutEvent) -> None:
     order: Order = (event.time, event.version, event.type, event.id, event.source)
     record.newest = max(record.newest, event.time)
     record.first = min(record.first, event.time)
-    record.seen = (record.seen + identity(event.source, event.id))[-REMEMBERED * _ID :]
+    record.seen = remember(record.seen, identity(event.source, event.id))
     if event.channel:
         record.channel = _last(record.channel, Label(order, event.channel))
     if event.segment:
@@ -150,7 +145,7 @@ def take_in(record: Checkout, event: CheckoutEvent) -> None:
             known = {returned.refund.refund_id: returned for returned in record.refunds}
             returned = Returned(order, event.currency, event.refund)
             known[event.refund.refund_id] = _first(known.get(event.refund.refund_id), returned)
-            record.refunds = tuple(sorted(known.values(), key=_order))
+            record.refunds = tuple(sorted(known.values(), key=_order)[:REMEMBERED])
         case _:
             record.canceled = True
 
@@ -258,19 +253,19 @@ def _loss(
     kinds = mask(verdict.kind for verdict in verdicts)
     gross = _sums(bought, verdicts)
     refunds = [returned.refund for returned in record.refunds]
-    left = _left(bought, [line for refund in refunds for line in refund.products])
+    left = _left(bought, [line for refund in refunds for line in refund.products or ()])
     still = judge(wanted, left) if wanted is not None else []
     after = _sums(left, still)
     money = [
         exact(returned.refund.amount)
         for returned in record.refunds
-        if returned.refund.amount is not None and not returned.refund.products and returned.currency == currency
+        if returned.refund.amount is not None and returned.refund.products is None and returned.currency == currency
     ]
     back = sum(money)
     share = Fraction(1)
     if (
         record.canceled
-        or any(not refund.products and refund.amount is None for refund in refunds)
+        or any(refund.products is None and refund.amount is None for refund in refunds)
         or (any(refund.products for refund in refunds) and not any(line.takes_part for line in left))
         or (money and back >= after.final)
     ):

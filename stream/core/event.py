@@ -76,8 +76,8 @@ class Refund(msgspec.Struct, frozen=True, array_like=True):
     """The `refund` of an order: what was given back, in units or in money."""
 
     refund_id: str
-    products: tuple[Line, ...] = ()
-    """Empty where none are named."""
+    products: tuple[Line, ...] | None = None
+    """None where none are named; empty where all that are named have quantity 0."""
     amount: Decimal | None = None
 
 

@@ -12,13 +12,14 @@ from typing import Generic, TypeVar
 import msgspec
 
 from stream.core import checkout, customers, subscription
-from stream.core.assessment import Assessment, Opportunity, Sale, book, identity
+from stream.core.assessment import Assessment, Opportunity, Sale, book
 from stream.core.cells import Cells, Summary, encode_summary, merge_entries
 from stream.core.changes import Changes, ShardId, Stored
 from stream.core.checkout import Checkout
 from stream.core.config import DAY, STEP, CoreConfig
 from stream.core.customers import Customer
 from stream.core.event import CheckoutEvent, CheckoutType, Event, Item, Journey, Line, SubscriptionEvent
+from stream.core.identity import identity
 from stream.core.plans import base_item
 from stream.core.registry import OTHER, LabelName, Registry
 from stream.core.result import Result, Step, Version
@@ -262,10 +263,10 @@ class Shard:
             record = None
         if record is None:
             record = Subscription(event.time, Position(), Position(), [], {})
-        elif subscription.is_stale(record, event, self._config.lateness):
-            return Step("stale")
         elif subscription.knows(record, event):
             return Step("duplicate")
+        elif subscription.is_stale(record, event, self._config.lateness):
+            return Step("stale")
         before = self._subscription_expiry(record) if record.entries else None
         customer = self._customers.use(self._member(event.customer))
         listed = customer.active if customer is not None else {}
@@ -316,16 +317,16 @@ class Shard:
     def _restate_transaction(
         self, record: "Checkout | Booked", assessment: Assessment, entity: str, telling: "_Telling"
     ) -> None:
-        digest = assessment.digest()
-        if digest == record.digest:
-            return
-        record.digest = digest
         key, member = identity(entity, assessment.source, assessment.event_id), self._member(assessment.customer)
         old, new = record.sale, book(assessment, self._registry, key, member)
-        record.published = record.published or bool(assessment.kinds)
-        self._tell(record, assessment, entity, telling)
-        telling.count(old, new)
-        self._replace(record, new)
+        digest = assessment.digest()
+        if digest != record.digest:
+            record.digest = digest
+            record.published = record.published or bool(assessment.kinds)
+            self._tell(record, assessment, entity, telling)
+        if new != old:
+            telling.count(old, new)
+            self._replace(record, new)
 
     def _withdraw(self, record: Booked, assessment: Assessment, entity: str, telling: "_Telling") -> None:
         """An event that came late showed that there was no such transaction: its last version says so, and nothing of it is counted."""

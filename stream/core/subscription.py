@@ -11,8 +11,9 @@ from fractions import Fraction
 
 import msgspec
 
-from stream.core.assessment import Amounts, Assessment, Opportunity, Sale, by_category, identity
+from stream.core.assessment import Amounts, Assessment, Opportunity, Sale, by_category
 from stream.core.event import Item, SubscriptionEvent, SubscriptionType
+from stream.core.identity import identity, remember, remembers
 from stream.core.money import exponent, plain, rounded
 from stream.core.plans import Held, ItemVerdict, base_item, hold, judge_items, mrr
 from stream.core.result import Intent, JudgedLine, Kind, Reason
@@ -102,6 +103,8 @@ class Subscription(msgspec.Struct, array_like=True):
     """The customer under whom it is listed as active and paid."""
     settled_to: Order | None = None
     """Place of the last event that is settled."""
+    seen: bytes = b""
+    """Identities, newest arrival last."""
 
 
 def place(event: SubscriptionEvent) -> Order:
@@ -116,8 +119,8 @@ def is_stale(record: Subscription, event: SubscriptionEvent, lateness: int) -> b
 
 
 def knows(record: Subscription, event: SubscriptionEvent) -> bool:
-    """Whether an event with this identity is among those that can still be put in order."""
-    return any(entry.event.id == event.id and entry.event.source == event.source for entry in record.entries)
+    """Whether an event with this identity was taken in before."""
+    return remembers(record.seen, identity(event.source, event.id))
 
 
 Turns = dict[bytes, tuple[Turn, bool]]
@@ -141,6 +144,7 @@ def take_in(
         insort(record.entries, entry, key=_order)
         start, walked = record.settled, record.entries
     record.newest = max(record.newest, event.time)
+    record.seen = remember(record.seen, identity(event.source, event.id))
     position = msgspec.structs.replace(start)
     kept = record.booked.get(position.newest)
     turns: Turns = {position.newest: (kept.turn, position.refunded)} if kept is not None else {}

@@ -34,6 +34,7 @@ from stream.events.models import (
     ProductLine,
     RefundedData,
     SubscriptionData,
+    check_total,
     parse_currency,
     parse_flag,
     parse_money,
@@ -295,12 +296,17 @@ def _subscription_event(kind: SubscriptionType, envelope: CloudEvent, data: Subs
 
 
 def _refund(refund: models.Refund) -> Refund:
-    return Refund(refund.refund_id, _lines(refund.products), parse_money(refund.amount) if refund.amount else None)
+    products = _lines(refund.products) if refund.products else None
+    return Refund(refund.refund_id, products, parse_money(refund.amount) if refund.amount else None)
 
 
 def _lines(lines: list[ProductLine] | None) -> tuple[Line, ...]:
+    if not lines:
+        return ()
     # Made before it is dropped: a line without quantity must be right as well.
-    return tuple([made for line in lines if (made := _line(line)).quantity]) if lines else ()
+    made = [_line(line) for line in lines]
+    check_total(sum((line.price * line.quantity for line in made), ZERO))
+    return tuple([line for line in made if line.quantity])
 
 
 def _line(line: ProductLine) -> Line:
@@ -321,7 +327,9 @@ def _line(line: ProductLine) -> Line:
 
 def _items(items: list[models.Item]) -> tuple[Item, ...]:
     first = next((item for item in items if item.quantity), None)
-    return tuple([made for item in items if (made := _item(item, default_base=item is first)).quantity])
+    made = [_item(item, default_base=item is first) for item in items]
+    check_total(sum((item.price * item.quantity for item in made), ZERO))
+    return tuple([item for item in made if item.quantity])
 
 
 def _item(item: models.Item, *, default_base: bool) -> Item:

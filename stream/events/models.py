@@ -258,8 +258,28 @@ class Item(Sendable):
     """By default 1. The price is for so many intervals: 3 with `month` is a quarter."""
 
 
-ProductLines = Annotated[list[ProductLine], Field(max_length=MAX_LINES)]
-Items = Annotated[list[Item], Field(max_length=MAX_LINES)]
+LARGEST_TOTAL = 10**12
+"""Major units that the list totals of one list may add up to: sums of many such still fit what stores them (64 bits of minor units)."""
+
+
+def check_total(total: Decimal) -> None:
+    """Hold the list totals of one list against the bound.
+
+    Raises:
+        ValueError: they exceed `LARGEST_TOTAL`.
+    """
+    if total > LARGEST_TOTAL:
+        raise ValueError(f"price x quantity adds up to {total:f}; at most {LARGEST_TOTAL} is allowed")
+
+
+def _bounded(lines: Any) -> Any:
+    check_total(sum((parse_money(line.price) * line.quantity for line in lines), Decimal(0)))
+    return lines
+
+
+_BOUNDED = AfterValidator(_worded(_bounded))
+ProductLines = Annotated[list[ProductLine], Field(max_length=MAX_LINES), _BOUNDED]
+Items = Annotated[list[Item], Field(max_length=MAX_LINES), _BOUNDED]
 
 
 class ProductIntent(Sendable):

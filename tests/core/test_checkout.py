@@ -2,6 +2,7 @@
 
 import itertools
 
+import msgspec
 import pytest
 from support.carts import line
 from support.stories import Story
@@ -196,6 +197,7 @@ REFUNDS = {
         [("r", [line("P", "a")], None), ("r", [line("P", "a")], None)],
         "upsell final=10.00 upsell=10.00",
     ),
+    "no units of what was sold": ([("r", [], None)], ""),
     "nothing that was sold": ([("r", [line("X", "x")], None)], ""),
     "by product id where the refund has no sku": ([("r", [line("Q")], None)], "cross_sell final=5.00 cross_sell=5.00"),
     "an amount alone: all amounts in proportion": (
@@ -279,3 +281,20 @@ def test_categories_count_a_transaction_once_in_each():
         "shoes": 0,
         "socks": 1,
     }
+
+
+def test_a_change_that_nobody_can_see_makes_no_version_but_moves_the_counts():
+    story = Story()
+    story.checkout("started", CART)
+    story.checkout("completed", [line("P", "a", 2, category="shoes")], at=1)
+    step = story.checkout("order_updated", [line("P", "a", 2, category="boots")], at=2)
+    assert step.versions == ()
+    assert set(story.offline.figures().slice("total", "checkout").categories) == {"boots"}
+
+
+def test_the_largest_amounts_are_counted_and_stored():
+    story = Story()
+    story.checkout("started", [line("P", "a", price="1")], currency="CLF")
+    story.checkout("completed", [line("P", "a", 1000, price="1000000000")], at=1, currency="CLF")
+    assert story.sale().final == "1000000000000.0000"
+    assert msgspec.msgpack.encode(story.offline.figures().select("total", "checkout").revenue["CLF"])

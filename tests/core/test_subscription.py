@@ -282,6 +282,14 @@ def test_what_a_burst_has_settled_is_stale_and_counts_once():
     story = created()
     for number in range(100):
         story.subscription("changed", [item("P1", 6 + number, base=True)], at=number / 100, id=f"up{number}")
-    assert story.subscription("changed", [item("P1", 7, base=True)], at=1 / 100, id="up1").result == "stale"
+    assert story.subscription("changed", [item("P1", 7, base=True)], at=1 / 100, id="up1").result == "duplicate"
+    assert story.subscription("changed", [item("P1", 7, base=True)], at=1 / 100, id="new").result == "stale"
     assert story.subscription("changed", [item("P1", 105, base=True)], at=99 / 100, id="up99").result == "duplicate"
     assert story.counts("subscription")["transactions"] == 101
+
+
+def test_an_identity_that_comes_again_much_later_is_a_duplicate():
+    story = created()
+    story.subscription("changed", [PRO], at=3 * DAY)
+    assert story.subscription("changed", [BASE], at=9 * DAY, id="made").result == "duplicate"
+    assert story.counts("subscription")["transactions"] == 2

@@ -314,6 +314,13 @@ def changed(name, change, **data):
         (event("order.updated", products=None), "invalid", "data.products", "required"),
         (event("checkout.started", products={}), "invalid", "data.products", "list"),
         (event("checkout.started", products=[5]), "invalid", "data.products[0]", "JSON object, not 5"),
+        (
+            event("checkout.started", products=[line(price="1000", quantity=10**9), line(price="0.01")]),
+            "invalid",
+            "data.products",
+            "adds up to 1000000000000.01",
+        ),
+        (event("subscription.created", items=[item(price="9" * 15)]), "invalid", "data.items", "at most 1000000000000"),
         (event("checkout.started", products=[line()] * 2001), "invalid", "data.products", "2000"),
         (event("checkout.started", products=[line(), line(sku="")]), "invalid", "data.products[1]", "at least one"),
         (event("checkout.started", products=[line(price=12.5)]), "invalid", "data.products[0].price", "as a string"),

@@ -161,12 +161,12 @@ def _accept(events: dict[int, Event], reading: Reading) -> dict[int, Event]:
     newest: dict[str, int] = {}
     for seq, event in events.items():
         identity = (event.journey, event.entity, event.source, event.id)
-        if event.journey == "subscription" and newest.get(event.entity, event.time) - event.time > LATENESS:
-            continue
         if identity in seen:
             reading.duplicates += 1
             continue
         if event.journey == "subscription":
+            if newest.get(event.entity, event.time) - event.time > LATENESS:
+                continue
             newest[event.entity] = max(newest.get(event.entity, event.time), event.time)
         seen.add(identity)
         taken[seq] = event
@@ -275,8 +275,8 @@ def _judge_checkout(
 
 def _give_back(sale: Sale, wanted: list[Line], final: list[Line], refunds: list[Event]) -> None:
     by_units = [refund for refund in refunds if refund.refund_lines]
-    by_amount = [refund for refund in refunds if not refund.refund_lines and refund.refund_amount is not None]
-    if any(not refund.refund_lines and refund.refund_amount is None for refund in refunds):
+    by_amount = [refund for refund in refunds if refund.refund_lines is None and refund.refund_amount is not None]
+    if any(refund.refund_lines is None and refund.refund_amount is None for refund in refunds):
         sale.lose_everything()
     by_amount = [refund for refund in by_amount if refund.currency == sale.currency]
     if sale.lost_whole or not (by_units or by_amount):

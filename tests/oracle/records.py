@@ -138,7 +138,7 @@ def _event(body: Any) -> Event:
         refund = data.get("refund")
         _demand(isinstance(refund, dict))
         refund_id = _required(refund, "refund_id")
-        refund_lines = _lines(refund, "products", _product, needed=False)
+        refund_lines = _lines(refund, "products", _product, needed=False) if refund.get("products") != [] else None
         refund_amount = _money(refund, "amount", needed=False)
     live = body.get("livemode")
     _demand(live is None or isinstance(live, bool))

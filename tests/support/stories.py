@@ -33,7 +33,7 @@ class Story:
         self._number += 1
         if refund is not None:
             name, lines, amount = refund
-            refund = Refund(name, tuple(lines or ()), None if amount is None else Decimal(amount))
+            refund = Refund(name, None if lines is None else tuple(lines), None if amount is None else Decimal(amount))
         return self.apply(
             CheckoutEvent(
                 type=CheckoutType[type.upper()],
