@@ -1,0 +1,232 @@
+"""docker-compose.yml without a Docker daemon: sound, hardened, and in accord with what the product and its files are called."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from stream.cli.root import cli
+from stream.settings import Settings, load, variable
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "docker-compose.yml"
+COMPOSE = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+SERVICES = COMPOSE["services"]
+PRODUCT = {name: service for name, service in SERVICES.items() if "build" in service}
+
+every_service = pytest.mark.parametrize("name", SERVICES)
+every_product = pytest.mark.parametrize("name", PRODUCT)
+
+
+def read(path):
+    return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+
+
+def mounts(service):
+    """Files of the repository, by where they are in the container."""
+    pairs = [volume.split(":") for volume in service.get("volumes", ()) if volume.startswith("./")]
+    assert all(mode == ["ro"] for _, _, *mode in pairs)
+    return {inside: outside.removeprefix("./") for outside, inside, _ in pairs}
+
+
+def test_all_that_was_promised_is_there():
+    assert SERVICES.keys() == {
+        *("kafka", "redis", "worker-1", "worker-2", "simulator", "prometheus", "alertmanager", "grafana")
+    }
+    assert [name for name, service in SERVICES.items() if service.get("profiles")] == ["simulator"]
+    assert SERVICES["simulator"]["profiles"] == ["demo"]
+
+
+def test_the_linter_finds_nothing():
+    lint = [sys.executable, "-m", "compose_lint", "check", "--strict-config", "--fail-on", "low", "docker-compose.yml"]
+    done = subprocess.run(lint, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@every_service
+def test_a_service_is_hardened(name):
+    service = SERVICES[name]
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert int(service["user"].split(":")[0]) > 0
+    assert service["mem_limit"]
+    assert not {"privileged", "network_mode", "pid", "devices", "cap_add"} & service.keys()
+
+
+@every_service
+def test_ports_are_on_loopback(name):
+    for port in SERVICES[name].get("ports", ()):
+        assert re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port)
+
+
+def test_no_two_services_have_a_port():
+    ports = [port.split(":")[1] for service in SERVICES.values() for port in service.get("ports", ())]
+    assert len(set(ports)) == len(ports)
+
+
+@every_service
+def test_an_image_is_pinned(name):
+    assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?", SERVICES[name]["image"])
+
+
+@every_service
+def test_no_secret_is_in_the_file(name):
+    environment = SERVICES[name].get("environment", {})
+    assert not [key for key in environment if re.search("PASSWORD|SECRET|TOKEN|_KEY$", key)]
+
+
+@every_service
+def test_who_is_waited_for_has_a_health_check(name):
+    for other, how in SERVICES[name].get("depends_on", {}).items():
+        assert how == {"condition": "service_healthy"}
+        # The product's is in its image.
+        assert "healthcheck" in SERVICES[other] or "HEALTHCHECK" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+        assert SERVICES[other].get("healthcheck", {}).get("disable") is None
+        assert not SERVICES[other].get("profiles")
+
+
+@every_service
+def test_what_is_mounted_exists(name):
+    for outside in mounts(SERVICES[name]).values():
+        assert (ROOT / outside).exists(), outside
+    for volume in SERVICES[name].get("volumes", ()):
+        assert volume.startswith("./") or volume.split(":")[0] in COMPOSE["volumes"]
+
+
+# The product
+
+
+@every_product
+def test_its_command_exists(name):
+    command, *arguments = PRODUCT[name]["command"]
+    cli.get_command(click.Context(cli), command).make_context(command, arguments)
+
+
+@every_product
+def test_its_settings_exist_and_are_allowed(name, monkeypatch):
+    for key in [key for key in os.environ if key.startswith("UPSELL_")]:
+        monkeypatch.delenv(key)
+    environment = PRODUCT[name]["environment"]
+    assert set(environment) <= {variable(field) for field in Settings.model_fields}
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    settings = load()
+    assert settings.kafka_bootstrap_servers == "kafka:19092"
+    if name != "simulator":
+        assert settings.redis_url.host == "redis"
+        assert {target.kpi for target in settings.targets} == {"upsell_cross_sell_rate", "upsell_revenue_ratio"}
+
+
+@every_product
+def test_it_is_the_image_that_is_built(name):
+    (version,) = re.findall(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert PRODUCT[name]["image"] == f"upsell-stream:{version}"
+    assert f"ARG VERSION={version}\n" in dockerfile
+    assert f"USER {PRODUCT[name]['user']}\n" in dockerfile
+
+
+def test_a_worker_gets_the_time_it_needs_to_stop():
+    assert PRODUCT["worker-1"]["stop_grace_period"] == "30s"
+
+
+# Its neighbours
+
+
+def test_redis_keeps_everything():
+    command = SERVICES["redis"]["command"]
+    assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
+    assert command[command.index("--appendonly") + 1] == "yes"
+
+
+def test_prometheus_finds_workers_rules_and_alertmanager():
+    config = read("deploy/compose/prometheus.yml")
+    mounted = mounts(SERVICES["prometheus"])
+    (job,) = config["scrape_configs"]
+    (group,) = job["static_configs"]
+    assert group["targets"] == [f"{name}:8080" for name in PRODUCT if name.startswith("worker")]
+    assert group["labels"] == {"env": "compose"}
+    (pattern,) = config["rule_files"]
+    directory, glob = pattern.rsplit("/", 1)
+    assert list((ROOT / mounted[directory]).glob(glob))
+    (alerting,) = config["alerting"]["alertmanagers"]
+    assert alerting["static_configs"] == [{"targets": ["alertmanager:9093"]}]
+    assert "--config.file=/etc/prometheus/prometheus.yml" in SERVICES["prometheus"]["command"]
+    assert mounted["/etc/prometheus/prometheus.yml"] == "deploy/compose/prometheus.yml"
+
+
+def test_grafana_finds_dashboards_and_prometheus():
+    grafana = SERVICES["grafana"]
+    mounted = mounts(grafana)
+    provisioning = mounted["/etc/grafana/provisioning"]
+    (provider,) = read(f"{provisioning}/dashboards/upsell.yml")["providers"]
+    dashboards = mounted[provider["options"]["path"]]
+    assert len(list((ROOT / dashboards).glob("*.json"))) == 3
+    home = grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert (ROOT / dashboards / Path(home).name).exists()
+    (source,) = read(f"{provisioning}/datasources/prometheus.yml")["datasources"]
+    assert source["url"].removeprefix("$") in grafana["environment"]
+    scraped = read("deploy/compose/prometheus.yml")["global"]["scrape_interval"]
+    assert source["jsonData"]["timeInterval"] == scraped
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("promtool", "check", "config", "--syntax-only", "deploy/compose/prometheus.yml"),
+        ("amtool", "check-config", "deploy/compose/alertmanager.yml"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_configurations_are_accepted(command):
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"needs {command[0]}: apt-get install prometheus prometheus-alertmanager")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# Digests
+
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+
+def pinned(tmp_path, answer):
+    """Copies of both files after deploy/pin-digests, where `docker` says `answer`."""
+    program = tmp_path / "bin" / "docker"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    program.chmod(0o755)
+    copies = [tmp_path / name for name in ("Dockerfile", "docker-compose.yml")]
+    for copy in copies:
+        if not copy.exists():
+            shutil.copy(ROOT / copy.name, copy)
+    environment = {"PATH": f"{program.parent}:{os.environ['PATH']}"}
+    pin = [ROOT / "deploy" / "pin-digests", *copies]
+    done = subprocess.run(pin, env=environment, capture_output=True, text=True, check=False)
+    return done, *(copy.read_text(encoding="utf-8") for copy in copies)
+
+
+def test_digests_are_pinned_and_renewed(tmp_path):
+    for digest in (DIGEST, DIGEST.replace("0", "f")):
+        done, dockerfile, compose = pinned(tmp_path, digest)
+        assert done.returncode == 0, done.stderr
+        assert re.search(rf"^ARG BASE=[^@\n]+@{digest}$", dockerfile, re.MULTILINE)
+        images = {name: service["image"] for name, service in yaml.safe_load(compose)["services"].items()}
+        assert {name for name, image in images.items() if image.endswith(f"@{digest}")} == SERVICES.keys() - PRODUCT
+        assert all(image.count("@") <= 1 for image in images.values())
+
+
+def test_what_is_no_digest_is_not_pinned(tmp_path):
+    done, dockerfile, compose = pinned(tmp_path, "not found")
+    assert done.returncode != 0
+    assert "no digest but: not found" in done.stderr
+    assert dockerfile == (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert compose == FILE.read_text(encoding="utf-8")
