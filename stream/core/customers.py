@@ -42,7 +42,7 @@ class Customer(msgspec.Struct, array_like=True):
     purchases: list[Purchase] = []
     """By time."""
     active: dict[str, str] = {}
-    """Active paid subscriptions: id -> base product."""
+    """Active paid subscriptions: id -> base product, empty where its items are unknown."""
 
 
 def member(customer: str, key: bytes) -> bytes:

@@ -384,18 +384,19 @@ class Shard:
 
     def _list_active(self, record: Subscription, entity: str) -> None:
         position = record.position
-        base = base_item(position.items or ())
-        active = position.active and position.paid and not position.trial and base is not None
+        active = position.active and position.paid and not position.trial
         member = self._member(position.customer) if active else b""
         if record.member and record.member != member:
             listed = self._customers.use(record.member)
             if listed is not None and listed.active.pop(entity, None) is not None:
                 self._put_customer(record.member, listed)
         record.member = member
-        if active and base is not None:
+        if active:
+            base = base_item(position.items or ())
+            product = base.product_id if base is not None else ""
             listed = self._customers.use(member) or Customer()
-            if listed.active.get(entity) != base.product_id:
-                listed.active[entity] = base.product_id
+            if listed.active.get(entity) != product:
+                listed.active[entity] = product
                 self._put_customer(member, listed)
 
     def _put_customer(self, member: bytes, record: Customer) -> None:
