@@ -74,6 +74,15 @@ async def test_workers_come_and_go_and_nothing_is_lost_or_doubled(servers, name_
 
 
 @on_real
+async def test_it_reads_what_producers_compress(servers, name_prefix, tmp_path):
+    with group(*servers, name_prefix, tmp_path) as workers:
+        workers.start()
+        for number, compression in enumerate(["gzip", "snappy", "lz4", "zstd"]):
+            await workers.send(traffic.checkouts(50, first=50 * number), compression=compression)
+        await workers.applied()
+
+
+@on_real
 async def test_a_worker_too_many_idles_and_takes_over(servers, name_prefix, tmp_path):
     with group(*servers, name_prefix, tmp_path) as workers:
         await workers.create_topics(2, 1)

@@ -120,10 +120,13 @@ class Group:
         self.workers.append(worker)
         return worker
 
-    async def send(self, events: Iterable[Sent], pause: float = 0.0) -> None:
+    async def send(self, events: Iterable[Sent], pause: float = 0.0, compression: str | None = None) -> None:
         """Send, waiting so long after every hundred events."""
         async with AIOKafkaProducer(
-            bootstrap_servers=self.settings.kafka_bootstrap_servers, linger_ms=5, max_batch_size=100_000
+            bootstrap_servers=self.settings.kafka_bootstrap_servers,
+            linger_ms=5,
+            max_batch_size=100_000,
+            compression_type=compression,
         ) as producer:
             for event in events:
                 await producer.send(self._topics[event.topic], event.value, key=event.key)
