@@ -6,6 +6,8 @@
 import asyncio
 import json
 import os
+import re
+import shutil
 import sys
 
 import pytest
@@ -68,6 +70,28 @@ async def until_equal(workers, expected):
     return document
 
 
+async def check_metrics(workers, document):
+    """Every worker shows the same whole, as `rates` tells it, in a form that Prometheus' own tool accepts."""
+    counted = document["windows"]["30d"]["checkout"]["transactions"]
+    for worker in workers.workers:
+        shown = None
+        async with asyncio.timeout(LIMIT):
+            while shown != counted:
+                metrics = await worker.get("/metrics")
+                samples = re.findall(r"^upsell_window_transactions\{(.*)\} (.*)$", metrics, re.MULTILINE)
+                shown = sum(
+                    float(value)
+                    for labels, value in samples
+                    if 'window="30d"' in labels and 'journey="checkout"' in labels
+                )
+                await asyncio.sleep(0.2)
+        tool = await asyncio.create_subprocess_exec(
+            "promtool", "check", "metrics", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        said, _ = await tool.communicate(metrics.encode())
+        assert (tool.returncode, said) == (0, b"")
+
+
 @pytest.mark.datasets
 async def test_real_baskets(kafka, redis_server, name_prefix, tmp_path):
     file = tmp_path / "baskets.jsonl"
@@ -100,6 +124,8 @@ async def test_real_baskets(kafka, redis_server, name_prefix, tmp_path):
         }
 
 
+@pytest.mark.prometheus
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is missing: apt-get install prometheus")
 async def test_a_simulated_shop_with_duplicates_disorder_and_poison(kafka, redis_server, name_prefix, tmp_path):
     knobs = ["--events", 6000, "--seed", 11, "--rate", 0, "--duplicates", 0.05, "--poison", 0.01, "--disorder", 600]
     truth = tmp_path / "truth.json"
@@ -110,6 +136,7 @@ async def test_a_simulated_shop_with_duplicates_disorder_and_poison(kafka, redis
         await run("simulate", *knobs, "--truth", truth, settings=workers.settings)
         planted = json.loads(truth.read_bytes())
         expected = {name: without_customers(planted[name]) for name in ("all", "checkout", "subscription")}
-        await until_equal(workers, expected)
+        document = await until_equal(workers, expected)
+        await check_metrics(workers, document)
         for worker in workers.workers:
             assert await worker.stop() == 0

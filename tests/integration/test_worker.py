@@ -106,7 +106,7 @@ async def test_it_stops_while_redis_and_kafka_are_not_there(name_prefix, tmp_pat
                 workers.check()
                 await asyncio.sleep(0.05)
         with pytest.raises(urllib.error.HTTPError, match="503"):
-            await asyncio.to_thread(urllib.request.urlopen, f"{address(worker)}/readyz", timeout=30)
+            await worker.get("/readyz")
         assert await worker.stop() == 0
 
 
@@ -118,15 +118,11 @@ async def test_it_serves_health_and_metrics(servers, name_prefix, tmp_path):
         await workers.send(traffic.checkouts(10))
         await workers.applied()
 
-        def get(path):
-            with urllib.request.urlopen(address(worker) + path, timeout=30) as answer:
-                return answer.read().decode()
-
         async with asyncio.timeout(60):
-            while "upsell_window_transactions{" not in (metrics := await asyncio.to_thread(get, "/metrics")):  # noqa: ASYNC110 - a page has no event
+            while "upsell_window_transactions{" not in (metrics := await worker.get("/metrics")):  # noqa: ASYNC110 - a page has no event
                 await asyncio.sleep(0.1)
-        assert json.loads(await asyncio.to_thread(get, "/readyz")) == {"ready": True, "reasons": []}
-        assert await asyncio.to_thread(get, "/livez") == "ok\n"
+        assert json.loads(await worker.get("/readyz")) == {"ready": True, "reasons": []}
+        assert await worker.get("/livez") == "ok\n"
         started = f'topic="{workers.settings.checkout_topic}",type="commerce.checkout.started.v1"'
         assert f'upsell_events_total{{result="late",{started}}} 10.0' in metrics  # they are older than every window
         assert await worker.stop() == 0
@@ -157,7 +153,3 @@ async def test_a_log_that_lost_unread_records_halts_its_shard_and_no_other(serve
                 workers.check()
                 await asyncio.sleep(0.05)
         assert await again.stop() == 0
-
-
-def address(worker) -> str:
-    return worker.said.partition("rates at ")[2].split()[0]

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -45,6 +46,20 @@ class Worker:
     @property
     def said(self) -> str:
         return self.log.read_text(errors="replace")
+
+    @property
+    def url(self) -> str:
+        """Where it serves, once it said so."""
+        return self.said.partition("rates at ")[2].split()[0]
+
+    async def get(self, path: str) -> str:
+        """A page of its web server."""
+
+        def read() -> str:
+            with urllib.request.urlopen(self.url + path, timeout=30) as answer:
+                return answer.read().decode()
+
+        return await asyncio.to_thread(read)
 
     @property
     def shards(self) -> set[str]:
