@@ -64,7 +64,10 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path):
     foreign = tmp_path / "dump.rdb"
     foreign.write_bytes(b"not ours to load")
     with demo("--rate", "50", directory=tmp_path) as process:
-        urls = dict(process.stdout.readline().split() for _ in range(4))
+        urls = dict(process.stdout.readline().split() for _ in range(5))
+        assert next(iter(urls)) == "page"
+        with urllib.request.urlopen(urls["page"], timeout=30) as response:
+            assert b"<!doctype html>" in response.read()
         with urllib.request.urlopen(urls["metrics"], timeout=30) as response:
             assert b"upsell_build_info" in response.read()
         assert process.stdout.readline() == "\n"
