@@ -52,6 +52,7 @@ _COMMITTED = Path(__file__).parents[1] / "grafana" / "dashboards"
 
 _RATE = "upsell_cross_sell_rate"
 _ALL = 'dimension="all"'
+_ALL_OR_SEGMENT = 'dimension=~"all|segment"'
 _ONE = ('dimension="segment"', 'value="$segment"')
 _NO_SEGMENT = 'segment="all"'
 _WINDOWS = [window.name for window in DEFAULT_WINDOWS]
@@ -73,6 +74,13 @@ def live() -> dashboard.Dashboard:
     def of_category(kind: str) -> str:
         part = view("upsell_window_category_transactions", f'kind="{kind}"', JOURNEY, WINDOW)
         return f"{by_value(part, 'category')} / {by_value(f'({categories} > 0)', 'category')}"
+
+    def of_segment(kpi: str) -> str:
+        values = by_segment(f'kpi="{kpi}"', 'dimension="segment"', JOURNEY, WINDOW)
+        return f"max by (journey, segment) ({values})"
+
+    targets = f"max by (kpi, journey, segment) ({view('upsell_target_ratio', JOURNEY)})"
+    reached = f"{by_segment(_ALL_OR_SEGMENT, JOURNEY, WINDOW)} and on (kpi, journey, segment) {targets}"
 
     return (
         _dashboard(LIVE, "Upsell: live", "Upsell and cross-sell rates of the shop as it is now.", "now-6h")
@@ -120,6 +128,23 @@ def live() -> dashboard.Dashboard:
                 ),
                 colors=bands(KPI["upsell_revenue_ratio"]),
                 floor=None,
+            )
+        )
+        .with_panel(
+            figures(
+                13,
+                "Every target",
+                "Each target of the settings against the value in the chosen window. Below 100 % is not yet an alert: that takes evidence enough.",
+                ("kpi", "journey", "segment"),
+                Column(targets, "target", UNITS["percent"]),
+                Column(reached, "value", UNITS["percent"]),
+                Column(
+                    f"({reached}) / on (kpi, journey, segment) ({targets} > 0)",
+                    "of target",
+                    units.PercentUnit,
+                    thresholds((None, "orange"), (1, "green")),
+                ),
+                height=6,
             )
         )
         .with_panel(
@@ -218,21 +243,19 @@ def live() -> dashboard.Dashboard:
                 ("journey", "segment"),
                 Column(by_value(opportunities, "segment"), "opportunities", units.Short),
                 Column(by_value(transactions, "segment"), "transactions", units.Short),
-                Column(by_segment(_RATE, JOURNEY, WINDOW), "rate", UNITS["percent"], _RATE),
+                Column(of_segment(_RATE), "rate", UNITS["percent"], bands(KPI[_RATE])),
                 Column(
                     f"""max by (journey, segment) ({target(_RATE, JOURNEY, 'segment!="all"')})""",
                     "target",
                     UNITS["percent"],
                 ),
                 Column(
-                    by_segment("cross_sell_ratio", JOURNEY, WINDOW),
+                    of_segment("cross_sell_ratio"),
                     "cross-sell ratio",
                     UNITS["percent"],
-                    "cross_sell_ratio",
+                    bands(KPI["cross_sell_ratio"]),
                 ),
-                Column(
-                    by_segment("upsell_revenue_ratio", JOURNEY, WINDOW), "revenue ratio", FACTOR, "upsell_revenue_ratio"
-                ),
+                Column(of_segment("upsell_revenue_ratio"), "revenue ratio", FACTOR, bands(KPI["upsell_revenue_ratio"])),
                 link=("segment", "Open the segment", _TO_SEGMENT),
             )
         )
@@ -253,7 +276,7 @@ def live() -> dashboard.Dashboard:
                 ("journey", "category"),
                 Column(by_value(categories, "category"), "transactions", units.Short),
                 Column(of_category("upsell"), "upsell ratio", UNITS["percent"]),
-                Column(of_category("cross_sell"), "cross-sell rate", UNITS["percent"], "cross_sell_rate"),
+                Column(of_category("cross_sell"), "cross-sell rate", UNITS["percent"], bands(KPI["cross_sell_rate"])),
                 width=12,
             )
         )
@@ -346,13 +369,13 @@ def segment() -> dashboard.Dashboard:
                 ("journey", "channel"),
                 Column(opportunities, "opportunities", units.Short),
                 Column(transactions, "transactions", units.Short),
-                Column(f"{kind('any')} / ({opportunities} > 0)", "rate", UNITS["percent"], _RATE),
+                Column(f"{kind('any')} / ({opportunities} > 0)", "rate", UNITS["percent"], bands(KPI[_RATE])),
                 Column(f"{kind('upsell')} / ({transactions} > 0)", "upsell ratio", UNITS["percent"]),
                 Column(
                     f"{kind('cross_sell')} / ({transactions} > 0)",
                     "cross-sell ratio",
                     UNITS["percent"],
-                    "cross_sell_ratio",
+                    bands(KPI["cross_sell_ratio"]),
                 ),
             )
         )

@@ -52,10 +52,10 @@ def target(kpi: str, *matchers: str) -> str:
     return view("upsell_target_ratio", f'kpi="{kpi}"', *matchers)
 
 
-def by_segment(kpi: str, *matchers: str) -> str:
-    """A KPI of every segment, with the label `segment` that other metrics have."""
-    value = ratio(kpi, 'dimension="segment"', *matchers)
-    return f'max by (journey, segment) (label_replace({value}, "segment", "$1", "value", "(.+)"))'
+def by_segment(*matchers: str) -> str:
+    """KPIs of segments, and over `all`, with the labels that targets have; the matchers choose the dimensions."""
+    value = view("upsell_kpi_ratio", *matchers)
+    return f'max by (kpi, journey, segment) (label_replace({value}, "segment", "$1", "value", "(.+)"))'
 
 
 def by_value(expr: str, label: str) -> str:
@@ -243,12 +243,12 @@ def states(
 
 
 class Column(NamedTuple):
-    """A column of figures: its query, its name, its unit, and whose bands colour it."""
+    """A column of figures: its query, its name, its unit, its colours."""
 
     expr: str
     name: str
     unit: str
-    kpi: str | None = None
+    colors: dashboard.ThresholdsConfig | None = None
 
 
 def figures(
@@ -259,9 +259,10 @@ def figures(
     *columns: Column,
     link: tuple[str, str, str] | None = None,
     width: int = 24,
+    height: int = 9,
 ) -> table.Panel:
     """A row for each set of `labels`, a column for each figure. `link`: the label that carries it, its text, its URL."""
-    panel = _table(identity, title, description, columns[0].unit, width)
+    panel = _table(identity, title, description, columns[0].unit, width).height(height)
     for query in _instant([Series(column.expr, column.name) for column in columns], PromQueryFormat.TABLE):
         panel.with_target(query)
     value_of = {f"Value #{_letter(number)}": column.name for number, column in enumerate(columns)}
@@ -271,9 +272,9 @@ def figures(
     panel.with_transformation(_organized([*labels, *value_of], value_of))
     for column in columns:
         properties = [models.DynamicConfigValue(id_val="unit", value=column.unit)]
-        if column.kpi is not None and (colors := bands(KPI[column.kpi])) is not None:
+        if column.colors is not None:
             properties += [
-                models.DynamicConfigValue(id_val="thresholds", value=colors.build()),
+                models.DynamicConfigValue(id_val="thresholds", value=column.colors.build()),
                 models.DynamicConfigValue(id_val="custom.cellOptions", value={"type": "color-text"}),
             ]
         panel.override_by_name(column.name, properties)

@@ -1,7 +1,7 @@
 """The image: what its files promise, quickly; and with UPSELL_TEST_IMAGE=1 the image itself, built and started as another user on a read-only root.
 
 There is no Docker daemon in that: `debootstrap` makes a base, `buildah` builds, and the worker is run in a mount namespace of its own. It takes
-root, and two or three minutes, of which one is the base.
+root, and two to five minutes.
 """
 
 import importlib.util
@@ -144,6 +144,13 @@ def image(tmp_path_factory):
         buildah("rmi", IMAGE, BASE)
 
 
+def finished(image, command, environment=()):
+    """Status and output of a command that ends by itself; as `inside`."""
+    with inside(image, command, environment) as process:
+        output, _ = process.communicate(timeout=60)
+        return process.returncode, output
+
+
 def inside(image, command, environment=()):
     """Start a command as the image's user: read-only root, a /tmp of its own, this machine's network."""
     config, root = image
@@ -165,8 +172,7 @@ def test_a_worker_runs_as_nobody_on_a_read_only_root(image):
     assert config["User"] == "10001:10001"
     assert (config["Entrypoint"], config["Cmd"]) == (["upsell-stream"], ["worker"])
     assert not list(root.glob("opt/upsell-stream/lib/*/site-packages/pip"))
-    tried = inside(image, ["sh", "-c", "id -u; touch /opt/upsell-stream/x || touch /x || echo read-only"])
-    output, _ = tried.communicate(timeout=60)
+    _, output = finished(image, ["sh", "-c", "id -u; touch /opt/upsell-stream/x || touch /x || echo read-only"])
     assert output.startswith("10001\n")
     assert output.endswith("read-only\n")
     materials = json.loads((root / "opt/upsell-stream/sbom.cdx.json").read_text(encoding="utf-8"))
@@ -182,16 +188,17 @@ def test_a_worker_runs_as_nobody_on_a_read_only_root(image):
             "UPSELL_KAFKA_SESSION_TIMEOUT=6",
             f"UPSELL_HTTP_PORT={port}",
         ]
-        assert inside(image, health, settings).wait(60) != 0, "well without a worker"
-        worker = inside(image, [*config["Entrypoint"], *config["Cmd"]], settings)
-        try:
-            wait_until_ready(f"http://127.0.0.1:{port}/readyz", worker)
-            assert inside(image, health, settings).wait(60) == 0
-            worker.terminate()
-            output, _ = worker.communicate(timeout=60)
-        finally:
-            worker.kill()
-            worker.wait()
+        status, output = finished(image, health, settings)
+        assert status != 0, "well without a worker"
+        with inside(image, [*config["Entrypoint"], *config["Cmd"]], settings) as worker:
+            try:
+                wait_until_ready(f"http://127.0.0.1:{port}/readyz", worker)
+                status, output = finished(image, health, settings)
+                assert status == 0, output
+                worker.terminate()
+                output, _ = worker.communicate(timeout=60)
+            finally:
+                worker.kill()
         assert worker.returncode == 0, output
         assert "Read-only file system" not in output
 
@@ -200,7 +207,7 @@ def wait_until_ready(url, worker):
     deadline = time.monotonic() + 120
     while True:
         try:
-            if urllib.request.urlopen(url, timeout=5).status == 200:
+            with urllib.request.urlopen(url, timeout=5):
                 return
         except OSError:
             assert worker.poll() is None, worker.stdout.read()
