@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from stream.core.result import Version
+
 
 class Instruments(Protocol):
     """Counters and gauges of one worker. Times are in seconds."""
@@ -19,6 +21,9 @@ class Instruments(Protocol):
 
     def transaction(self, kind: str, journey: str, channel: str, segment: str) -> None:
         """One transaction was newly counted under a kind."""
+
+    def judged(self, topic: str, partition: int, versions: Sequence[Version]) -> None:
+        """Versions of a shard's transactions that were published, and are committed now."""
 
     def overflow(self, label: str) -> None:
         """A label value did not fit and became `other`."""

@@ -391,6 +391,8 @@ class Runner:
                 instruments.transaction(counted, self._journey, channel, segment)
             for label in step.overflow:
                 instruments.overflow(label)
+        if published := [version for _, step in steps for version in step.versions if version.publish]:
+            instruments.judged(*self.id, published)
         instruments.delays([(now - event.time) / 1_000_000 for event, _ in steps])
 
     def __str__(self) -> str:

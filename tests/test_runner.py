@@ -15,6 +15,7 @@ from stream.core.changes import ShardId
 from stream.core.config import CoreConfig
 from stream.core.registry import Registry
 from stream.events.decode import Decoder
+from stream.events.outcome import outcome_event
 from stream.publish import Message, Unacknowledged
 from stream.runner import Bench, Runner
 from stream.source import Source
@@ -165,7 +166,13 @@ async def test_it_applies_what_is_read_and_counts_it():
     assert sum(count for _, kind, _, count in worker.instruments.named("event") if kind) == len(SENT)
     assert ("checkout-events", None, "rejected", 3) in worker.instruments.named("event")
     assert len([m for m in worker.publisher.acknowledged if m.topic == "dead"]) == 3
-    assert {m.key for m in worker.publisher.acknowledged if m.topic == "outcomes"} <= {s.key for s in SENT}
+    outcomes = [m for m in worker.publisher.acknowledged if m.topic == "outcomes"]
+    assert {m.key for m in outcomes} <= {s.key for s in SENT}
+    judged = worker.instruments.named("judged")
+    assert {(topic, partition) for topic, partition, _ in judged} == {SHARD}
+    assert [outcome_event(version, "test") for *_, versions in judged for version in versions] == [
+        m.value for m in outcomes
+    ]
 
 
 async def test_a_restart_goes_on_where_the_tables_are():

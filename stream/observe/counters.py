@@ -14,7 +14,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from stream.core.result import Version
 from stream.observe.manifest import METRICS, Metric
+from stream.observe.sales import NewestSales
 
 TYPES = frozenset(
     (
@@ -61,6 +63,7 @@ class Counters:
         self._overflow = self._counter("upsell_label_overflow_total")
         build_info = self._gauge("upsell_build_info")
         build_info.labels(version("upsell-stream"), platform.python_version(), version("faust-streaming")).set(1)
+        self.sales = NewestSales()
         # Looking up a label set costs more than counting it, and these two are called for every event.
         self._events_of: dict[tuple[str, str | None, str], Counter] = {}
         self._transactions_of: dict[tuple[str, str, str, str], Counter] = {}
@@ -113,6 +116,7 @@ class Counters:
         """The partition is no longer assigned: its series end."""
         self._lag.remove(topic, partition)
         self._halted.remove(topic, partition)
+        self.sales.drop_shard(topic, partition)
 
     def fenced(self) -> None:
         """A shard was lost to another owner in the midst of work."""
@@ -121,6 +125,10 @@ class Counters:
     def rebalance(self) -> None:
         """Partitions were assigned anew."""
         self._rebalances.inc()
+
+    def judged(self, topic: str, partition: int, versions: Sequence[Version]) -> None:
+        """Versions of a shard's transactions that were published, and are committed now."""
+        self.sales.add(topic, partition, versions)
 
     def overflow(self, label: str) -> None:
         """A value of the label had no place."""

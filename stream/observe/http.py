@@ -118,7 +118,10 @@ class HttpServer:
     async def _page_state(self, _: web.Request) -> web.Response:
         ready, reasons = self._readiness()
         view = self._view
-        body = page.state(ready, reasons, self._counters.total_lag(), view.unavailable(), view.overview())
+        counters = self._counters
+        body = page.state(
+            ready, reasons, counters.total_lag(), counters.sales.newest(), view.unavailable(), view.overview()
+        )
         return _json(body, 200)
 
 

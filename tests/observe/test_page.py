@@ -13,6 +13,7 @@ from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 from support.browser import chromium
+from support.sales import LINES, version
 from support.summaries import NOW, SALES, SMALL, SMALL_CUSTOMERS, FakeTables, sale, shard
 
 from stream.core.kpi import KPIS
@@ -87,6 +88,7 @@ def state_of(worker):
             not worker.reasons,
             worker.reasons,
             worker.counters.total_lag(),
+            worker.counters.sales.newest(),
             worker.view.unavailable(),
             worker.view.overview(),
         )
@@ -119,7 +121,7 @@ def test_a_shard_without_events_has_no_newest_one():
     view = View(FakeTables([shard(at=0)]), SETTINGS)
     asyncio.run(view.refresh())
     assert view.overview().as_of == 0
-    state = json.loads(page.state(True, [], 0, None, view.overview()))
+    state = json.loads(page.state(True, [], 0, [], None, view.overview()))
     assert state["age"] is None
 
 
@@ -240,9 +242,27 @@ def test_shows_rates_bands_targets_tables_and_the_pipeline(reader, worker):
     assert reader.row("targets", "Upsell and cross-sell rate, checkout")[1:] == ["35.0%", "30.0%", "▼ missed"]
     assert reader.row("targets", 'Revenue against intent, checkout, a "new"\\one')[3] == "▲ met"
     assert reader.row("targets", "Upsell ratio, subscription")[1:] == ["10.0%", DASH, DASH]
+    assert reader.text("#sales tbody") == "None since it started."
     pipeline = reader.text("#pipeline")
     assert "1,234 records" in pipeline
     assert "2, all up to date" in pipeline
+    assert reader.errors() == []
+
+
+@pytest.mark.browser
+def test_shows_the_newest_flagged_sales_and_nobody(reader, worker):
+    worker.counters.judged(
+        "checkout-events", 0, [version(kinds=["cross_sell", "upsell"], upsell="1234.50", lines=LINES)]
+    )
+    worker.counters.judged("subscription-events", 0, [version("b", time="2020-02-03T04:05:06Z", kinds=["upsell"])])
+    reader.open().until("Live")
+    newest, older = reader.script(
+        "return [...document.querySelector('#sales').tBodies[0].rows].map((row) => [...row.cells].map((cell) => cell.textContent))"
+    )
+    assert newest[1:] == ["checkout", "EUR 1,234.50", "EUR 0.00", "bag, <b>belt</b>"]
+    assert older[0].startswith("2020-02-0")
+    shown = reader.chrome.page_source + json.dumps(state_of(worker))
+    assert not [name for name in ("ada", "checkout/1", "event-1", "offer") if name in shown]
     assert reader.errors() == []
 
 

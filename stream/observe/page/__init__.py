@@ -2,7 +2,7 @@
 
 Rules: the page is three static files and loads nothing else; the browser draws it from `/api/v1/rates` and from what is said here. What comes
 from events (labels) reaches the document as text only, and the policy sent along lets no script run but the page's own. Nothing
-about one customer, order or product is shown.
+that leads to one customer or order is shown.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ import msgspec
 
 from stream.core.config import MICROSECONDS
 from stream.core.kpi import KPIS
+from stream.observe.sales import FlaggedSale
 from stream.observe.view import WITHDRAWN_AFTER, Overview
 
 ASSETS: Final[Mapping[str, tuple[str, str]]] = {
@@ -46,18 +47,20 @@ def state(
     ready: bool,  # noqa: FBT001 - as readiness is answered
     reasons: list[str],
     lag: int,
+    sales: list[FlaggedSale],
     unavailable: str | None,
     overview: Overview | None,
 ) -> bytes:
     """The JSON document that the page polls beside the rates. Ages are in seconds, by Redis' clock: the browser's may be wrong.
 
-    `lag` is of this worker; `unavailable` tells why there is no `overview`.
+    `lag` and `sales` are of this worker; `unavailable` tells why there is no `overview`.
     """
     return msgspec.json.encode(
         {
             "ready": ready,
             "reasons": reasons,
             "lag": lag,
+            "sales": sales,
             "unavailable": unavailable,
             "withdrawn_after": WITHDRAWN_AFTER,
             "kpis": _KPIS,

@@ -155,6 +155,7 @@ function draw() {
   cards(windows);
   targets(windows !== null);
   for (const dimension of ["segment", "channel", "category"]) breakdown(dimension, windows?.[window]?.[dimension] ?? null);
+  sales();
   pipeline();
 }
 
@@ -346,6 +347,24 @@ function rate(name, value) {
   if (place < 0) return shown(value, kpi.unit);
   const mark = element("span", { class: `is-${place}`, title: kpi.bands[place].name }, glyph(place), element("span", { class: "unseen" }, `${kpi.bands[place].name}: `));
   return element("span", {}, mark, shown(value, kpi.unit));
+}
+
+function sales() {
+  const rows = latest.state.sales.map((sale) => [
+    momentOf(sale.time),
+    `${sale.journey}${sale.reversed ? ", reversed" : ""}`,
+    ...["upsell", "cross_sell"].map((kind) => (sale.kinds.includes(kind) ? `${sale.currency} ${money(sale[kind])}` : DASH)),
+    element("span", {}, ...sale.products.flatMap((product, place) => [place ? ", " : "", label(product)])),
+  ]);
+  const caption = "Judged by this worker; other workers judge the rest";
+  table("sales", caption, ["Time", "Journey", "Upsell", "Cross-sell", "Products"], rows, "None since it started.");
+}
+
+// The day only where it is not today's.
+function momentOf(text) {
+  const moment = new Date(text);
+  const today = moment.toDateString() === new Date().toDateString();
+  return (today ? "" : `${moment.toLocaleDateString("en-CA")} `) + moment.toLocaleTimeString("en-GB");
 }
 
 function pipeline() {
