@@ -448,7 +448,8 @@ def pipeline() -> dashboard.Dashboard:
                 "Halted shards",
                 "Shards that stand still until somebody mends them: see the log of their worker.",
                 units.Short,
-                Series(f"sum (upsell_shard_halted{{{ENV}}})", "halted"),
+                # A shard that never halted has no series.
+                Series(f"sum (upsell_shard_halted{{{ENV}}}) or 0 * sum (upsell_ready{{{ENV}}})", "halted"),
                 colors=ANY_IS_BAD,
             )
         )
