@@ -1,0 +1,208 @@
+"""Alertmanager's configuration: valid, routed as meant, and on a live Alertmanager one cause is one notification."""
+
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+from support.servers import started
+
+from deploy.generate import rules
+from deploy.generate.rule import Alert, Places
+from stream.embedded.server import HOST, Server, ServerUnavailableError
+
+CONFIG = Path(__file__).parents[2] / "deploy" / "alertmanager" / "alertmanager.yaml"
+ALERTS = {alert.name: alert for alert in rules.alerts()}
+SECONDS = 60
+"""How long a test waits for what must come; what must not come is told by what is sent after it."""
+
+pytestmark = pytest.mark.prometheus
+
+
+def amtool(*arguments: str) -> str:
+    program = shutil.which("amtool")
+    if program is None:
+        pytest.skip("Alertmanager's configuration is checked by `amtool`: apt-get install prometheus-alertmanager")
+    run = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
+
+
+def test_the_configuration_is_valid_and_holds_no_secret():
+    amtool("check-config", str(CONFIG))
+    for receiver in yaml.safe_load(CONFIG.read_text())["receivers"]:
+        for configuration in (c for kind, all_ in receiver.items() if kind != "name" for c in all_):
+            assert not {"routing_key", "service_key", "api_url", "credentials", "password"} & configuration.keys()
+            assert "_file" in json.dumps(configuration)
+
+
+@pytest.mark.parametrize(
+    ("alert", "receiver"),
+    [
+        ("UpsellRateBelowTarget", "commerce-pager"),
+        ("UpsellRevenueBelowTarget", "commerce-pager"),
+        ("UpsellRateBelowLastWeek", "commerce-chat"),
+        ("UpsellUnknownIntentsHigh", "commerce-chat"),
+        ("UpsellPipelineStalled", "platform-pager"),
+        ("UpsellMetricsAbsent", "platform-pager"),
+        ("UpsellWorkerDown", "platform-chat"),
+        ("UpsellDeadLetters", "platform-chat"),
+        ("UpsellWatchdog", "watchdog"),
+    ],
+)
+def test_an_alert_goes_to(alert, receiver):
+    labels = [f"{name}={value}" for name, value in labels_of(ALERTS[alert]).items()]
+    assert amtool("config", "routes", "test", f"--config.file={CONFIG}", *labels).split() == [receiver]
+
+
+def test_whoever_receives_critical_alerts_is_a_pager():
+    for alert in ALERTS.values():
+        labels = [f"{name}={value}" for name, value in labels_of(alert).items()]
+        receiver = amtool("config", "routes", "test", f"--config.file={CONFIG}", *labels).strip()
+        assert receiver.endswith("-pager") == (alert.severity == "critical"), alert.name
+
+
+def labels_of(alert: Alert, **more: str) -> dict[str, str]:
+    return {"alertname": alert.name, "env": "prod", **alert.plain(Places())["labels"], **more}
+
+
+class Alertmanager(Server):
+    name = "Alertmanager"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self.directory = directory
+
+    def command(self) -> list[str]:
+        program = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
+        if program is None:
+            raise ServerUnavailableError("a live Alertmanager: apt-get install prometheus-alertmanager")
+        return [
+            program,
+            f"--config.file={self.directory}/alertmanager.yaml",
+            f"--storage.path={self.directory}/data",
+            f"--web.listen-address={self.address}",
+            "--cluster.listen-address=",
+        ]
+
+    def answers(self, connection: socket.socket) -> bool:
+        connection.sendall(b"GET /-/ready HTTP/1.0\r\n\r\n")
+        return b" 200 " in connection.recv(64)
+
+    def post(self, *alerts: dict[str, str]) -> None:
+        body = json.dumps([{"labels": labels, "annotations": {"summary": "s"}} for labels in alerts])
+        connection = HTTPConnection(HOST, self.port, timeout=10)
+        connection.request("POST", "/api/v2/alerts", body, {"Content-Type": "application/json"})
+        assert connection.getresponse().status == 200
+        connection.close()
+
+    def states(self) -> dict[str, str]:
+        """State of every alert, by name: active, suppressed, or unprocessed."""
+        with urllib.request.urlopen(f"http://{self.address}/api/v2/alerts", timeout=10) as answer:
+            return {alert["labels"]["alertname"]: alert["status"]["state"] for alert in json.load(answer)}
+
+
+class Inbox(ThreadingHTTPServer):
+    """Takes notifications: the receiver, and the alerts in it."""
+
+    def __init__(self) -> None:
+        self.notifications: list[tuple[str, str, list[str]]] = []
+        super().__init__((HOST, 0), _Receive)
+
+
+class _Receive(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        names = [alert["labels"]["alertname"] for alert in body["alerts"]]
+        self.server.notifications.append((body["receiver"], body["status"], names))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def inbox() -> Iterator[Inbox]:
+    with Inbox() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def live(directory: Path) -> Iterator[tuple[Alertmanager, Inbox]]:
+    """The committed configuration, with our receivers and without the waits."""
+    with inbox() as box:
+        configuration = yaml.safe_load(CONFIG.read_text())
+        for receiver in configuration["receivers"]:
+            for kind in receiver.keys() - {"name"}:
+                del receiver[kind]
+            url = f"http://{HOST}:{box.server_port}/"
+            receiver["webhook_configs"] = [{"url": url, "send_resolved": True}]
+        configuration["route"] |= {"group_wait": "1s", "group_interval": "1s"}
+        (directory / "alertmanager.yaml").write_text(yaml.safe_dump(configuration))
+        with started(Alertmanager(directory)) as server:
+            yield server, box
+
+
+def eventually(condition: Callable[[], bool], what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if condition():
+                return
+        except (OSError, HTTPException):
+            pass
+        time.sleep(0.05)
+    pytest.fail(f"did not come: {what()}")
+
+
+def test_one_cause_is_one_notification(tmp_path):
+    with live(tmp_path) as (server, box):
+        stalled = labels_of(ALERTS["UpsellPipelineStalled"], topic="checkout-events", partition="0")
+        server.post(stalled)
+        eventually(lambda: server.states().get("UpsellPipelineStalled") == "active", server.states)
+        low = labels_of(ALERTS["UpsellRateBelowTarget"], kpi="upsell_ratio", journey="checkout", segment="all")
+        server.post(low, labels_of(ALERTS["UpsellUnknownIntentsHigh"], journey="checkout") | {"env": "staging"})
+        eventually(lambda: server.states().get("UpsellRateBelowTarget") == "suppressed", server.states)
+        # What comes later to the same receiver would have been preceded by what is silent.
+        server.post(low | {"env": "test"})
+        eventually(lambda: len(box.notifications) >= 3, lambda: box.notifications)
+    assert sorted(box.notifications) == [
+        ("commerce-chat", "firing", ["UpsellUnknownIntentsHigh"]),
+        ("commerce-pager", "firing", ["UpsellRateBelowTarget"]),
+        ("platform-pager", "firing", ["UpsellPipelineStalled"]),
+    ]
+
+
+def test_a_low_rate_is_one_notification_however_many_segments(tmp_path):
+    with live(tmp_path) as (server, box):
+        low = [
+            labels_of(ALERTS["UpsellRateBelowTarget"], kpi="upsell_ratio", journey="checkout", segment=segment)
+            for segment in ("all", "business", "consumer")
+        ]
+        volume = labels_of(ALERTS["UpsellOpportunitiesDrop"], journey="checkout")
+        server.post(*low)
+        eventually(lambda: bool(box.notifications), lambda: box.notifications)
+        server.post(*low, *low)
+        server.post(volume | {"severity": "critical"}, volume | {"severity": "warning"})
+        eventually(lambda: len(box.notifications) >= 2, lambda: box.notifications)
+    assert box.notifications == [
+        ("commerce-pager", "firing", ["UpsellRateBelowTarget"] * 3),
+        ("commerce-pager", "firing", ["UpsellOpportunitiesDrop"]),
+    ]

@@ -1,0 +1,94 @@
+"""The Prometheus rules as committed: complete, about metrics that exist; tests/deploy/test_alerts.py runs them."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import promql_parser
+import pytest
+import yaml
+
+from deploy.generate import rules
+from deploy.generate.rule import Places, Times
+from stream.observe.manifest import METRICS
+
+ROOT = Path(__file__).parents[2]
+RUNBOOKS = ROOT / "docs" / "runbooks"
+FILES = sorted(rules.COMMITTED.glob("*.yaml"))
+RULES = [rule for path in FILES for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
+ALERTS = [rule for rule in RULES if "alert" in rule]
+NAMES = {rule["alert"] for rule in ALERTS}
+RECORDED = {rule["record"] for rule in RULES if "record" in rule}
+SAMPLES = {sample: metric for metric in METRICS.values() for sample in metric.samples}
+SYNTHETIC = {"up"}
+TARGET_LABELS = {"env", "job", "instance", "pod"}
+
+
+def test_what_is_committed_is_what_is_generated():
+    assert rules.files(Times(), Places()) == {path.name: path.read_text(encoding="utf-8") for path in FILES}
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: f"{alert['alert']}-{alert['labels']['severity']}")
+def test_an_alert_says_all_its_receiver_needs(alert):
+    labels, notes = alert["labels"], alert["annotations"]
+    assert labels["severity"] in {"critical", "warning", "none"}
+    assert labels["team"] in {"commerce", "platform"}
+    assert labels["scope"] in {"kpi", "input", "pipeline"}
+    assert not (labels.get("inhibits") == "kpi" and labels["scope"] == "kpi"), "it would silence itself"
+    assert notes["summary"]
+    assert notes["description"].endswith(".")
+    assert notes["runbook_url"].endswith(f"/{alert['alert']}.md")
+    assert re.fullmatch(r"http://[^/]+/d/upsell-(live|segment|pipeline)(\?.*)?", notes["dashboard_url"])
+    if labels["scope"] == "kpi":
+        assert (alert["keep_firing_for"], "for" in alert) == ("10m", True)
+
+
+def test_every_alert_has_its_runbook_and_every_runbook_its_alert():
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in RUNBOOKS.glob("Upsell*.md")}
+    assert pages.keys() == NAMES
+    for name, text in pages.items():
+        headings = re.findall(r"^#+ .*$", text, re.MULTILINE)
+        assert headings == [f"# {name}", "## Meaning", "## First look", "## Likely causes", "## What to do"], name
+    index = (RUNBOOKS / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\]\((Upsell\w+)\.md\)", index)) == NAMES
+
+
+def selectors(expression: str) -> Iterator[promql_parser.VectorSelector]:
+    found = []
+
+    def visit(node: promql_parser.Expr) -> bool:
+        if isinstance(node, promql_parser.VectorSelector):
+            found.append(node)
+        return True
+
+    promql_parser.walk(promql_parser.parse(expression), visit)
+    yield from found
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("alert") or rule["record"])
+def test_a_rule_reads_what_is_exposed_or_recorded(rule):
+    for selector in selectors(rule["expr"]):
+        assert selector.name in SAMPLES.keys() | RECORDED | SYNTHETIC, selector.name
+        if selector.name in SAMPLES:
+            matched = {matcher.name for matcher in selector.matchers.matchers}
+            assert matched <= set(SAMPLES[selector.name].labels) | TARGET_LABELS
+
+
+def test_the_check_of_names_finds_what_is_wrong():
+    assert [s.name for s in selectors("sum(rate(a_total[5m])) / b or sum_over_time(c[6h:1h])")] == ["a_total", "b", "c"]
+
+
+def test_a_global_gauge_is_read_once_and_a_worker_counter_is_summed():
+    read = [s.name for rule in RULES for s in selectors(rule["expr"]) if s.name in SAMPLES]
+    for name in read:
+        if METRICS[SAMPLES[name].name].scope == "global" and name != "upsell_shard_age_seconds":
+            assert read.count(name) == 1, name
+
+
+def test_all_times_follow_the_scale():
+    scaled = "".join(rules.files(Times(1 / 30), Places()).values())
+    assert "offset 336m" in scaled
+    assert 'window="2m"' in scaled
+    assert 'window="48m"' in scaled
+    assert 'window="1m"' in scaled  # the product has none shorter
+    assert not re.search(r"offset 1w|for: 5m|\[6h:", scaled)
