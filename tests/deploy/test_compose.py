@@ -162,6 +162,13 @@ def test_prometheus_finds_workers_rules_and_alertmanager():
     assert mounted["/etc/prometheus/prometheus.yml"] == "deploy/compose/prometheus.yml"
 
 
+def test_alertmanager_inhibits_as_the_example_does_and_tells_nobody():
+    config, example = read("deploy/compose/alertmanager.yml"), read("deploy/alertmanager/alertmanager.yaml")
+    assert config["inhibit_rules"] == example["inhibit_rules"]
+    assert config["route"] == {"receiver": "nobody", "group_by": example["route"]["group_by"]}
+    assert config["receivers"] == [{"name": "nobody"}]
+
+
 def test_grafana_finds_dashboards_and_prometheus():
     grafana = SERVICES["grafana"]
     mounted = mounts(grafana)
