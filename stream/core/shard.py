@@ -7,6 +7,7 @@ however the events were cut into batches.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Generic, TypeVar
 
 import msgspec
@@ -84,7 +85,7 @@ class _Cache(Generic[Kept]):
         changed = {key: _encode(self.records[key]) for key in self.dirty}
         expiry, self.expiry = self.expiry, {}
         self.dirty.clear()
-        for key in list(self.records)[: max(0, len(self.records) - capacity)]:
+        for key in list(islice(self.records, max(0, len(self.records) - capacity))):
             del self.records[key]
         return changed, expiry
 
