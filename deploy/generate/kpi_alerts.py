@@ -24,7 +24,7 @@ _WHERE = "var-env={{ $labels.env }}&var-journey={{ $labels.journey }}"
 _LIVE = f"/d/upsell-live?{_WHERE}"
 _SEGMENT = f"/d/upsell-segment?{_WHERE}&var-segment={{{{ $labels.segment }}}}"
 
-_Z = 4
+Z = 4
 """Standard errors between now and last week. Three would speak up several times a month without a cause: two weeks' chances, and two windows."""
 
 
@@ -64,7 +64,7 @@ def _rate_below_target(times: Times) -> Alert:
         scope="kpi",
         summary=f"{_FACE} is below its target",
         description=(
-            "With 99.95 % confidence the rate is {{ $value | humanizePercentage }} at most, less than the target, and the newest rate is below it, too."
+            "With 99.98 % confidence the rate is {{ $value | humanizePercentage }} at most, less than the target, and the newest rate is below it, too."
         ),
         dashboard=_SEGMENT,
     )
@@ -100,7 +100,7 @@ def _rate_below_last_week(times: Times) -> Alert:
     now = f'{PROPORTION}{{kpi=~"{kpis}", segment="all", window=~"{times.window(HOUR)}|{times.window(DAY)}"}}'
     return Alert(
         name="UpsellRateBelowLastWeek",
-        expr=f"min without (window) (\n    {now} / {now} offset {times.span(WEEK)} < 0.8\n  and\n    {WEEK_Z} < -{_Z}\n)",
+        expr=f"min without (window) (\n    {now} / {now} offset {times.span(WEEK)} < 0.8\n  and\n    {WEEK_Z} < -{Z}\n)",
         hold=times.span(5 * MINUTE),
         keep=times.span(10 * MINUTE),
         severity="warning",
@@ -120,7 +120,7 @@ def _opportunities_drop(times: Times) -> tuple[Alert, Alert]:
         return Alert(
             name="UpsellOpportunitiesDrop",
             # The difference of two Poisson counts has the variance of their sum.
-            expr=f"    {now} / {then} < {share}\nand\n    ({then} - {now}) / sqrt({then} + {now}) > {_Z}",
+            expr=f"    {now} / {then} < {share}\nand\n    ({then} - {now}) / sqrt({then} + {now}) > {Z}",
             hold=times.span(5 * MINUTE),
             keep=times.span(10 * MINUTE),
             severity="critical" if severity == "critical" else "warning",
@@ -138,7 +138,7 @@ def _reversals_high(times: Times) -> Alert:
     now = f'{PROPORTION}{{kpi="{REVERSED}", window="{times.window(DAY)}"}}'
     return Alert(
         name="UpsellReversalsHigh",
-        expr=f"    {now} / {now} offset {times.span(WEEK)} > 1.5\nand\n    {WEEK_Z} > {_Z}",
+        expr=f"    {now} / {now} offset {times.span(WEEK)} > 1.5\nand\n    {WEEK_Z} > {Z}",
         hold=times.span(15 * MINUTE),
         keep=times.span(10 * MINUTE),
         severity="warning",
@@ -155,7 +155,7 @@ def _unknown_intents_high(times: Times) -> Alert:
     return Alert(
         name="UpsellUnknownIntentsHigh",
         # There may have been none a week ago, so the difference counts, not the quotient.
-        expr=f"    {now} > {now} offset {times.span(WEEK)} + 0.05\nand\n    {WEEK_Z} > {_Z}",
+        expr=f"    {now} > {now} offset {times.span(WEEK)} + 0.05\nand\n    {WEEK_Z} > {Z}",
         hold=times.span(5 * MINUTE),
         keep=times.span(15 * MINUTE),
         severity="warning",

@@ -11,8 +11,8 @@ from deploy.generate.rule import DAY, HOUR, MINUTE, WEEK, Group, Record, Times
 from stream.core.cells import Money, Sale
 from stream.core.kpi import KPIS, CustomerKind, Kpi
 
-Z = 3.29
-"""Standard normal quantile of the bounds, one-sided 99.95 %. docs/pager.md has what 99 % would do: pages every few days without a cause."""
+Z = 3.5
+"""Standard normal quantile of the bounds, one-sided 99.98 %. docs/pager.md has what 99 % would do: pages every week without a cause."""
 Z_REVENUE = 4.5
 """The same for revenue, whose spread is itself an estimate from 12 to 24 hours: Student's t with 11 degrees of freedom."""
 TRIALS, SUCCESSES = "upsell:kpi_trials:sum", "upsell:kpi_successes:sum"
@@ -125,7 +125,7 @@ def _customers(kind: CustomerKind) -> str:
 
 
 def _proportions() -> list[Record]:
-    """The rate, and Wilson's upper bound of it: no rate above it would have given so few successes, except once in 2,000 times."""
+    """The rate, and Wilson's upper bound of it: no rate above it would have given so few successes, except once in 4,000 times."""
     p, n = PROPORTION, TRIALS
     square = f"{Z**2:.2f}"
     bound = (

@@ -140,7 +140,7 @@ KPI_STORIES = [
                     },
                     "exp_annotations": {
                         "summary": "upsell_cross_sell_rate of checkout in segment business is below its target",
-                        "description": "With 99.95 % confidence the rate is 15.3% at most, less than the target, "
+                        "description": "With 99.98 % confidence the rate is 15.69% at most, less than the target, "
                         "and the newest rate is below it, too.",
                         "runbook_url": f"{Places().runbooks}/UpsellRateBelowTarget.md",
                         "dashboard_url": f"{Places().grafana}/d/upsell-segment"
