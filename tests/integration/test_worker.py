@@ -83,6 +83,30 @@ async def test_it_reads_what_producers_compress(servers, name_prefix, tmp_path):
 
 
 @on_real
+async def test_killed_workers_lose_and_double_nothing(servers, name_prefix, tmp_path):
+    with group(*servers, name_prefix, tmp_path, batch_records=50) as workers:
+        await workers.create_topics(4, 2)
+        for _ in range(2):
+            workers.start()
+        await workers.until_shared(lambda shares: shares == [3, 3])
+        for killed in workers.workers[:2]:
+            sending = asyncio.create_task(workers.send(traffic.checkouts(1500, first=len(workers.sent)), pause=0.1))
+            await workers.until_committed(300)
+            killed.kill()
+            workers.start()
+            await sending
+            await workers.until_shared(lambda shares: sum(shares) == 6)
+        await workers.applied()
+        outcomes = await read_topic(servers[0], workers.settings.outcome_topic)
+    versions = {}
+    for record in outcomes:
+        versions.setdefault(json.loads(record.value)["id"], set()).add((record.key, record.value))
+    assert all(len(bodies) == 1 for bodies in versions.values()), "a repeat has the same id, key and body"
+    sold = sum(total["kind_transactions"]["any"] for total in traffic.expected(workers.sent).values())
+    assert len(versions) == sold
+
+
+@on_real
 async def test_a_worker_too_many_idles_and_takes_over(servers, name_prefix, tmp_path):
     with group(*servers, name_prefix, tmp_path) as workers:
         await workers.create_topics(2, 1)

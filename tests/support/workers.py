@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from support.traffic import Sent, expected, found
 
+from stream.core.changes import ShardId
 from stream.settings import Settings
 from stream.tables.interface import Retry
 from stream.tables.redis import connect
@@ -164,6 +165,23 @@ class Group:
                     await asyncio.sleep(0.05)
         except TimeoutError:
             assert have == want
+        finally:
+            await tables.close()
+
+    async def until_committed(self, more: int) -> None:
+        """Wait until the shards of the checkout topic are so many records further than now."""
+        tables = connect(self.settings)
+        shards = [ShardId(self.settings.checkout_topic, number) for number in range(64)]
+
+        async def reached() -> int:
+            return sum(owner.offset or 0 for owner in await tables.owners(shards))
+
+        try:
+            goal = await reached() + more
+            async with asyncio.timeout(LIMIT):
+                while await reached() < goal:
+                    self.check()
+                    await asyncio.sleep(0.02)
         finally:
             await tables.close()
 
