@@ -65,7 +65,7 @@ BAD_ENVELOPES: tuple[dict[str, Any], ...] = (
     {"data": []},
 )
 BAD_DATA: dict[str, tuple[dict[str, Any], ...]] = {
-    "products": ({"currency": "XXXX"}, {"currency": ""}, {"channel": 7}, {"checkout_id": ""}, {"products": {}}),
+    "products": ({"currency": "QQQQ"}, {"currency": ""}, {"channel": 7}, {"checkout_id": ""}, {"products": {}}),
     "items": ({"currency": "usd!"}, {"customer_id": ""}, {"segment": []}, {"subscription_id": 5}, {"items": "none"}),
 }
 BAD_LINES: tuple[dict[str, Any], ...] = (
