@@ -1,4 +1,7 @@
-"""Alertmanager's configuration: valid, routed as meant, and on a live Alertmanager one cause is one notification."""
+"""Alertmanager's configuration: valid, routed as meant, and on live servers one cause is one notification.
+
+The last test has the whole chain: metrics, a real Prometheus with the rules at a thirtieth of their times, a real Alertmanager, a receiver.
+"""
 
 import json
 import shutil
@@ -6,19 +9,21 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import yaml
 from support.servers import started
 
 from deploy.generate import rules
-from deploy.generate.rule import Alert, Places
+from deploy.generate.rule import Alert, Places, Times
 from stream.embedded.server import HOST, Server, ServerUnavailableError
 
 CONFIG = Path(__file__).parents[2] / "deploy" / "alertmanager" / "alertmanager.yaml"
@@ -108,8 +113,18 @@ class Alertmanager(Server):
 
     def states(self) -> dict[str, str]:
         """State of every alert, by name: active, suppressed, or unprocessed."""
+        return {alert["labels"]["alertname"]: alert["status"]["state"] for alert in self._alerts()}
+
+    def updated(self, name: str) -> str:
+        """When an alert was last sent here; RFC 3339."""
+        return max(alert["updatedAt"] for alert in self._alerts() if alert["labels"]["alertname"] == name)
+
+    def _alerts(self) -> list[dict]:
         with urllib.request.urlopen(f"http://{self.address}/api/v2/alerts", timeout=10) as answer:
-            return {alert["labels"]["alertname"]: alert["status"]["state"] for alert in json.load(answer)}
+            return json.load(answer)
+
+
+H = TypeVar("H", bound=ThreadingHTTPServer)
 
 
 class Inbox(ThreadingHTTPServer):
@@ -133,8 +148,8 @@ class _Receive(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def inbox() -> Iterator[Inbox]:
-    with Inbox() as server:
+def serving(server: H) -> Iterator[H]:
+    with server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
@@ -147,7 +162,7 @@ def inbox() -> Iterator[Inbox]:
 @contextmanager
 def live(directory: Path) -> Iterator[tuple[Alertmanager, Inbox]]:
     """The committed configuration, with our receivers and without the waits."""
-    with inbox() as box:
+    with serving(Inbox()) as box:
         configuration = yaml.safe_load(CONFIG.read_text())
         for receiver in configuration["receivers"]:
             for kind in receiver.keys() - {"name"}:
@@ -206,3 +221,99 @@ def test_a_low_rate_is_one_notification_however_many_segments(tmp_path):
         ("commerce-pager", "firing", ["UpsellRateBelowTarget"] * 3),
         ("commerce-pager", "firing", ["UpsellOpportunitiesDrop"]),
     ]
+
+
+class Prometheus(Server):
+    name = "Prometheus"
+
+    def __init__(self, directory: Path, target: str, alertmanager: str) -> None:
+        super().__init__()
+        self.directory = directory
+        for name, text in rules.files(Times(1 / 30), Places()).items():
+            (directory / name).write_text(text)
+        configuration = {
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": [f"{directory}/{name}" for name in ("recording.yaml", "kpi.yaml", "pipeline.yaml")],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
+            "scrape_configs": [
+                {"job_name": "upsell-stream", "static_configs": [{"targets": [target], "labels": {"env": "prod"}}]}
+            ],
+        }
+        (directory / "prometheus.yaml").write_text(yaml.safe_dump(configuration))
+
+    def command(self) -> list[str]:
+        program = shutil.which("prometheus")
+        if program is None:
+            raise ServerUnavailableError("a live Prometheus: apt-get install prometheus")
+        return [
+            program,
+            f"--config.file={self.directory}/prometheus.yaml",
+            f"--storage.tsdb.path={self.directory}/tsdb",
+            f"--web.listen-address={self.address}",
+            "--rules.alert.resend-delay=1s",
+        ]
+
+    def answers(self, connection: socket.socket) -> bool:
+        connection.sendall(b"GET /-/ready HTTP/1.0\r\n\r\n")
+        return b" 200 " in connection.recv(64)
+
+    def value(self, expression: str) -> float | None:
+        query = urllib.parse.urlencode({"query": expression})
+        with urllib.request.urlopen(f"http://{self.address}/api/v1/query?{query}", timeout=10) as answer:
+            result = json.load(answer)["data"]["result"]
+        return float(result[0]["value"][1]) if result else None
+
+
+class Worker(ThreadingHTTPServer):
+    """A worker's metrics, of a shop with one segment."""
+
+    def __init__(self) -> None:
+        self.rate = 0.25
+        super().__init__((HOST, 0), _Metrics)
+
+    def text(self) -> str:
+        place = 'journey="checkout",channel="web",segment="business"'
+        lines = [
+            'upsell_build_info{version="1",python="3",faust="0"} 1',
+            "upsell_ready 1",
+            'upsell_shard_age_seconds{topic="t",partition="0"} 2',
+            'upsell_target_ratio{kpi="upsell_cross_sell_rate",journey="checkout",segment="business"} 0.2',
+        ]
+        for window, opportunities in (("1m", 200), ("2m", 400), ("48m", 9600)):
+            sold = round(opportunities * self.rate)
+            lines += [
+                f'upsell_window_opportunities{{{place},window="{window}"}} {opportunities}',
+                f'upsell_window_kind_transactions{{kind="any",{place},window="{window}"}} {sold}',
+            ]
+        return "\n".join(lines) + "\n"
+
+
+class _Metrics(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.end_headers()
+        self.wfile.write(self.server.text().encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_rate_that_falls_is_one_notification(tmp_path):
+    (tmp_path / "prometheus").mkdir()
+    with serving(Worker()) as worker, live(tmp_path) as (alertmanager, box):
+        target = f"{HOST}:{worker.server_port}"
+        with started(Prometheus(tmp_path / "prometheus", target, alertmanager.address)) as prometheus:
+            rate = 'upsell:kpi_proportion:ratio{kpi="upsell_cross_sell_rate",segment="all",window="2m"}'
+            eventually(lambda: prometheus.value(rate) == 0.25, lambda: prometheus.output)
+            eventually(lambda: alertmanager.states() == {"UpsellWatchdog": "active"}, alertmanager.states)
+            worker.rate = 0.1
+            eventually(lambda: told(box) != [], alertmanager.states)
+            first = alertmanager.updated("UpsellRateBelowTarget")
+            eventually(lambda: alertmanager.updated("UpsellRateBelowTarget") > first, alertmanager.states)
+            assert alertmanager.states() == {"UpsellWatchdog": "active", "UpsellRateBelowTarget": "active"}
+    assert told(box) == [("commerce-pager", "firing", ["UpsellRateBelowTarget"])]
+
+
+def told(box: Inbox) -> list[tuple[str, str, list[str]]]:
+    return [notification for notification in box.notifications if notification[0] != "watchdog"]

@@ -218,11 +218,13 @@ KPI_STORIES = [
         {f"{minute}m": {} for minute in range(1, 60, 7)},
     ),
     Story(
-        "neither a missed scrape nor a good minute ends a page",
+        "neither a missed scrape nor a good minute nor another worker ends a page",
         [
             *alive(60),
             target(0.20, 60),
             *sales(STEADY, {"5m": "4+0x19 _ 4+0x9 9 4+0x40", "1h": "50+0x19 _ 50+0x40"}),
+            # Another worker says the same, joins late and leaves early: a maximum, no sum.
+            *sales({"1h": "_x9 500+0x9 _x40"}, {"1h": "_x9 50+0x9 _x40"}, instance="w2"),
         ],
         {f"{minute}m": BELOW for minute in (10, 20, 21, 30, 32, 34, 45, 60)},
     ),
