@@ -1,0 +1,395 @@
+"""The Helm chart and the examples beside it, without a cluster: what Helm renders is held against Kubernetes' schemas, the product and its files."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from support import helm
+
+from stream.app import LARGEST_MESSAGE
+from stream.observe.http import HttpServer
+from stream.observe.manifest import METRICS
+from stream.settings import Settings, is_secret, load, variable
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "deploy" / "kubernetes" / "upsell-stream"
+EXAMPLES = ROOT / "deploy" / "kubernetes" / "examples"
+VALUES = {"defaults": (), "all": ("--values", str(EXAMPLES / "values.yaml"))}
+CUSTOM = yaml.safe_load(Path(__file__).with_name("custom_resources.yaml").read_text(encoding="utf-8"))["$defs"]
+OWN_SETTINGS = {"http_host", "http_port", "kafka_partitions"}
+"""The chart knows them better."""
+KUBERNETES = ("1.27", "1.37")
+
+pytestmark = pytest.mark.helm
+both = pytest.mark.parametrize("values", VALUES)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    program = helm.cached()
+    if program is None:
+        pytest.skip("needs helm: python tests/support/helm.py builds it, in some five minutes, with Go")
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+
+
+@cache
+def rendered(values: str, *options: str) -> tuple[dict, ...]:
+    done = run("template", "upsell", str(CHART), "--namespace", "shop", *VALUES[values], *options)
+    assert done.returncode == 0, done.stderr
+    return tuple(document for document in yaml.safe_load_all(done.stdout) if document)
+
+
+def only(kind: str, values: str = "all", *options: str) -> dict:
+    (found,) = [document for document in rendered(values, *options) if document["kind"] == kind]
+    return found
+
+
+def refusal(*options: str) -> str:
+    done = run("template", "upsell", str(CHART), *options)
+    assert done.returncode != 0
+    return done.stderr
+
+
+def example(name: str) -> list[dict]:
+    return list(yaml.safe_load_all((EXAMPLES / name).read_text(encoding="utf-8")))
+
+
+def check(document: dict) -> None:
+    key = f"{document['apiVersion']}/{document['kind']}"
+    if key in CUSTOM:
+        schema = {
+            "$defs": CUSTOM,
+            "required": ["apiVersion", "kind", "metadata", "spec"],
+            "additionalProperties": False,
+            "properties": {
+                "apiVersion": True,
+                "kind": True,
+                "metadata": {"$ref": "#/$defs/metadata"},
+                "spec": CUSTOM[key],
+            },
+        }
+        Draft202012Validator(schema).validate(document)
+    else:
+        for version in KUBERNETES:
+            assert kubernetes_validate.validate(document, version, strict=True) == version
+
+
+# What Helm, Kubernetes and the operators say to it
+
+
+@both
+def test_the_linter_finds_nothing(values):
+    done = run("lint", "--strict", str(CHART), *VALUES[values])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@both
+def test_what_is_rendered_is_valid(values):
+    for document in rendered(values):
+        check(document)
+        labels = document["metadata"]["labels"]
+        assert labels["app.kubernetes.io/instance"] == "upsell"
+    names = [(document["kind"], document["metadata"]["name"]) for document in rendered(values)]
+    assert len(set(names)) == len(names)
+
+
+def test_every_kind_is_there_and_by_default_none_that_needs_an_operator():
+    core = {"Deployment", "Service", "ServiceAccount", "PodDisruptionBudget", "NetworkPolicy"}
+    assert {document["kind"] for document in rendered("defaults")} == core
+    operated = {"PodMonitor", "PrometheusRule", "ScaledObject", "ConfigMap"}
+    assert {document["kind"] for document in rendered("all")} == core | operated
+
+
+@pytest.mark.parametrize("name", ["external-secret.yaml", "kafka-topics.yaml", "redis.yaml"])
+def test_an_example_is_valid(name):
+    for document in example(name):
+        check(document)
+
+
+def test_the_schemas_of_custom_resources_find_a_mistake():
+    wrong = json.loads(json.dumps(only("ScaledObject")))
+    del wrong["spec"]["triggers"][0]["metadata"]["query"]
+    with pytest.raises(Exception, match="'query' is a required property"):
+        check(wrong)
+
+
+def test_what_is_packed_has_rules_and_dashboards(tmp_path):
+    done = run("package", str(CHART), "--destination", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (package,) = tmp_path.iterdir()
+    shutil.unpack_archive(package, tmp_path)
+    for inside, outside in (("rules", "prometheus/rules"), ("dashboards", "grafana/dashboards")):
+        there = {path.name: path.read_bytes() for path in (tmp_path / "upsell-stream" / inside).iterdir()}
+        assert there == {path.name: path.read_bytes() for path in (ROOT / "deploy" / outside).iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--set", "replicas=5"], "replicas is larger than partitions"),
+        (["--set", "setings.channels=web"], "setings"),
+        (["--set", "settings.redis_uri=redis://redis"], "redis_uri"),
+        (["--set", "settings.redis_password=secret"], "redis_password"),
+        (["--set", "settings.redis_url=redis://:secret@redis:6379"], "redis_url"),
+        (["--set", "settings.kafka_group_instance_id=one"], "kafka_group_instance_id"),
+        (["--set", "settings.channels=web"], "channels"),
+        (["--set", "files.password.secret=s,files.password.key=k"], "password"),
+        (["--set", "files.redis_password_file.secret=s"], "key"),
+        (["--set", "scaling.enabled=true"], "scaling.prometheusUrl is needed"),
+        (["--set", "terminationGracePeriodSeconds=10"], "terminationGracePeriodSeconds"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_wrong_value_is_refused_by_name(options, says):
+    assert says in refusal(*options)
+
+
+# The product
+
+
+def pod(values: str = "all", *options: str) -> dict:
+    return only("Deployment", values, *options)["spec"]["template"]["spec"]
+
+
+def environment(values: str, *options: str) -> dict[str, str]:
+    (worker,) = pod(values, *options)["containers"]
+    names = [entry["name"] for entry in worker["env"]]
+    assert len(set(names)) == len(names)
+    return {entry["name"]: entry["value"] for entry in worker["env"]}
+
+
+def loaded(given: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+    for key in [key for key in os.environ if key.startswith("UPSELL_")]:
+        monkeypatch.delenv(key)
+    (tmp_path / "file").write_text("secret")
+    for key, value in given.items():
+        monkeypatch.setenv(key, str(tmp_path / "file") if key.endswith("_FILE") else value)
+    return load()
+
+
+@both
+def test_settings_exist_and_are_allowed(values, monkeypatch, tmp_path):
+    given = environment(values)
+    assert set(given) <= {variable(field) for field in Settings.model_fields}
+    assert loaded(given, monkeypatch, tmp_path).http_port == 8080
+
+
+def test_settings_arrive_as_they_were_written(monkeypatch, tmp_path):
+    settings = loaded(environment("all", "--set", "settings.cached_entities=2500000"), monkeypatch, tmp_path)
+    written = example("values.yaml")[0]["settings"]
+    assert list(settings.channels) == written["channels"]
+    assert [target.model_dump(exclude_unset=True) for target in settings.targets] == written["targets"]
+    assert (settings.kafka_session_timeout, settings.kafka_create_topics) == (15, False)
+    assert (settings.kafka_partitions, settings.cached_entities) == (12, 2_500_000)
+
+
+def test_the_schema_knows_every_setting():
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))["properties"]
+    files = {name for name in Settings.model_fields if name.endswith("_file")}
+    assert set(schema["files"]["propertyNames"]["enum"]) == files
+    # A Deployment has no names that outlive a pod, so no static members.
+    rest = {name for name in Settings.model_fields if not is_secret(name)} - files
+    assert schema["settings"]["properties"].keys() == rest - OWN_SETTINGS - {"kafka_group_instance_id"}
+
+
+def test_every_file_comes_from_the_secret_that_is_named():
+    (worker,) = pod()["containers"]
+    (mount,) = [mount for mount in worker["volumeMounts"] if mount["name"] == "files"]
+    (volume,) = [volume for volume in pod()["volumes"] if volume["name"] == "files"]
+    secrets = [source["secret"] for source in volume["projected"]["sources"]]
+    there = {
+        f"{mount['mountPath']}/{item['path']}": {"secret": secret["name"], "key": item["key"]}
+        for secret in secrets
+        for item in secret["items"]
+    }
+    files = example("values.yaml")[0]["files"]
+    assert there == {environment("all")[variable(name)]: file for name, file in files.items()}
+    assert mount["readOnly"]
+    assert "files" not in {volume["name"] for volume in pod("defaults")["volumes"]}
+
+
+def test_no_secret_is_rendered():
+    assert not {document["kind"] for values in VALUES for document in rendered(values)} & {"Secret"}
+    for values in VALUES:
+        assert not {variable(name) for name in Settings.model_fields if is_secret(name)} & environment(values).keys()
+
+
+@both
+def test_a_worker_is_hardened_and_has_time_to_stop(values):
+    spec = pod(values)
+    (worker,) = spec["containers"]
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    context = spec["securityContext"]
+    assert f"USER {context['runAsUser']}:{context['runAsGroup']}\n" in dockerfile
+    assert context["runAsNonRoot"]
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert worker["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["enableServiceLinks"] is False
+    assert spec["terminationGracePeriodSeconds"] == 30
+    assert worker["args"] == ["worker"]
+    assert worker["resources"]["limits"].keys() == {"memory"}
+
+
+def test_probes_ask_what_the_product_answers():
+    (worker,) = pod()["containers"]
+    (port,) = worker["ports"]
+    assert str(port["containerPort"]) == environment("all")["UPSELL_HTTP_PORT"]
+    paths = {name: worker[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
+    assert paths == {"startup": "/livez", "liveness": "/livez", "readiness": "/readyz"}
+    scraped = only("PodMonitor")["spec"]["podMetricsEndpoints"][0]["path"]
+    assert {*paths.values(), scraped} <= set(HttpServer._routes(_Nothing()))
+
+
+class _Nothing:
+    """Any attribute."""
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
+def test_the_chart_is_of_the_product_s_version():
+    (version,) = re.findall(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))["appVersion"] == version
+    assert pod("defaults")["containers"][0]["image"] == f"upsell-stream:{version}"
+    digest = "sha256:" + "0" * 64
+    assert pod("defaults", "--set", f"image.digest={digest}")["containers"][0]["image"] == f"upsell-stream@{digest}"
+
+
+def test_all_that_select_workers_select_them():
+    deployment = only("Deployment")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    selectors = [
+        deployment["spec"]["selector"]["matchLabels"],
+        only("Service")["spec"]["selector"],
+        only("NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+        *(only(kind)["spec"]["selector"]["matchLabels"] for kind in ("PodDisruptionBudget", "PodMonitor")),
+        *(spread["labelSelector"]["matchLabels"] for spread in pod()["topologySpreadConstraints"]),
+    ]
+    assert all(selector and selector.items() <= labels.items() for selector in selectors)
+    assert only("ServiceAccount")["metadata"]["name"] == pod()["serviceAccountName"]
+
+
+@pytest.mark.parametrize(
+    ("kafka", "redis", "ports"),
+    [
+        ("a:9092", "redis://r:6379/0", {9092, 6379}),
+        ("a:9093, b:9094,c:9093", "rediss://user@r:6380/0", {9093, 9094, 6380}),
+        ("a:9092", "redis://r", {9092, 6379}),
+    ],
+)
+def test_workers_reach_kafka_redis_and_dns_alone(kafka, redis, ports):
+    given = {"settings": {"kafka_bootstrap_servers": kafka, "redis_url": redis}}
+    policy = only("NetworkPolicy", "defaults", "--set-json", f"settings={json.dumps(given['settings'])}")["spec"]
+    (rule,) = policy["egress"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert {port["port"] for port in rule["ports"] if port["protocol"] == "TCP"} == ports | {53}
+
+
+# What watches it
+
+
+def test_the_rules_are_those_of_prometheus(tmp_path):
+    spec = only("PrometheusRule")["spec"]
+    files = sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yaml"))
+    committed = [group for path in files for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]]
+
+    def without_links(groups):
+        text = json.dumps(groups)
+        return json.loads(re.sub(r'("(?:runbook|dashboard)_url": ")[^"]*?/((?:d/|Upsell)[^"]*")', r"\1\2", text))
+
+    assert without_links(spec["groups"]) == without_links(committed)
+    for rule in (rule for group in spec["groups"] for rule in group["rules"] if "alert" in rule):
+        notes = rule["annotations"]
+        assert notes["runbook_url"] == f"https://runbooks.example.com/upsell-stream/{rule['alert']}.md"
+        assert notes["dashboard_url"].startswith("https://grafana.example.com/d/upsell-")
+    if shutil.which("promtool") is None:
+        pytest.skip("needs promtool: apt-get install prometheus")
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(spec))
+    done = subprocess.run(
+        ["promtool", "check", "rules", "--lint-fatal", str(tmp_path / "rules.yaml")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_links_in_alerts_stay_when_none_is_given():
+    rule = only("PrometheusRule", "defaults", "--set", "prometheusRule.enabled=true")
+    files = sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yaml"))
+    committed = [group for path in files for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]]
+    assert rule["spec"]["groups"] == committed
+
+
+def test_the_dashboards_are_those_of_grafana():
+    maps = [document for document in rendered("all") if document["kind"] == "ConfigMap"]
+    data = {name: json.loads(text) for document in maps for name, text in document["data"].items()}
+    files = (ROOT / "deploy" / "grafana" / "dashboards").glob("*.json")
+    assert data == {path.name: json.loads(path.read_text(encoding="utf-8")) for path in files}
+    assert all(document["metadata"]["labels"]["grafana_dashboard"] == "1" for document in maps)
+
+
+def test_scaling_ends_at_the_partitions_and_asks_for_a_metric_that_exists():
+    spec = only("ScaledObject")["spec"]
+    deployment = only("Deployment")
+    assert spec["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    assert "replicas" not in deployment["spec"]
+    assert only("Deployment", "defaults")["spec"]["replicas"] == 2
+    assert spec["maxReplicaCount"] == int(environment("all")["UPSELL_KAFKA_PARTITIONS"])
+    query = spec["triggers"][0]["metadata"]["query"]
+    (metric,) = re.findall(r"upsell_\w+", query)
+    assert {"topic", "partition"} <= set(METRICS[metric].labels)
+    relabelled = {
+        r["targetLabel"]: r["replacement"] for r in only("PodMonitor")["spec"]["podMetricsEndpoints"][0]["relabelings"]
+    }
+    assert f'job="{relabelled["job"]}", namespace="shop"' in query
+    # Its part that is Kubernetes' own.
+    scaler = {"scaleTargetRef": {"kind": "Deployment", "name": "x"}, "maxReplicas": 1}
+    check(
+        {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "x"},
+            "spec": scaler | spec["advanced"]["horizontalPodAutoscalerConfig"],
+        }
+    )
+
+
+# The examples
+
+
+def test_topics_are_those_that_the_product_would_make():
+    topics = {topic["metadata"]["name"]: topic["spec"] for topic in example("kafka-topics.yaml")}
+    fields = Settings.model_fields
+    names = [fields[f"{name}_topic"].default for name in ("checkout", "subscription", "outcome", "dead_letter")]
+    assert list(topics) == names
+    partitions = example("values.yaml")[0]["partitions"]
+    assert {topic["partitions"] for topic in topics.values()} == {partitions}
+    for name in names[2:]:
+        assert topics[name]["config"]["max.message.bytes"] == LARGEST_MESSAGE
+    day = 86_400_000
+    assert topics["upsell-outcomes"]["config"]["retention.ms"] == fields["outcome_retention_days"].default * day
+
+
+def test_redis_keeps_everything_and_is_the_one_that_is_used():
+    configuration, service, redis = example("redis.yaml")
+    lines = configuration["data"]["redis.conf"].splitlines()
+    assert {"maxmemory-policy noeviction", "appendonly yes"} <= set(lines)
+    assert environment("all")["UPSELL_REDIS_URL"] == f"redis://{service['metadata']['name']}:6379/0"
+    (password,) = [volume for volume in redis["spec"]["template"]["spec"]["volumes"] if volume["name"] == "password"]
+    (secret,) = example("external-secret.yaml")
+    keys = {entry["secretKey"] for entry in secret["spec"]["data"]}
+    assert password["secret"]["secretName"] == secret["spec"]["target"]["name"]
+    assert {item["key"] for item in password["secret"]["items"]} <= keys
+    used = [file["key"] for file in example("values.yaml")[0]["files"].values() if file["secret"] == "upsell-stream"]
+    assert set(used) == keys
