@@ -17,7 +17,7 @@ from deploy.generate.recording import (
     UPPER_BOUND,
     WEEK_Z,
 )
-from deploy.generate.rule import DAY, HOUR, MINUTE, WEEK, Alert, Group, Times
+from deploy.generate.rule import DAY, HOUR, MINUTE, WEEK, Alert, Group, Severity, Times
 
 _FACE = "{{ $labels.kpi }} of {{ $labels.journey }} in segment {{ $labels.segment }}"
 _WHERE = "var-env={{ $labels.env }}&var-journey={{ $labels.journey }}"
@@ -116,14 +116,14 @@ def _opportunities_drop(times: Times) -> tuple[Alert, Alert]:
     now = f'{TRIALS}{{kpi="upsell_cross_sell_rate", segment="all", window="{times.window(HOUR)}"}}'
     then = f"{now} offset {times.span(WEEK)}"
 
-    def drop(severity: str, share: float) -> Alert:
+    def drop(severity: Severity, share: float) -> Alert:
         return Alert(
             name="UpsellOpportunitiesDrop",
             # The difference of two Poisson counts has the variance of their sum.
             expr=f"    {now} / {then} < {share}\nand\n    ({then} - {now}) / sqrt({then} + {now}) > {Z}",
             hold=times.span(5 * MINUTE),
             keep=times.span(10 * MINUTE),
-            severity="critical" if severity == "critical" else "warning",
+            severity=severity,
             team="commerce",
             scope="kpi",
             summary="Far fewer opportunities of {{ $labels.journey }} than a week ago",

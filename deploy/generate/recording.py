@@ -134,7 +134,7 @@ def _proportions() -> list[Record]:
         f") / (1 + {square} / {n})"
     )
     return [
-        # Restatements and lateness can leave more successes than trials in a pane; a square root knows no pardon.
+        # A sale may count in a later pane than its opportunity, so a window can hold more successes than trials; the bound needs p ≤ 1.
         Record(name=p, expr=f"clamp_max({SUCCESSES} / ({n} > 0), 1)"),
         Record(name=UPPER_BOUND, expr=bound),
     ]
