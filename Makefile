@@ -16,6 +16,8 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy -m deploy.generate.rules -m deploy.generate.dashboards -m deploy.generate.sbom
+	$(BIN)/mypy bench/pager/pager.py
 	$(BIN)/lint-imports
 
 # A lock is installed whole and by hash; the stamp is newer than the lock once that has worked.

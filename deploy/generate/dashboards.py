@@ -1,4 +1,4 @@
-"""The Grafana dashboards as classic JSON: `python deploy/generate/dashboards.py [DIRECTORY]`, by default those that are committed.
+"""The Grafana dashboards as classic JSON: `python -m deploy.generate.dashboards [DIRECTORY]`, by default those that are committed.
 
 Rules: identities of dashboards and panels never change once released, since alerts and bookmarks hold them. Live and Pipeline show the whole shop, Segment one
 segment of one journey. What a panel reads is in the metric manifest; tests/deploy/test_dashboards.py runs every query.
@@ -14,7 +14,8 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models import units
-from panels import (
+
+from deploy.generate.panels import (
     ANY_IS_BAD,
     ENV,
     FACTOR,
@@ -43,7 +44,6 @@ from panels import (
     thresholds,
     view,
 )
-
 from stream.core.config import DEFAULT_WINDOWS
 
 TAG = "upsell-stream"

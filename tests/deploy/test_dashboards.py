@@ -49,7 +49,7 @@ every_variable = pytest.mark.parametrize(
 
 
 def test_what_is_committed_is_what_the_generator_makes(tmp_path):
-    subprocess.run([sys.executable, ROOT / "deploy" / "generate" / "dashboards.py", tmp_path], check=True, cwd=tmp_path)
+    subprocess.run([sys.executable, "-m", "deploy.generate.dashboards", tmp_path], check=True, cwd=ROOT)
     made = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.json")}
     assert made == {path.name: path.read_text(encoding="utf-8") for path in DIRECTORY.iterdir()}
     assert DASHBOARDS.keys() == {"upsell-live", "upsell-segment", "upsell-pipeline"}
