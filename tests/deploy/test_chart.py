@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import kubernetes_validate
+import promql_parser
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
@@ -143,6 +144,7 @@ def test_what_is_packed_has_rules_and_dashboards(tmp_path):
         (["--set", "files.password.secret=s,files.password.key=k"], "password"),
         (["--set", "files.redis_password_file.secret=s"], "key"),
         (["--set", "scaling.enabled=true"], "scaling.prometheusUrl is needed"),
+        (["--set", "scaling.enabled=true,scaling.minReplicas=5"], "scaling.minReplicas is larger than partitions"),
         (["--set", "terminationGracePeriodSeconds=10"], "terminationGracePeriodSeconds"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -240,6 +242,11 @@ def test_a_worker_is_hardened_and_has_time_to_stop(values):
     assert spec["terminationGracePeriodSeconds"] == 30
     assert worker["args"] == ["worker"]
     assert worker["resources"]["limits"].keys() == {"memory"}
+
+
+def test_one_worker_at_most_is_taken_away_and_none_is_put_on_top():
+    assert only("Deployment")["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    assert only("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
 
 
 def test_probes_ask_what_the_product_answers():
@@ -347,6 +354,7 @@ def test_scaling_ends_at_the_partitions_and_asks_for_a_metric_that_exists():
     assert only("Deployment", "defaults")["spec"]["replicas"] == 2
     assert spec["maxReplicaCount"] == int(environment("all")["UPSELL_KAFKA_PARTITIONS"])
     query = spec["triggers"][0]["metadata"]["query"]
+    promql_parser.parse(query)
     (metric,) = re.findall(r"upsell_\w+", query)
     assert {"topic", "partition"} <= set(METRICS[metric].labels)
     relabelled = {
