@@ -1,6 +1,7 @@
 """Workers as processes of their own, and what a test does around them."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -24,20 +25,28 @@ LIMIT = 120.0
 """Seconds for anything to come true, on a busy machine."""
 
 
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment of a process of the product's, lists and tables written as users write them."""
+    given = settings.model_dump(mode="json", exclude_defaults=True)
+    return {"PATH": os.environ["PATH"]} | {f"UPSELL_{name.upper()}": _written(value) for name, value in given.items()}
+
+
+def _written(value: object) -> str:
+    if not isinstance(value, list):
+        return str(value)
+    return json.dumps(value) if any(isinstance(part, dict) for part in value) else ",".join(map(str, value))
+
+
 class Worker:
     """One process; what it says is in `log`."""
 
     def __init__(self, settings: Settings, log: Path) -> None:
         self.log = log
         self._stopping = False
-        environment = {
-            f"UPSELL_{name.upper()}": str(value)
-            for name, value in settings.model_dump(mode="json", exclude_defaults=True).items()
-        }
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "stream", "worker"],
-                env={"PATH": os.environ["PATH"], **environment},
+                env=environment(settings),
                 cwd=log.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
