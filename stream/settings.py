@@ -35,7 +35,7 @@ from pydantic_settings import (
 )
 
 from stream.core.config import DAY, DEFAULT_WINDOWS, MICROSECONDS, CoreConfig, Window
-from stream.core.registry import LabelName, Registry
+from stream.core.registry import OTHER, UNKNOWN, LabelName, Registry
 
 Kpi = Literal[
     "upsell_cross_sell_rate",
@@ -277,6 +277,12 @@ class Settings(BaseSettings):
         for name in _WITH_FILES:
             if getattr(self, f"{name}_file") is not None and name in self.model_fields_set:
                 raise ValueError(f"{name} and {name}_file are both set; keep one")
+        known = (*self.segments, "all", UNKNOWN, OTHER)
+        for target in self.targets:
+            if self.segments and target.segment not in known:
+                raise ValueError(
+                    f"targets: the segment {target.segment!r} is not among segments ({', '.join(self.segments)})"
+                )
         if len(self._customer_key()) > 64:
             raise ValueError("customer_hash_key is longer than 64 bytes")
         return self

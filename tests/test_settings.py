@@ -135,6 +135,23 @@ def test_two_targets_for_the_same_rate_are_refused(config):
     assert "two targets" in wrong({}, config(target + target))
 
 
+def test_a_target_for_a_segment_that_has_no_figures_is_refused(config, monkeypatch):
+    monkeypatch.setenv("UPSELL_SEGMENTS", "new,vip")
+    target = '[[targets]]\nkpi = "upsell_ratio"\njourney = "checkout"\nratio = 0.1\nsegment = "%s"\n'
+    assert "targets: the segment 'vpi' is not among segments (new, vip)" in wrong({}, config(target % "vpi"))
+    assert load({}, config(target % "vip")).targets[0].segment == "vip"
+
+
+@pytest.mark.parametrize("wrong_one", ['"kpi": "upsale"', '"journey": "shop"', '"ratio": -0.1', '"ratio": "NaN"'])
+def test_an_unknown_kpi_or_journey_or_ratio_is_refused_by_name(monkeypatch, wrong_one):
+    name = wrong_one.split('"')[1]
+    fine = {"kpi": '"kpi": "upsell_ratio"', "journey": '"journey": "checkout"', "ratio": '"ratio": 0.1'}
+    monkeypatch.setenv("UPSELL_TARGETS", "[{" + ", ".join((fine | {name: wrong_one}).values()) + "}]")
+    message = wrong()
+    assert "UPSELL_TARGETS" in message
+    assert name in message
+
+
 def test_settings_that_contradict_each_other_are_named_as_written(config, monkeypatch):
     file = config('kafka_security_protocol = "SASL_SSL"')
     assert wrong({}, file) == f"kafka_security_protocol in {file} is SASL_SSL; set UPSELL_KAFKA_SASL_USERNAME, too"
