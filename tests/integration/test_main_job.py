@@ -12,9 +12,7 @@ import sys
 
 import pytest
 from oracle import oracle
-from support.workers import LIMIT, group
-
-from stream.settings import Settings
+from support.workers import LIMIT, environment, group
 
 BASKETS = int(os.environ.get("UPSELL_BASKETS", "3000"))
 
@@ -23,24 +21,19 @@ pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.timeout(3600)]
 
 async def run(*arguments, settings=None):
     """What `upsell-stream` prints."""
-    environment = {} if settings is None else of(settings)
+    variables = {} if settings is None else environment(settings)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "stream",
         *map(str, arguments),
-        env={"PATH": os.environ["PATH"]} | environment,
+        env={"PATH": os.environ["PATH"]} | variables,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     output, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
     return output
-
-
-def of(settings: Settings):
-    given = settings.model_dump(mode="json", exclude_defaults=True)
-    return {f"UPSELL_{name.upper()}": str(value) for name, value in given.items()}
 
 
 def without_customers(summary):
