@@ -1,13 +1,15 @@
 """The worker's HTTP server: metrics, health, rates, the live page, and nothing else.
 
 Rules: no handler waits for Kafka or Redis; whatever is asked for was made ready before. No framework's pages, no access log, and no
-banner but for requests that are no HTTP.
+banner but for requests that are no HTTP. Whoever asks slowly, or takes the answer slowly, costs the shards nothing: a connection is for one
+request and has so long for it, and there are so many connections; one more takes the place of the oldest.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import msgspec
 from aiohttp import hdrs, web
@@ -26,6 +28,10 @@ _TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 _JSON = "application/json"
 _SHUTDOWN = 1.0
 """Seconds that open connections get at the end."""
+PATIENCE: Final = 30.0
+"""Seconds that a connection has from its beginning until its answer is taken."""
+MOST_CONNECTIONS: Final = 100
+"""Connections at a time. Prometheus, probes and a few live pages need about ten."""
 
 
 class HttpServer:
@@ -39,6 +45,10 @@ class HttpServer:
         self._view = view
         self._readiness = readiness
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
+        self._connections: deque[web.RequestHandler] = deque()
+        """The newest ones, oldest first; some of them may have ended."""
+        self._metrics_in_the_making: asyncio.Task[bytes] | None = None
 
     @property
     def port(self) -> int:
@@ -58,24 +68,37 @@ class HttpServer:
             OSError: the address cannot be had.
         """
         application = web.Application()
-        application.on_response_prepare.append(_without_banner)
+        application.on_response_prepare.append(_finish_headers)
         for path, handler in self._routes().items():
             application.router.add_get(path, handler)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN)
         await runner.setup()
         self._runner = runner
         try:
-            await web.TCPSite(runner, self._host, self._port).start()
+            self._listener = await asyncio.get_running_loop().create_server(self._accept, self._host, self._port)
         except BaseException:
             await self.stop()
             raise
-        self._port = runner.addresses[0][1]
+        self._port = self._listener.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Close; a second time does nothing."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+
+    def _accept(self) -> web.RequestHandler:
+        assert self._runner is not None
+        assert self._runner.server is not None
+        if len(self._connections) == MOST_CONNECTIONS:
+            _abort(self._connections.popleft())
+        connection = self._runner.server()
+        self._connections.append(connection)
+        asyncio.get_running_loop().call_later(PATIENCE, _abort, connection)
+        return connection
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -97,10 +120,18 @@ class HttpServer:
         }
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        # In a thread: with all channels and segments seen this takes long enough to be felt by the shards.
-        own = await asyncio.to_thread(self._counters.exposition)
-        body = own + self._view.exposition()
+        # Whoever asks while an answer is being made gets the same one: many at once cost what one costs.
+        if self._metrics_in_the_making is None:
+            self._metrics_in_the_making = asyncio.create_task(self._exposition())
+        body = await asyncio.shield(self._metrics_in_the_making)
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: _TEXT_FORMAT})
+
+    async def _exposition(self) -> bytes:
+        try:
+            # In a thread: with all channels and segments seen this takes long enough to be felt by the shards.
+            return await asyncio.to_thread(self._counters.exposition) + self._view.exposition()
+        finally:
+            self._metrics_in_the_making = None
 
     async def _livez(self, _: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -138,5 +169,11 @@ def _json(body: bytes, status: int) -> web.Response:
     return web.Response(body=body, status=status, headers={hdrs.CONTENT_TYPE: _JSON, hdrs.CACHE_CONTROL: "no-store"})
 
 
-async def _without_banner(_: web.Request, response: web.StreamResponse) -> None:
+async def _finish_headers(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.popall(hdrs.SERVER, None)
+    response.force_close()
+
+
+def _abort(connection: web.RequestHandler) -> None:
+    if connection.transport is not None:
+        connection.transport.abort()

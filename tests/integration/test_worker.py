@@ -7,7 +7,8 @@ import urllib.request
 
 import pytest
 from support import traffic
-from support.workers import group, read_topic
+from support.slow_clients import slow_clients
+from support.workers import LIMIT, group, read_topic
 
 from stream.core.changes import ShardId
 from stream.tables.redis import connect
@@ -150,6 +151,22 @@ async def test_it_serves_health_and_metrics(servers, name_prefix, tmp_path):
         started = f'topic="{workers.settings.checkout_topic}",type="commerce.checkout.started.v1"'
         assert f'upsell_events_total{{result="late",{started}}} 10.0' in metrics  # they are older than every window
         assert await worker.stop() == 0
+
+
+@pytest.mark.embedded
+async def test_five_hundred_slow_clients_hold_up_neither_the_work_nor_a_scrape(servers, name_prefix, tmp_path):
+    with group(*servers, name_prefix, tmp_path) as workers:
+        worker = workers.start()
+        await workers.until_shared(lambda shares: shares == [8])
+        port = int(worker.url.rpartition(":")[2])
+        async with slow_clients(500, "127.0.0.1", port, again=True) as clients, asyncio.timeout(LIMIT):
+            while clients.made < 500:  # noqa: ASYNC110 - a connection that is made tells nobody else
+                await asyncio.sleep(0.05)
+            await workers.send([*traffic.checkouts(500), *traffic.subscriptions(100)])
+            await workers.applied()
+            assert "upsell_commits_total" in await worker.get("/metrics")
+        assert await worker.stop() == 0
+        assert "Traceback" not in worker.said
 
 
 @on_real

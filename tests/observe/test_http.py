@@ -1,12 +1,16 @@
 import asyncio
 import socket
+import threading
 from contextlib import closing
+from pathlib import Path
 
 import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from support.slow_clients import SORTS, slow_clients
 from support.summaries import SMALL, FakeTables, shard
 
+from stream.observe import http
 from stream.observe.counters import Counters
 from stream.observe.http import HttpServer
 from stream.observe.view import View
@@ -124,3 +128,80 @@ async def test_a_port_in_use_is_an_error(server, view, ready):
     taken = SETTINGS.model_copy(update={"http_port": server.port})
     with pytest.raises(OSError, match="address already in use"):
         await HttpServer(taken, Counters(), view, ready).start()
+
+
+class LargeView(View):
+    """More than the kernel holds for a client that does not read."""
+
+    def exposition(self):
+        return b"# " + b"x" * 16_000_000 + b"\n"
+
+
+async def until(condition):
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - a socket that is closed tells nobody else
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("talk", SORTS)
+async def test_a_slow_client_is_sent_away_in_time(ready, monkeypatch, talk):
+    monkeypatch.setattr(http, "PATIENCE", 0.5)
+    async with HttpServer(SETTINGS, Counters(), LargeView(FakeTables([]), SETTINGS), ready) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
+        talking = asyncio.create_task(talk(reader, writer))
+        await until(lambda: all(each.transport is None for each in server._connections))
+        talking.cancel()
+        await asyncio.wait([talking])
+        writer.close()
+
+
+def descriptors():
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
+async def test_five_hundred_slow_clients_keep_nobody_out(ready):
+    before = descriptors()
+    async with (
+        HttpServer(SETTINGS, Counters(), LargeView(FakeTables([]), SETTINGS), ready) as server,
+        slow_clients(500, "127.0.0.1", server.port) as clients,
+    ):
+        await until(lambda: clients.made == 500 and len(server._runner.server.connections) <= http.MOST_CONNECTIONS)
+        async with aiohttp.ClientSession(server.url, timeout=aiohttp.ClientTimeout(60)) as session:
+            for path in ("/livez", "/metrics"):
+                async with session.get(path) as response:
+                    assert response.status == 200
+                    await response.read()
+    await until(lambda: descriptors() <= before)
+
+
+async def test_a_connection_is_for_one_request(server):
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+    assert (await reader.read()).count(b"HTTP/1.1") == 1
+    writer.close()
+
+
+async def test_who_asks_at_once_gets_the_same_answer(view, ready):
+    class Held(Counters):
+        """Takes its time, once."""
+
+        made = 0
+        asked = threading.Event()
+        go = threading.Event()
+
+        def exposition(self):
+            self.made += 1
+            self.asked.set()
+            self.go.wait(60)
+            return super().exposition()
+
+    counters = Held()
+    server = HttpServer(SETTINGS, counters, view, ready)
+    together = [asyncio.create_task(server._metrics(None)) for _ in range(20)]
+    await asyncio.to_thread(counters.asked.wait, 60)
+    together.append(asyncio.create_task(server._metrics(None)))
+    counters.go.set()
+    bodies = {answer.body for answer in await asyncio.gather(*together)}
+    assert (counters.made, len(bodies)) == (1, 1)
+    await server._metrics(None)
+    assert counters.made == 2
