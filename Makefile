@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test lint bench lock clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/upsell-stream demo $(ARGS)
@@ -18,7 +18,12 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/mypy -m deploy.generate.rules -m deploy.generate.dashboards -m deploy.generate.sbom
 	$(BIN)/mypy bench/pager/pager.py
+	MYPYPATH=tests $(BIN)/mypy -m bench.__main__
 	$(BIN)/lint-imports
+
+# Measurements: minutes, on an idle machine. `make bench ARGS=--help`.
+bench: $(VENV)/dev.stamp
+	@$(BIN)/python -m bench $(ARGS)
 
 # A lock is installed whole and by hash; the stamp is newer than the lock once that has worked.
 $(VENV)/%.stamp: locks/%.txt pyproject.toml

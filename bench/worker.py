@@ -1,0 +1,110 @@
+"""Our own worker, with everything on, as a process or as several."""
+
+import secrets
+import sys
+import time
+from contextlib import ExitStack
+from typing import Any, Final
+
+from redis import Redis
+from support.workers import environment
+
+from bench import processor
+from bench.contender import LIMIT, BenchError, Load, Run, process
+from stream.core.cells import decode_summary
+from stream.core.changes import ShardId
+from stream.core.figures import TOTAL, Figures, ShardFigures
+from stream.settings import Settings
+from stream.tables.keys import Keys
+
+COMMAND: Final = (sys.executable, "-m", "stream", "worker")
+_LOOK: Final = 0.005
+
+
+def settings_for(bootstrap_servers: str, redis_url: str, **more: Any) -> Settings:
+    """Settings of an application that nobody else uses; users' defaults otherwise."""
+    name = f"bench-{secrets.token_hex(4)}"
+    return Settings(
+        **{
+            "kafka_bootstrap_servers": bootstrap_servers,
+            "redis_url": redis_url,
+            "app_id": name,
+            "subscription_topic": f"{name}-subscriptions",
+            "outcome_topic": f"{name}-outcomes",
+            "dead_letter_topic": f"{name}-dead-letters",
+            "http_port": 0,
+            "kafka_session_timeout": 10.0,
+            **more,
+        }
+    )
+
+
+class Offsets:
+    """What is committed, seen from outside: the offsets in Redis."""
+
+    def __init__(self, client: Redis, settings: Settings, topic: str, partitions: int) -> None:
+        names = Keys(settings.redis_prefix, settings.app_id)
+        self._client = client
+        self._keys = [names.shard(ShardId(topic, partition)) for partition in range(partitions)]
+
+    def each(self) -> list[int]:
+        """Of each partition."""
+        pipeline = self._client.pipeline(transaction=False)
+        for key in self._keys:
+            pipeline.hget(key.shard, "offset")
+        return [int(offset or 0) for offset in pipeline.execute()]
+
+    def total(self) -> int:
+        """All together."""
+        return sum(self.each())
+
+    def sold(self) -> dict[str, int]:
+        """Transactions by kind, as readers see them."""
+        views = [self._client.hget(key.view, "summary") for key in self._keys]
+        figures = Figures(ShardFigures(decode_summary(view)) for view in views if isinstance(view, bytes))
+        total = figures.select(TOTAL, "checkout").plain()
+        return {"transactions": total["transactions"], **total["kind_transactions"]}
+
+
+def measure(
+    load: Load, bootstrap_servers: str, redis_url: str, pids: tuple[int, int], *, workers: int = 1, **more: Any
+) -> Run:
+    """Run workers over the load; `pids` of broker and Redis. Redis is emptied."""
+    settings = settings_for(bootstrap_servers, redis_url, checkout_topic=load.topic, **more)
+    with Redis.from_url(redis_url) as client, ExitStack() as stack:
+        client.flushdb()
+        offsets = Offsets(client, settings, load.topic, load.partitions)
+        running = [stack.enter_context(process(COMMAND, environment(settings))) for _ in range(workers)]
+        own = [worker.pid for worker, _ in running]
+
+        def look() -> tuple[float, int, list[float], dict[int, float]]:
+            threads: dict[int, float] = {}
+            for pid in own:
+                threads |= processor.spent_by_thread(pid)
+            committed = offsets.total()
+            spent = [sum(map(processor.spent, own)), *map(processor.spent, pids)]
+            return time.monotonic(), committed, spent, threads
+
+        def until(records: int) -> None:
+            deadline = time.monotonic() + LIMIT
+            while offsets.total() < records:
+                for worker, log in running:
+                    if worker.poll() is not None or time.monotonic() > deadline:
+                        raise BenchError(f"worker {worker.returncode}:\n{log.read_text(errors='replace')[-3000:]}")
+                time.sleep(_LOOK)
+
+        until(load.warm)
+        first = look()
+        until(load.records)
+        last = look()
+        number = last[1] - first[1]
+        worker_us, broker_us, redis_us = ((b - a) / number for a, b in zip(first[2], last[2], strict=True))
+        main = sum(last[3][pid] - first[3][pid] for pid in own) / number
+        return Run(
+            number / (last[0] - first[0]),
+            worker_us,
+            broker_us,
+            redis_us,
+            {"main": main, "consumer and others": worker_us - main},
+            offsets.sold(),
+        )
