@@ -29,7 +29,7 @@ from stream.observe.http import HttpServer
 from stream.observe.view import View
 from stream.publish import LARGEST_MESSAGE, Publisher
 from stream.runner import Bench
-from stream.security import client_options
+from stream.security import client_options, refusal
 from stream.shards import Shards
 from stream.status import Status
 from stream.tables.interface import Retry, Unusable
@@ -93,7 +93,9 @@ class Worker:
         self._watch(view.run(), lambda: None)
         clock = Clock(tables)
         await _patiently("Redis", clock.refresh, Retry)
-        cluster = await _patiently("Kafka", partial(cluster_id, settings, security), KafkaError)
+        cluster = await _patiently(
+            "Kafka", partial(cluster_id, settings, security), KafkaError, why=partial(refusal, settings)
+        )
         if settings.kafka_create_topics:
             await _patiently("Kafka", partial(make_topics, settings, security), KafkaError)
         publisher = Publisher(settings.kafka_bootstrap_servers, settings.dead_letter_topic, CLIENT_ID, security)
@@ -246,12 +248,17 @@ async def make_topics(settings: Settings, security: dict[str, Any]) -> None:
         log.info("created topics %s", ", ".join(sorted(created)))
 
 
-async def _patiently(server: str, call: Callable[[], Awaitable[_T]], *waitable: type[Exception]) -> _T:
-    """The answer of a server that may not be there yet."""
+async def _patiently(
+    server: str,
+    call: Callable[[], Awaitable[_T]],
+    *waitable: type[Exception],
+    why: Callable[[], Awaitable[str]] | None = None,
+) -> _T:
+    """The answer of a server that may not be there yet; `why` knows more than the error."""
     for pause in pauses():
         try:
             return await call()
         except waitable as error:
-            log.warning("waiting for %s: %s", server, error)
+            log.warning("waiting for %s: %s", server, error if why is None else await why())
             await asyncio.sleep(pause)
     raise AssertionError("pauses never end")

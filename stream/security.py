@@ -9,10 +9,22 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any
 
+from aiokafka.conn import create_conn
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    IllegalSaslStateError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
 from faust.auth import Credentials, SASLCredentials, SSLCredentials
+
+from stream.settings import variable
 
 if TYPE_CHECKING:
     from stream.settings import Settings
+
+_PATIENCE_MS = 5000
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -43,6 +55,56 @@ def faust_credentials(settings: Settings) -> Credentials | None:
             ssl_context=context,
         )
     return None if context is None else SSLCredentials(context)
+
+
+async def refusal(settings: Settings) -> str:
+    """Why Kafka cannot be reached, and what to do: the client keeps the reason for its log. Never raises, and never tells a secret."""
+    options = client_options(settings)
+    reasons = []
+    servers = settings.kafka_bootstrap_servers.split(",")
+    for server in servers:
+        host, port = server, "9092"
+        if not server.endswith("]") and ":" in server:
+            host, _, port = server.rpartition(":")
+        try:
+            connection = await create_conn(
+                host.strip("[]"), int(port), client_id="upsell-stream", request_timeout_ms=_PATIENCE_MS, **options
+            )
+        except (OSError, KafkaError) as error:
+            reasons.append(_explained(error, settings))
+        else:
+            connection.close()
+            reasons.append("it answers now")
+    if len(servers) == 1:
+        return reasons[0]
+    return "; ".join(f"{server}: {reason}" for server, reason in zip(servers, reasons, strict=True))
+
+
+def _explained(error: Exception, settings: Settings) -> str:
+    protocol = settings.kafka_security_protocol
+    known = f"{variable('kafka_security_protocol')} is {protocol}"
+    if isinstance(error, SaslAuthenticationFailed | AuthenticationFailedError):
+        return (
+            f"it refuses the user {settings.kafka_sasl_username!r} or the password; are {variable('kafka_sasl_username')}, "
+            f"{variable('kafka_sasl_password_file')} and {variable('kafka_sasl_mechanism')} right? ({error})"
+        )
+    if isinstance(error, UnsupportedSaslMechanismError | IllegalSaslStateError):
+        return f"it does not take {settings.kafka_sasl_mechanism}; set {variable('kafka_sasl_mechanism')} ({error})"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not trusted ({error.verify_message}); set {variable('kafka_ssl_ca_file')} to the certificates of who "
+            "signs it, and name Kafka as its certificate does"
+        )
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS is spoken there, or another one; {known}, is that right? ({error.reason})"
+    if isinstance(error, TimeoutError):
+        return f"no answer; is it running, and is {variable('kafka_bootstrap_servers')} right? {known}"
+    if isinstance(error, KafkaError | ConnectionResetError | BrokenPipeError):
+        certificate = (
+            f", and does it ask for a certificate ({variable('kafka_ssl_cert_file')})" if "SSL" in protocol else ""
+        )
+        return f"it ends the connection; {known}, is that right{certificate}? ({error})"
+    return f"it cannot be reached; is it running, and is {variable('kafka_bootstrap_servers')} right? ({error})"
 
 
 def _context(settings: Settings) -> ssl.SSLContext:

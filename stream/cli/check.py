@@ -14,14 +14,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.admin import ApiVersionRequest
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from rich.markup import escape
 from rich.table import Table
 
 from stream.cli.options import EVERYTHING, with_settings
 from stream.cli.screen import output, quiet_clients
-from stream.security import client_options
+from stream.security import client_options, refusal
 from stream.settings import Settings, variable
 from stream.tables.interface import Retry, Unusable
 from stream.tables.redis import connect
@@ -119,11 +117,13 @@ async def _about_kafka(settings: Settings, limit: float) -> list[Finding]:
                 return [finding async for finding in _kafka_findings(admin, settings)]
             finally:
                 await admin.close()
-    except (KafkaError, OSError) as error:
-        silent = isinstance(error, TimeoutError | KafkaConnectionError)
-        reason = "no answer" if silent else str(error) or type(error).__name__
+    except KafkaConnectionError:
+        return [Finding("error", "Kafka", f"cannot be asked at {servers}: {await refusal(settings)}")]
+    except TimeoutError:
         mend = f"is it running, and are {variable('kafka_bootstrap_servers')} and {variable('kafka_security_protocol')} right?"
-        return [Finding("error", "Kafka", f"cannot be asked at {servers} ({reason}); {mend}")]
+        return [Finding("error", "Kafka", f"cannot be asked at {servers} (no answer); {mend}")]
+    except (KafkaError, OSError) as error:
+        return [Finding("error", "Kafka", f"cannot be asked at {servers} ({str(error) or type(error).__name__})")]
 
 
 async def _kafka_findings(admin: AIOKafkaAdminClient, settings: Settings) -> AsyncIterator[Finding]:
@@ -242,20 +242,23 @@ async def _about_redis(settings: Settings, limit: float) -> list[Finding]:
             tables = connect(settings)
             try:
                 await tables.now()
+                await tables.summaries()
+                return list(about_redis(await tables.info()))
+            except Unusable as refused:
+                if "'info'" not in str(refused):
+                    raise
+                seen = "version, role, eviction and persistence cannot be seen, as this user may not run INFO"
+                return [
+                    Finding("ok", "Redis", "answers this user"),
+                    Finding("warning", "Redis", f"{seen}; grant it +info"),
+                ]
             finally:
                 await tables.close()
-            known: dict[str, Any] = {
-                "ssl_ca_certs": settings.redis_ca_file,
-                "password": settings.password("redis_password"),
-            }
-            options = {name: value for name, value in known.items() if value}
-            async with Redis.from_url(str(url), decode_responses=True, **options) as client:
-                return list(about_redis(await client.info()))
     except Unusable as error:
         return [Finding("error", "Redis", str(error))]
     except TimeoutError:
         return [Finding("error", "Redis", f"cannot be asked at {where} (no answer); {mend}")]
-    except (Retry, RedisError, OSError) as error:
+    except (Retry, OSError) as error:
         return [Finding("error", "Redis", f"cannot be asked at {where} ({error}); {mend}")]
 
 

@@ -8,13 +8,13 @@ from typing import Any, Final, Self
 
 import click
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, UnknownError
+from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownError
 
 from stream.cli.interrupt import Stop
 from stream.cli.options import INPUT, KAFKA
 from stream.cli.screen import progress, quiet_clients
 from stream.core.changes import ShardId
-from stream.security import client_options
+from stream.security import client_options, refusal
 from stream.settings import Settings
 from stream.simulate.record import Emitted
 from stream.topics import Topic, TopicError, create_topics
@@ -61,6 +61,9 @@ def deliver(
 
     try:
         click.echo(f"{asyncio.run(run()):,} events sent", err=True)
+    except KafkaConnectionError:
+        reason = asyncio.run(refusal(settings))
+        raise click.ClickException(f"cannot send to {settings.kafka_bootstrap_servers}: {reason}") from None
     except (KafkaError, TopicError, OSError) as error:
         raise click.ClickException(f"cannot send to {settings.kafka_bootstrap_servers}: {error}") from None
 

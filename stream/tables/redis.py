@@ -7,6 +7,7 @@ nothing to load again after a restart.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
@@ -67,6 +68,12 @@ _REASONS: Mapping[str, RetryReason] = {
 """What the first word of an error reply asks for. Any other error reply is for an operator to look at."""
 _ELSEWHERE = {"connection", "timeout", "readonly"}
 """Reasons that may end with the primary on another machine: connections that were opened before are given up."""
+
+_DENIED = re.compile("ACL failure in script|user executing the script can't")
+_LINE = re.compile(r"@user_script:(\d+)")
+_CALL = re.compile(rb"redis\.call\('(\w+)'")
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
+_TRUST = ": set redis_ca_file to the certificates of who signs Redis' (PEM), and name Redis in redis_url as its certificate does"
 
 _counts = msgspec.msgpack.Decoder(dict[str, tuple[int, ...]]).decode
 
@@ -229,12 +236,22 @@ class RedisTables(Tables):
                 summaries.append(ShardSummary(shard, summary, int(committed_at), customers))
         return summaries
 
+    async def info(self) -> dict[str, Any]:
+        """What the server says of itself (`INFO`)."""
+        async with self._answering():
+            answer: dict[str, Any] = await self._client.info()
+            return answer
+
     async def close(self) -> None:
         """Close all connections; calls in flight fail."""
         await self._pool.aclose()
 
     async def _script(self, name: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
-        return await self._call(b"EVAL", self._scripts[name], b"%d" % len(keys), *keys, *arguments)
+        script = self._scripts[name]
+        try:
+            return await self._call(b"EVAL", script, b"%d" % len(keys), *keys, *arguments)
+        except Unusable as error:
+            raise _named(error, script) from error
 
     async def _call(self, *command: bytes) -> Any:
         async with self._answering():
@@ -312,23 +329,36 @@ def _explained(error: TimeoutError | RedisError) -> Exception:
     if isinstance(error, TimeoutError):
         return Retry("timeout", "no answer within redis_timeout")
     code = error.status_code or str(error).partition(" ")[0]
-    if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError):
+    if isinstance(error, NoPermissionError) or _DENIED.search(str(error)):
         return Unusable(
-            f"Redis refuses this user ({code} {error}): set the user in redis_url and its password in redis_password or "
-            "redis_password_file, and grant it all commands on the keys below redis_prefix"
+            f"Redis refuses this user ({error}): grant it what is missing on the keys below redis_prefix; docs/security.md has the whole list"
+        )
+    if isinstance(error, AuthenticationError | AuthorizationError):
+        return Unusable(
+            f"Redis refuses this user ({code} {error}): set the user in redis_url and its password in redis_password or redis_password_file"
         )
     if code in _REASONS:
         return Retry(_REASONS[code], str(error))
     if isinstance(error, RedisTimeoutError):
         return Retry("timeout", str(error))
     if isinstance(error, RedisConnectionError | InvalidResponse):
-        return Retry("connection", str(error))
+        return Retry("connection", f"{error}{_TRUST if _UNTRUSTED in str(error) else ''}")
     if isinstance(error, ResponseError):
         return Unusable(
             f"Redis refuses what it is asked ({error}): it must be Redis 7.0 or later or Valkey, reached at one address (a cluster: through a "
             "proxy), and nobody else may write keys below redis_prefix"
         )
     return error
+
+
+def _named(error: Unusable, script: bytes) -> Unusable:
+    """The same, with the command that the user may not run in a script: Redis names but the line."""
+    line = _LINE.search(str(error))
+    if line is None or not _DENIED.search(str(error)):
+        return error
+    called = _CALL.search(script.splitlines()[int(line[1]) - 1])
+    command = called[1].decode().lower() if called else "hset', 'hdel', 'zadd' or 'zrem"
+    return Unusable(f"{error}; the command is '{command}'")
 
 
 def _int(text: bytes | None) -> int | None:

@@ -154,7 +154,7 @@ def test_servers_that_are_away_are_named():
     nowhere = ["--bootstrap-servers", "127.0.0.1:1", "--redis-url", "redis://127.0.0.1:1", "--timeout", "3"]
     result = CliRunner().invoke(check, nowhere)
     assert result.exit_code == 1
-    assert "cannot be asked at 127.0.0.1:1 (no answer)" in result.stdout
+    assert "cannot be asked at 127.0.0.1:1: it cannot be reached" in result.stdout
     assert "cannot be asked at redis://127.0.0.1:1 (connection: " in result.stdout
 
 

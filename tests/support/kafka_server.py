@@ -111,11 +111,11 @@ class KafkaServer(Server):
             **self._settings,
         }
 
-    def _format(self, properties: Path) -> None:
+    def _format(self, properties: Path, *more: str) -> None:
         cluster = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
         # An id that starts with a dash would be taken for an option.
         tool = subprocess.run(
-            [*self._java(), "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", properties],
+            [*self._java(), "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", properties, *more],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if tool.returncode:

@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from support.traffic import Sent, expected, found
 
 from stream.core.changes import ShardId
-from stream.settings import Settings
+from stream.settings import Settings, is_secret
 from stream.tables.interface import Retry
 from stream.tables.redis import connect
 from stream.topics import Topic, create_topics
@@ -28,6 +28,7 @@ LIMIT = 120.0
 def environment(settings: Settings) -> dict[str, str]:
     """The environment of a process of the product's, lists and tables written as users write them."""
     given = settings.model_dump(mode="json", exclude_defaults=True)
+    given |= {name: settings.password(name) for name in given if is_secret(name)}
     return {"PATH": os.environ["PATH"]} | {f"UPSELL_{name.upper()}": _written(value) for name, value in given.items()}
 
 

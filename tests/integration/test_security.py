@@ -1,0 +1,270 @@
+"""TLS, passwords and users for real; what a worker says and serves holds neither secrets nor persons."""
+
+import asyncio
+import json
+import re
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.certificates import Authority
+from support.secure_servers import USER, SecureKafka, SecureRedis
+from support.servers import started
+from support.workers import LIMIT, environment, group
+
+from stream.core.changes import ShardId
+from stream.embedded.server import ServerUnavailableError
+from stream.security import refusal
+from stream.settings import Settings
+from stream.tables.interface import Retry, Unusable
+from stream.tables.redis import connect
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    try:
+        return Authority(tmp_path_factory.mktemp("authority"))
+    except ServerUnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory, authority):
+    """An authority that nobody was told to trust."""
+    return Authority(tmp_path_factory.mktemp("stranger"), "stranger")
+
+
+@pytest.fixture(scope="module")
+def secure_kafka(authority):
+    with started(SecureKafka(authority)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def secure_redis(authority):
+    with started(SecureRedis(authority)) as server:
+        yield server
+
+
+@pytest.fixture
+def private_key():
+    return secrets.token_hex(16)
+
+
+def rules(prefix):
+    """What docs/security.md tells an operator to grant, on a prefix."""
+    [line] = re.findall(r"^ACL SETUSER upsell (.*)$", (DOCS / "security.md").read_text(), re.MULTILINE)
+    granted = [rule for rule in line.split() if rule.startswith(("+", "-"))]
+    return [f"~{prefix}*", *granted]
+
+
+def kafka_of(server, authority, **changed):
+    return {
+        "kafka_bootstrap_servers": server.for_users,
+        "kafka_security_protocol": "SASL_SSL",
+        "kafka_sasl_username": USER,
+        "kafka_sasl_password": server.password,
+        "kafka_ssl_ca_file": authority.certificate,
+    } | changed
+
+
+def redis_of(server, authority, **changed):
+    return {
+        "redis_url": server.tls_url,
+        "redis_password": server.password,
+        "redis_ca_file": authority.certificate,
+    } | changed
+
+
+def members(prefix, directory, kafka_bootstrap_servers, redis_url, **given):
+    return group(kafka_bootstrap_servers, redis_url, prefix, directory, **given)
+
+
+async def run(settings, *arguments):
+    """What a command says, and its exit status."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "stream", *arguments,
+        env=environment(settings), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    return process.returncode, said.decode()
+
+
+async def until_said(workers, worker, text):
+    async with asyncio.timeout(LIMIT):
+        while text not in worker.said:
+            workers.check()
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.kafka
+@pytest.mark.redis
+async def test_everything_goes_over_tls_as_a_user_with_the_documented_rights(
+    secure_kafka, secure_redis, authority, name_prefix, tmp_path
+):
+    secure_redis.allow(*rules(name_prefix))
+    password = tmp_path / "password"
+    password.write_text(secure_kafka.password + "\n")
+    given = kafka_of(secure_kafka, authority, kafka_sasl_password_file=password)
+    del given["kafka_sasl_password"]
+    given |= redis_of(secure_redis, authority)
+    with members(name_prefix, tmp_path, **given) as workers:
+        settings = workers.settings
+        assert secure_redis.denied is not None  # forget what other tests were refused
+        worker = workers.start()
+        code, said = await run(settings, "simulate", "--rate", "0", "--events", "300")
+        assert (code, "events sent" in said) == (0, True), said
+        async with asyncio.timeout(LIMIT):
+            while True:
+                code, said = await run(settings, "rates", "--json")
+                assert code == 0, said
+                if json.loads(said)["windows"]["total"]["checkout"]["transactions"]:
+                    break
+        code, said = await run(settings, "check")
+        assert code == 0, said
+        assert "this user may not run INFO" in said
+        assert secure_redis.denied == ["command info"]
+        assert await worker.stop() == 0
+        for secret in (secure_kafka.password, secure_redis.password):
+            assert secret not in worker.said + said
+
+
+@pytest.mark.kafka
+@pytest.mark.redis
+@pytest.mark.parametrize("mechanism", ["certificate", "PLAIN"])
+async def test_other_ways_in(secure_kafka, secure_redis, authority, name_prefix, tmp_path, mechanism):
+    secure_redis.allow(*rules(name_prefix))
+    if mechanism == "PLAIN":
+        given = kafka_of(secure_kafka, authority, kafka_sasl_mechanism="PLAIN")
+    else:
+        certificate, key = authority.issue("worker")
+        given = {
+            "kafka_bootstrap_servers": secure_kafka.for_certificates,
+            "kafka_security_protocol": "SSL",
+            "kafka_ssl_ca_file": authority.certificate,
+            "kafka_ssl_cert_file": certificate,
+            "kafka_ssl_key_file": key,
+        }
+    with members(name_prefix, tmp_path, **given, **redis_of(secure_redis, authority)) as workers:
+        worker = workers.start()
+        await workers.until_shared(lambda shares: shares == [8])
+        assert await worker.stop() == 0
+
+
+@pytest.mark.kafka
+async def test_a_worker_that_kafka_refuses_waits_and_says_what_to_do(
+    secure_kafka, authority, embedded_valkey, name_prefix, tmp_path
+):
+    given = kafka_of(secure_kafka, authority, kafka_sasl_password="sentinel-wrong")
+    with members(name_prefix, tmp_path, **given, redis_url=embedded_valkey.url) as workers:
+        worker = workers.start()
+        await until_said(workers, worker, "waiting for Kafka: it refuses the user 'upsell' or the password")
+        checked, sent = await asyncio.gather(
+            run(workers.settings, "check"), run(workers.settings, "simulate", "--events", "1", "--rate", "0")
+        )
+        assert await worker.stop() == 0
+    for code, said in (checked, sent, (1, worker.said)):
+        assert code == 1
+        assert "it refuses the user 'upsell' or the password; are UPSELL_KAFKA_SASL_USERNAME" in said
+        assert "Traceback" not in said
+        assert "sentinel-wrong" not in said
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"kafka_sasl_mechanism": "SCRAM-SHA-256"}, "set UPSELL_KAFKA_SASL_MECHANISM"),
+        ({"kafka_ssl_ca_file": "stranger"}, "set UPSELL_KAFKA_SSL_CA_FILE"),
+        ({"kafka_security_protocol": "SASL_PLAINTEXT", "kafka_ssl_ca_file": None}, "UPSELL_KAFKA_SECURITY_PROTOCOL is"),
+        ({"port": "certificates"}, "does it ask for a certificate (UPSELL_KAFKA_SSL_CERT_FILE)"),
+        ({"port": "plain"}, "UPSELL_KAFKA_SECURITY_PROTOCOL is SASL_SSL"),
+    ],
+)
+async def test_what_kafka_refuses_is_explained(secure_kafka, authority, stranger, wrong, says):
+    wrong = dict(wrong)
+    port = wrong.pop("port", None)
+    given = kafka_of(secure_kafka, authority, **wrong)
+    if given["kafka_ssl_ca_file"] == "stranger":
+        given["kafka_ssl_ca_file"] = stranger.certificate
+    if port == "plain":
+        given["kafka_bootstrap_servers"] = secure_kafka.bootstrap_servers
+    if port == "certificates":
+        given = {
+            "kafka_bootstrap_servers": secure_kafka.for_certificates,
+            "kafka_security_protocol": "SSL",
+            "kafka_ssl_ca_file": authority.certificate,
+        }
+    said = await refusal(Settings(**given))
+    assert says in said
+    assert secure_kafka.password not in said
+
+
+@pytest.mark.redis
+async def test_a_worker_that_redis_refuses_ends_and_says_what_to_do(secure_redis, authority, name_prefix, tmp_path):
+    secure_redis.allow(*rules(name_prefix))
+    given = redis_of(secure_redis, authority, redis_password="sentinel-wrong")
+    says = "set the user in redis_url and its password in redis_password"
+    with members(name_prefix, tmp_path, kafka_bootstrap_servers="127.0.0.1:9", **given) as workers:
+        worker = workers.start()
+        checked, rates = await asyncio.gather(run(workers.settings, "check"), run(workers.settings, "rates"))
+        assert await asyncio.to_thread(worker.process.wait, LIMIT) == 1
+    for code, said in (checked, rates, (1, worker.said)):
+        assert code == 1
+        assert says in said
+        assert "Traceback" not in said
+        assert "sentinel-wrong" not in said
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize(
+    ("wrong", "granted", "kind", "says"),
+    [
+        ({"redis_ca_file": "stranger"}, [], Retry, "set redis_ca_file"),
+        ({"redis_ca_file": None}, [], Retry, "set redis_ca_file"),
+        ({"redis_url": "plain"}, [], Retry, "connection: "),
+        ({}, ["-smembers"], Unusable, "'smembers' command): grant it what is missing"),
+        ({}, ["resetkeys", "~other:*"], Unusable, "keys used as arguments): grant it what is missing"),
+    ],
+)
+async def test_what_redis_refuses_is_explained(
+    secure_redis, authority, stranger, name_prefix, wrong, granted, kind, says
+):
+    secure_redis.allow(*rules(name_prefix), *granted)
+    given = redis_of(secure_redis, authority, **wrong)
+    if given["redis_ca_file"] == "stranger":
+        given["redis_ca_file"] = stranger.certificate
+    if given["redis_url"] == "plain":
+        given["redis_url"] = secure_redis.tls_url.replace("rediss", "redis")
+    tables = connect(Settings(redis_prefix=name_prefix, **given))
+    try:
+        with pytest.raises(kind) as refused:
+            await tables.summaries()
+    finally:
+        await tables.close()
+    assert says in str(refused.value)
+    assert secure_redis.password not in str(refused.value)
+
+
+@pytest.mark.redis
+async def test_a_command_that_is_missing_in_a_script_is_named(secure_redis, authority, name_prefix, tmp_path):
+    settings = Settings(redis_prefix=name_prefix, **redis_of(secure_redis, authority))
+    listed = {rule for rule in rules(name_prefix) if rule.startswith("+")}
+    for missing, command in (("+hgetall", "hgetall"), ("+hset", "hset")):
+        secure_redis.allow(f"~{name_prefix}*", *(listed - {missing}))
+        tables = connect(settings)
+        try:
+            with pytest.raises(Unusable, match=f"the command is '{command}'"):
+                await tables.claim(ShardId("t", 0), secrets.token_bytes(16))
+        finally:
+            await tables.close()
+
+
+def test_the_documented_commands_are_those_of_the_decision():
+    decision = (DOCS / "decisions" / "0003-tables.md").read_text()
+    told = re.findall(r"`([a-z]+)`", decision.partition("The user needs, on P`*`: ")[2].partition(".\n")[0])
+    assert {f"+{name}" for name in told} == {rule for rule in rules("") if rule.startswith("+")}
