@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-_NAMES: Final = {(sort.journey, sort.kind): name for name, sort in EVENT_TYPES.items()}
+_NAMES: Final = {(journey, sort.kind): name for name, sort in EVENT_TYPES.items() for journey in sort.journeys}
 
 IDLE: Final = 1.0
 """Seconds between two looks at the clock while no batch comes."""
@@ -310,6 +310,9 @@ class Runner:
         if customers := shard.missing_customers(events):
             loaded = await self._patiently(lambda: bench.tables.load(self.id, (), customers))
             shard.provide_customers(dict(zip(customers, loaded.customers, strict=True)))
+        if reached := shard.reached(events):
+            loaded = await self._patiently(lambda: bench.tables.load(self.id, reached, ()))
+            shard.provide(dict(zip(reached, loaded.entities, strict=True)))
         if labels := shard.undecided(events):
             bench.registry.update(await self._patiently(lambda: bench.tables.admit(labels, bench.registry.bounds())))
 

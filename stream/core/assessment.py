@@ -82,6 +82,10 @@ class Assessment(msgspec.Struct, frozen=True, array_like=True):
         """What is said of a transaction that turned out not to be one."""
         return msgspec.structs.replace(self, intent="unknown", lines=(), amounts=Amounts(), categories=(), loss=NO_LOSS)
 
+    def renamed(self, customer: str) -> "Assessment":
+        """The same of another customer."""
+        return msgspec.structs.replace(self, customer=customer)
+
     def digest(self) -> bytes:
         """8 bytes that differ where anything that is published differs."""
         public = msgspec.structs.replace(self, source="", categories=())

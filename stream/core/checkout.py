@@ -150,6 +150,12 @@ def take_in(record: Checkout, event: CheckoutEvent) -> None:
             record.canceled = True
 
 
+def rename(record: Checkout, customer: str, name: str) -> None:
+    """Put another name where a customer's id is."""
+    if record.made is not None and record.made.customer == customer:
+        record.made = Made(record.made.order, name)
+
+
 def _order(fact: Returned) -> Order:
     return fact.order
 

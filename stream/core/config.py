@@ -4,6 +4,8 @@ import re
 
 import msgspec
 
+from stream.core.event import Journey
+
 MICROSECONDS = 1_000_000
 DAY = 86_400 * MICROSECONDS
 PANES = 60
@@ -56,6 +58,10 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Key of the hash under which customers are counted."""
     forget_customers: bool = True
     """False (offline): distinct customers are kept for good, whatever the windows."""
+
+    def retention(self, journey: Journey) -> int:
+        """How long a journey's entities are remembered."""
+        return self.checkout_retention if journey == "checkout" else self.subscription_retention
 
     @property
     def horizon(self) -> int:

@@ -2,7 +2,7 @@
 
 Rules: a customer is known by a keyed hash alone. Their record holds the purchases of the longest window, so that a withdrawn
 kind can be withdrawn; a sorted set for each kind and label value holds every customer at the time of their newest purchase of that kind, and a
-window's count is the members between its edges.
+window's count is the members between its edges. So that a customer can be erased, their record also names the entities that hold their id as it was sent.
 """
 
 from collections.abc import Iterator
@@ -11,11 +11,12 @@ from hashlib import blake2b
 import msgspec
 
 from stream.core.assessment import ANY, CROSS_SELL, UPSELL, Sale
+from stream.core.config import DAY
 
 KINDS = (("all", 0), ("upsell", UPSELL), ("cross_sell", CROSS_SELL), ("any", ANY))
 """Kinds of customers, with the bit of a purchase that makes one."""
 KEPT = 512
-"""Purchases that a customer's record holds; where there are more, the oldest go."""
+"""Purchases that a customer's record holds, and entities that it names; where there are more, the oldest go."""
 
 
 class Purchase(msgspec.Struct, frozen=True, array_like=True):
@@ -43,11 +44,44 @@ class Customer(msgspec.Struct, array_like=True):
     """By time."""
     active: dict[str, str] = {}
     """Active paid subscriptions: id -> base product, empty where its items are unknown."""
+    held_by: dict[str, int] = {}
+    """Entities that hold the customer's id: id -> the day (since the epoch) after which the entity may be forgotten, 0 for none."""
+    erasure: int = 0
+    """The day up to which a repeat of the erasure that made this record is recognised; 0 for a record that none made."""
+
+    def expiry(self, horizon: int) -> int | None:
+        """When the record may be forgotten, microseconds, at the end of a day; None: not as things are."""
+        if self.active or 0 in self.held_by.values():
+            return None
+        bought = -(-(self.purchases[-1].time + horizon) // DAY) if self.purchases else 0
+        return max(bought, self.erasure, *self.held_by.values()) * DAY
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is remembered."""
+        return not (self.purchases or self.active or self.held_by or self.erasure)
+
+    def hold(self, entity: str, day: int, before: int) -> bool:
+        """Note that an entity holds the customer's id; those whose day lies before `before` are gone. False where nothing changed."""
+        if self.held_by.get(entity) == day:
+            return False
+        kept = {name: last for name, last in self.held_by.items() if name != entity and (not last or last >= before)}
+        for oldest in list(kept)[: len(kept) - KEPT + 1] if len(kept) >= KEPT else ():
+            del kept[oldest]
+        kept[entity] = day
+        self.held_by = kept
+        return True
 
 
 def member(customer: str, key: bytes) -> bytes:
     """The 16 bytes under which a customer is known."""
     return blake2b(customer.encode(), digest_size=16, key=key).digest()
+
+
+def pseudonym(source: str, id: str, customer: str, key: bytes) -> str:  # noqa: A002 - the event's id
+    """Under which name an erased customer stays in the counts: it follows from the erasure, and nobody without it can tell whose it is."""
+    erasure = f"{source}\0{id}\0{customer}".encode()
+    return f"erased-{blake2b(erasure, digest_size=12, key=key).hexdigest()}"
 
 
 def set_name(kind: str, dimension: str, value: str) -> bytes:
@@ -84,6 +118,11 @@ def restate(record: Customer, old: Sale | None, new: Sale | None, after: int) ->
                 touched.remove(name)
                 scores[set_name(*name)] = purchase.time
     return scores | {set_name(*name): None for name in touched}
+
+
+def newest(record: Customer, after: int) -> dict[bytes, int]:
+    """The score in every set that a customer belongs to, by purchases later than `after`."""
+    return {set_name(*name): each.time for each in record.purchases if each.time > after for name in each.sets()}
 
 
 def _time(purchase: Purchase) -> int:

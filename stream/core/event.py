@@ -1,4 +1,4 @@
-"""What the core judges: validated events, one immutable struct for each journey.
+"""What the core judges: validated events, one immutable struct for each journey, and one for both.
 
 Rules: everything here has passed the contract (`stream.events`); empty strings are None, lines and items with quantity 0 are gone, prices and
 discounts are non-negative decimals in major units, times are microseconds since the epoch (UTC). The structs are also what a shard
@@ -6,8 +6,8 @@ remembers, so they encode as arrays and new fields go to the end.
 """
 
 from decimal import Decimal
-from enum import IntEnum
-from typing import Literal
+from enum import Enum, IntEnum
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -38,6 +38,12 @@ class SubscriptionType(IntEnum):
     RENEWED = 4
     CANCELED = 5
     REFUNDED = 6
+
+
+class CustomerType(Enum):
+    """Types that stand on both topics."""
+
+    ERASED = "erased"
 
 
 class Line(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -130,4 +136,15 @@ class SubscriptionEvent(msgspec.Struct, frozen=True, array_like=True):
     livemode: bool = True
 
 
-Event = CheckoutEvent | SubscriptionEvent
+class ErasedEvent(msgspec.Struct, frozen=True):
+    """A customer is to be forgotten."""
+
+    type: ClassVar = CustomerType.ERASED
+    source: str
+    id: str
+    time: int
+    customer: str
+    livemode: bool = True
+
+
+Event = CheckoutEvent | SubscriptionEvent | ErasedEvent

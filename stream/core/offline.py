@@ -7,7 +7,7 @@ import msgspec
 
 from stream.core.changes import ShardId, Stored
 from stream.core.config import CoreConfig
-from stream.core.event import CheckoutEvent, Event, Journey
+from stream.core.event import CheckoutEvent, ErasedEvent, Event, Journey
 from stream.core.figures import JOURNEYS, Figures, ShardFigures
 from stream.core.registry import Registry
 from stream.core.result import Step
@@ -33,11 +33,17 @@ class Offline:
                 shard.advance(as_of)
 
     def apply(self, event: Event) -> Step:
-        """Take in one event."""
-        shard = self._shards["checkout" if isinstance(event, CheckoutEvent) else "subscription"]
+        """Take in one event; an erasure in both journeys, which have seen the same ones before."""
+        if isinstance(event, ErasedEvent):
+            steps = [self._step(shard, event) for shard in self._shards.values()]
+            return steps[0]
+        return self._step(self._shards["checkout" if isinstance(event, CheckoutEvent) else "subscription"], event)
+
+    def _step(self, shard: Shard, event: Event) -> Step:
         events = (event,)
         shard.provide(dict.fromkeys(shard.missing(events)))
         shard.provide_customers(dict.fromkeys(shard.missing_customers(events)))
+        shard.provide(dict.fromkeys(shard.reached(events)))
         self._registry.admit(shard.undecided(events))
         return shard.step(event)
 

@@ -1,7 +1,7 @@
 """One shard: everything that one partition of one topic needs, and the fold over its events.
 
-Rules: `step` is the only thing that takes in events. Records that it needs must have been provided: ask `missing`, `missing_customers` and
-`undecided` first. Everything that changed is handed over once, by `take`, as absolute values. A shard whose changes could not
+Rules: `step` is the only thing that takes in events. Records that it needs must have been provided: ask `missing`, `missing_customers`,
+`reached` and `undecided` first, in this order. Everything that changed is handed over once, by `take`, as absolute values. A shard whose changes could not
 be committed is thrown away, never repaired. Given the same events and the same times of `advance`, two shards end equal,
 however the events were cut into batches.
 """
@@ -19,7 +19,16 @@ from stream.core.changes import Changes, ShardId, Stored
 from stream.core.checkout import Checkout
 from stream.core.config import DAY, STEP, CoreConfig
 from stream.core.customers import Customer
-from stream.core.event import CheckoutEvent, CheckoutType, Event, Item, Journey, Line, SubscriptionEvent
+from stream.core.event import (
+    CheckoutEvent,
+    CheckoutType,
+    ErasedEvent,
+    Event,
+    Item,
+    Journey,
+    Line,
+    SubscriptionEvent,
+)
 from stream.core.identity import identity
 from stream.core.plans import base_item
 from stream.core.registry import OTHER, LabelName, Registry
@@ -167,7 +176,8 @@ class Shard:
     def missing(self, events: Iterable[Event]) -> list[bytes]:
         """Keys of the entities that must be provided."""
         known = self._entities.records
-        return [key for key in dict.fromkeys(event.entity.encode() for event in events) if key not in known]
+        named = (event.entity.encode() for event in events if not isinstance(event, ErasedEvent))
+        return [key for key in dict.fromkeys(named) if key not in known]
 
     def provide(self, entities: Mapping[bytes, bytes | None]) -> None:
         """Take in entities as stored."""
@@ -178,6 +188,9 @@ class Shard:
         """Keys of the customers that must be provided; ask when the entities are there."""
         wanted: dict[bytes, None] = {}
         for event in events:
+            if isinstance(event, ErasedEvent):
+                wanted.update(dict.fromkeys(self._members_of_erased(event)))
+                continue
             record = self._entities.records.get(event.entity.encode())
             if isinstance(event, SubscriptionEvent) or event.type is CheckoutType.COMPLETED:
                 wanted[self._member(event.customer)] = None
@@ -185,6 +198,7 @@ class Shard:
                 wanted[record.sale.member] = None
             elif isinstance(record, Subscription):
                 wanted.update({booked.sale.member: None for booked in record.booked.values() if booked.sale})
+                wanted.update({self._member(name): None for name in subscription.customers(record) - {event.customer}})
                 if record.member:
                     wanted[record.member] = None
         return [key for key in wanted if key not in self._customers.records]
@@ -193,6 +207,15 @@ class Shard:
         """Take in customers as stored."""
         for _ in self._customers.provide(customers):
             pass
+
+    def reached(self, events: Iterable[Event]) -> list[bytes]:
+        """Keys of further entities that must be provided, since an erasure reaches them; ask when the customers are there."""
+        wanted: dict[bytes, None] = {}
+        for event in events:
+            if isinstance(event, ErasedEvent):
+                record = self._customers.records[self._member(event.customer)]
+                wanted.update({name.encode(): None for name in (record.held_by if record is not None else ())})
+        return [key for key in wanted if key not in self._entities.records]
 
     def undecided(self, events: Iterable[Event]) -> list[Label]:
         """Label values that the application's registry must decide on, in order of appearance; ask when the entities are there."""
@@ -224,7 +247,9 @@ class Shard:
             return Step("test")
         if isinstance(event, CheckoutEvent):
             return self._step_checkout(event)
-        return self._step_subscription(event)
+        if isinstance(event, SubscriptionEvent):
+            return self._step_subscription(event)
+        return self._erase(event)
 
     def _step_checkout(self, event: CheckoutEvent) -> Step:
         key = event.entity.encode()
@@ -238,6 +263,7 @@ class Shard:
         else:
             expiry = _day(record.newest + retention)
         unmatched = record.made is None and event.type in _NEEDS_ORDER
+        buyer = record.sale.member if record.sale is not None else None
         checkout.take_in(record, event)
         telling = _Telling()
         record.opportunity = self._restate_opportunity(
@@ -249,8 +275,13 @@ class Shard:
         assessment = checkout.assess(record)
         if assessment is not None:
             self._restate_transaction(record, assessment, event.entity, telling)
-        if _day(record.newest + retention) != expiry:
-            self._checkouts.expiry[key] = _day(record.newest + retention)
+        until = _day(record.newest + retention)
+        if until != expiry:
+            self._checkouts.expiry[key] = until
+        if record.sale is not None and (until != expiry or record.sale.member != buyer):
+            if buyer is not None and buyer != record.sale.member:
+                self._release(buyer, event.entity)
+            self._hold(record.sale.member, event.entity, until)
         self._checkouts.put(key, record)
         return self._step(event, telling, unmatched=unmatched)
 
@@ -269,6 +300,7 @@ class Shard:
         elif subscription.is_stale(record, event, self._config.lateness):
             return Step("stale")
         before = self._subscription_expiry(record) if record.entries else None
+        held = subscription.customers(record)
         customer = self._customers.use(self._member(event.customer))
         listed = customer.active if customer is not None else {}
         others = tuple(sorted({product for other, product in listed.items() if other != event.entity}))
@@ -280,9 +312,7 @@ class Shard:
             booked.turn, booked.reversed = turn, lost
             time = turn.time if turn.opportunity else None
             booked.opportunity = self._restate_opportunity(booked.opportunity, time, turn.channel, turn.segment)
-            sale = turn.sale
-            if sale is not None and lost:
-                sale = msgspec.structs.replace(sale, loss=sale.all_lost())
+            sale = booked.assessment
             if sale is not None:
                 self._restate_transaction(booked, sale, event.entity, telling)
             elif before_sale is not None:
@@ -293,10 +323,57 @@ class Shard:
         after = self._subscription_expiry(record)
         if after != before:
             self._subscriptions.expiry[key] = after
+        holds = subscription.customers(record)
+        if after != before or holds != held:
+            for name in holds:
+                self._hold(self._member(name), event.entity, after)
+            for name in held - holds:
+                self._release(self._member(name), event.entity)
         self._subscriptions.put(key, record)
         return self._step(event, telling, unmatched=unmatched)
 
-    def _step(self, event: Event, telling: "_Telling", *, unmatched: bool) -> Step:
+    def _erase(self, event: ErasedEvent) -> Step:
+        """Put a pseudonym in the place of a customer wherever they are named. Nothing is counted or told anew."""
+        old, new = self._members_of_erased(event)
+        if self._customers.use(new) is not None:
+            return Step("duplicate")
+        known = self._customers.use(old)
+        record = known if known is not None else Customer()
+        name = self._pseudonym(event)
+        for entity in record.held_by:
+            key = entity.encode()
+            holder = self._entities.use(key)
+            if isinstance(holder, Checkout):
+                assessment = checkout.assess(holder)
+                checkout.rename(holder, event.customer, name)
+                _rebook(holder, assessment, checkout.assess(holder), old, new)
+                self._checkouts.put(key, holder)
+            elif isinstance(holder, Subscription):
+                assessments = {mark: booked.assessment for mark, booked in holder.booked.items()}
+                subscription.rename(holder, event.customer, name)
+                for mark, booked in holder.booked.items():
+                    _rebook(booked, assessments[mark], booked.assessment, old, new)
+                holder.member = new if holder.member == old else holder.member
+                self._subscriptions.put(key, holder)
+        if known is not None:
+            for each in self._sets:
+                self._scores.setdefault(each, {})[old] = None
+            for each, score in customers.newest(record, self._counted_after).items():
+                self._scores.setdefault(each, {})[new] = score
+            self._put_customer(old, Customer())
+        # The watermark stays where it is, so that an erasure makes nothing be forgotten that would be found without it.
+        remembered = max(event.time, self.watermark) + self._config.retention(self._journey)
+        record.erasure = _day(remembered) // DAY
+        self._put_customer(new, record)
+        return Step("applied")
+
+    def _members_of_erased(self, event: ErasedEvent) -> tuple[bytes, bytes]:
+        return self._member(event.customer), self._member(self._pseudonym(event))
+
+    def _pseudonym(self, event: ErasedEvent) -> str:
+        return customers.pseudonym(event.source, event.id, event.customer, self._config.customer_key)
+
+    def _step(self, event: CheckoutEvent | SubscriptionEvent, telling: "_Telling", *, unmatched: bool) -> Step:
         self.watermark = max(self.watermark, event.time)
         late = self._longest is not None and not self._longest.holds(event.time)
         result: Result = "unmatched" if unmatched else "late" if late else "applied"
@@ -377,11 +454,27 @@ class Shard:
 
     def _restate_purchase(self, member: bytes, old: Sale | None, new: Sale | None) -> None:
         record = self._customers.use(member) or Customer()
-        after = self._at - self._config.horizon if self._config.forget_customers else -(2**62)
-        for name, score in customers.restate(record, old, new, after).items():
+        for name, score in customers.restate(record, old, new, self._counted_after).items():
             self._scores.setdefault(name, {})[member] = score
             self._sets.add(name)
         self._put_customer(member, record)
+
+    @property
+    def _counted_after(self) -> int:
+        """Purchases up to this time are in no window."""
+        return self._at - self._config.horizon if self._config.forget_customers else -(2**62)
+
+    def _hold(self, member: bytes, entity: str, until: int | None) -> None:
+        """Let a customer's record name an entity that holds their id until it may be forgotten."""
+        record = self._customers.use(member) or Customer()
+        before = self.expiry()[0] // DAY if self._config.forget_customers else 0
+        if record.hold(entity, until // DAY if until is not None else 0, before):
+            self._put_customer(member, record)
+
+    def _release(self, member: bytes, entity: str) -> None:
+        record = self._customers.use(member)
+        if record is not None and record.held_by.pop(entity, None) is not None:
+            self._put_customer(member, record)
 
     def _list_active(self, record: Subscription, entity: str) -> None:
         position = record.position
@@ -401,12 +494,9 @@ class Shard:
                 self._put_customer(member, listed)
 
     def _put_customer(self, member: bytes, record: Customer) -> None:
-        keep = bool(record.purchases or record.active)
-        expires = (
-            None if record.active or not record.purchases else _day(record.purchases[-1].time + self._config.horizon)
-        )
-        self._customers.put(member, record if keep else None)
-        self._customers.expiry[member] = expires
+        gone = record.empty
+        self._customers.put(member, None if gone else record)
+        self._customers.expiry[member] = None if gone else record.expiry(self._config.horizon)
 
     def _subscription_expiry(self, record: Subscription) -> int | None:
         return None if record.position.active else _day(record.newest + self._config.subscription_retention)
@@ -419,9 +509,11 @@ class Shard:
     def expiry(self) -> tuple[int, int]:
         """Entities and customers whose expiry lies before these times may be forgotten.
 
-        An entity's is counted in event time, with the allowed lateness on top, so that a fact that is a little late still finds it.
+        An entity's is counted in event time, with the allowed lateness on top, so that a fact that is a little late still finds it. A customer
+        stays while an entity may hold their id.
         """
-        return self.watermark - self._config.lateness, self._at
+        entities = self.watermark - self._config.lateness
+        return entities, min(entities, self._at)
 
     def forget(self, entities: Sequence[bytes], customers: Sequence[bytes]) -> None:
         """Remove records whose expiry has passed, unless this batch has touched them."""
@@ -495,12 +587,24 @@ class _Telling:
                 self.counted.append((name, new.channel, new.segment))
 
 
+def _rebook(
+    record: Checkout | Booked, before: Assessment | None, after: Assessment | None, old: bytes, new: bytes
+) -> None:
+    """Let a transaction whose customer got another name be the one that was published and booked."""
+    if before is not None and after is not None and record.digest == before.digest():
+        record.digest = after.digest()
+    if record.sale is not None and record.sale.member == old:
+        record.sale = msgspec.structs.replace(record.sale, member=new)
+
+
 def _day(time: int) -> int:
     """The end of the day of a time: expiries move once a day at most, so most commits need not touch the index."""
     return -(-time // DAY) * DAY
 
 
 def _labels_of_event(event: Event) -> Iterator[Label]:
+    if isinstance(event, ErasedEvent):
+        return
     if event.channel:
         yield "channel", event.channel
     if event.segment:

@@ -85,6 +85,12 @@ class Booked(msgspec.Struct, array_like=True):
     digest: bytes = b""
     published: bool = False
 
+    @property
+    def assessment(self) -> Assessment | None:
+        """What is said of its transaction, if it made one."""
+        sale = self.turn.sale
+        return msgspec.structs.replace(sale, loss=sale.all_lost()) if sale is not None and self.reversed else sale
+
 
 class Subscription(msgspec.Struct, array_like=True):
     """What is remembered of a subscription. New fields go to the end."""
@@ -121,6 +127,30 @@ def is_stale(record: Subscription, event: SubscriptionEvent, lateness: int) -> b
 def knows(record: Subscription, event: SubscriptionEvent) -> bool:
     """Whether an event with this identity was taken in before."""
     return remembers(record.seen, identity(event.source, event.id))
+
+
+def customers(record: Subscription) -> set[str]:
+    """Every customer whose id the record holds."""
+    names = {entry.event.customer for entry in record.entries}
+    names.update((record.position.customer, record.settled.customer))
+    names.update(booked.turn.sale.customer for booked in record.booked.values() if booked.turn.sale is not None)
+    names.discard("")
+    return names
+
+
+def rename(record: Subscription, customer: str, name: str) -> None:
+    """Put another name wherever a customer's id is."""
+    replace = msgspec.structs.replace
+    for position in (record.settled, record.position):
+        if position.customer == customer:
+            position.customer = name
+    record.entries = [
+        replace(entry, event=replace(entry.event, customer=name)) if entry.event.customer == customer else entry
+        for entry in record.entries
+    ]
+    for booked in record.booked.values():
+        if booked.turn.sale is not None and booked.turn.sale.customer == customer:
+            booked.turn = replace(booked.turn, sale=booked.turn.sale.renamed(name))
 
 
 Turns = dict[bytes, tuple[Turn, bool]]

@@ -17,6 +17,8 @@ from stream.core.event import (
     ZERO,
     CheckoutEvent,
     CheckoutType,
+    CustomerType,
+    ErasedEvent,
     Event,
     Item,
     Journey,
@@ -30,6 +32,8 @@ from stream.events.models import (
     EVENT_TYPES,
     CheckoutData,
     CloudEvent,
+    ErasedData,
+    EventType,
     Identity,
     ProductLine,
     RefundedData,
@@ -128,8 +132,7 @@ class _Unsure(ValueError):  # noqa: N818 - no error: the exact path decides
 class _Reader(NamedTuple):
     """How the fast path reads the data of one type."""
 
-    journey: Journey
-    kind: Any
+    event_type: EventType
     decode: Callable[[bytes], Any]
     make: Callable[[Any, Any, Any], Event]
 
@@ -150,9 +153,9 @@ def _decode_fast(value: bytes, headers: Headers, journey: str | None) -> Event:
     else:
         envelope = msgspec.convert(attributes, _Attributes)
     reader = _READERS.get(envelope.type)
-    if reader is None or (journey is not None and journey != reader.journey):
+    if reader is None or (journey is not None and journey not in reader.event_type.journeys):
         raise _Unsure
-    return reader.make(reader.kind, envelope, reader.decode(value))
+    return reader.make(reader.event_type.kind, envelope, reader.decode(value))
 
 
 # --- the exact path
@@ -181,13 +184,15 @@ def _decode_exactly(value: bytes, headers: Headers, journey: str | None) -> Even
     event_type = EVENT_TYPES.get(name)
     if event_type is None:
         return Rejected("unknown_type", f"{_quoted(name)} is no type of this version", "type")
-    if journey is not None and journey != event_type.journey:
-        return Rejected("wrong_topic", f"{name} belongs on the topic of {event_type.journey} events", "type")
+    if journey is not None and journey not in event_type.journeys:
+        return Rejected(
+            "wrong_topic", f"{name} belongs on the topic of {' and '.join(event_type.journeys)} events", "type"
+        )
     try:
         envelope = event_type.model.model_validate(event)
     except ValidationError as error:
         return _rejected("invalid", error)
-    return _MAKE[event_type.journey](event_type.kind, envelope, envelope.data)
+    return _MAKE[type(event_type.kind)](event_type.kind, envelope, envelope.data)
 
 
 def _rejected(reason: Reason, error: ValidationError) -> Rejected:
@@ -295,6 +300,20 @@ def _subscription_event(kind: SubscriptionType, envelope: CloudEvent, data: Subs
     )
 
 
+def _erased_event(_: CustomerType, envelope: CloudEvent, data: ErasedData) -> ErasedEvent:
+    if envelope.subject != f"customer/{data.customer_id}":
+        raise _Unsure
+    if envelope.entityversion is not None:
+        parse_version(envelope.entityversion)
+    return ErasedEvent(
+        source=envelope.source,
+        id=envelope.id,
+        time=parse_time(envelope.time),
+        customer=data.customer_id,
+        livemode=True if envelope.livemode is None else parse_flag(envelope.livemode),
+    )
+
+
 def _refund(refund: models.Refund) -> Refund:
     products = _lines(refund.products) if refund.products else None
     return Refund(refund.refund_id, products, parse_money(refund.amount) if refund.amount else None)
@@ -345,9 +364,10 @@ def _item(item: models.Item, *, default_base: bool) -> Item:
     )
 
 
-_MAKE: Mapping[Journey, Callable[[Any, Any, Any], Event]] = {
-    "checkout": _checkout_event,
-    "subscription": _subscription_event,
+_MAKE: Mapping[type, Callable[[Any, Any, Any], Event]] = {
+    CheckoutType: _checkout_event,
+    SubscriptionType: _subscription_event,
+    CustomerType: _erased_event,
 }
 
 # --- what the fast path reads with
@@ -357,10 +377,9 @@ _Attributes = make_struct("Attributes", _ENVELOPE)
 _decode_envelope = msgspec.json.Decoder(make_struct("Envelope", _ENVELOPE, data=msgspec.Raw)).decode
 _READERS = {
     name: _Reader(
-        event_type.journey,
-        event_type.kind,
+        event_type,
         msgspec.json.Decoder(struct_for(cast("Any", event_type.model.model_fields["data"].annotation))).decode,
-        _MAKE[event_type.journey],
+        _MAKE[type(event_type.kind)],
     )
     for name, event_type in EVENT_TYPES.items()
 }

@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from stream.core.event import CheckoutType, Interval, Journey, SubscriptionType
+from stream.core.event import CheckoutType, CustomerType, Interval, Journey, SubscriptionType
 
 MAX_LINES = 2_000
 CURRENCIES = frozenset(currency.code for currency in Iso4217 if currency.exponent is not None)
@@ -368,6 +368,18 @@ class PlanData(SubscriptionData):
     """The full new set."""
 
 
+class ErasedData(Sendable):
+    """`data` of an erasure."""
+
+    customer_id: Id
+    """The customer as other events name them."""
+
+    @property
+    def subject(self) -> str:
+        """What the envelope's `subject` must be."""
+        return f"customer/{self.customer_id}"
+
+
 class Identity(Sendable):
     """What makes an object a CloudEvent."""
 
@@ -387,10 +399,10 @@ class CloudEvent(Identity):
     """By default true. False: a test event; it is checked and counted as one, and changes nothing."""
     entityversion: Version | None = None
     """By default 0. Orders events of the same time."""
-    data: CheckoutData | SubscriptionData
+    data: CheckoutData | SubscriptionData | ErasedData
     # After `data`, because a validator sees only the fields before its own.
     subject: Text
-    """`checkout/<checkout_id>` or `subscription/<subscription_id>`."""
+    """`checkout/<checkout_id>`, `subscription/<subscription_id>` or `customer/<customer_id>`."""
 
     @field_validator("subject")
     @classmethod
@@ -431,12 +443,19 @@ class PlanCloudEvent(CloudEvent):
     data: PlanData
 
 
+class ErasedCloudEvent(CloudEvent):
+    """An erasure."""
+
+    data: ErasedData
+
+
 class EventType(NamedTuple):
     """A type of event that is processed."""
 
     name: str
-    journey: Journey
-    kind: CheckoutType | SubscriptionType
+    journeys: tuple[Journey, ...]
+    """Those on whose topics it belongs."""
+    kind: CheckoutType | SubscriptionType | CustomerType
     model: type[CloudEvent]
     meaning: str
 
@@ -446,94 +465,101 @@ EVENT_TYPES: Mapping[str, EventType] = {
     for event_type in (
         EventType(
             "commerce.checkout.started.v1",
-            "checkout",
+            ("checkout",),
             CheckoutType.STARTED,
             CartCloudEvent,
             "The cart as the customer first brought it.",
         ),
         EventType(
             "commerce.checkout.updated.v1",
-            "checkout",
+            ("checkout",),
             CheckoutType.UPDATED,
             CartCloudEvent,
             "The cart changed; the intent stays, unless no non-empty cart was seen before.",
         ),
         EventType(
             "commerce.order.completed.v1",
-            "checkout",
+            ("checkout",),
             CheckoutType.COMPLETED,
             CartCloudEvent,
             "Paid: `products` are the final lines of one transaction.",
         ),
         EventType(
             "commerce.order.updated.v1",
-            "checkout",
+            ("checkout",),
             CheckoutType.ORDER_UPDATED,
             CartCloudEvent,
             "The order was edited, or a post-purchase offer accepted: the full new lines of the same transaction.",
         ),
         EventType(
             "commerce.order.refunded.v1",
-            "checkout",
+            ("checkout",),
             CheckoutType.REFUNDED,
             RefundedCloudEvent,
             "Something, or everything, was given back.",
         ),
         EventType(
             "commerce.order.canceled.v1",
-            "checkout",
+            ("checkout",),
             CheckoutType.CANCELED,
             CheckoutCloudEvent,
             "The whole order is reversed.",
         ),
         EventType(
             "commerce.subscription.created.v1",
-            "subscription",
+            ("subscription",),
             SubscriptionType.CREATED,
             PlanCloudEvent,
             "The first plan: an opportunity, and a transaction unless `status` is `trialing`.",
         ),
         EventType(
             "commerce.subscription.trial_converted.v1",
-            "subscription",
+            ("subscription",),
             SubscriptionType.TRIAL_CONVERTED,
             PlanCloudEvent,
             "The trial became paid: a transaction.",
         ),
         EventType(
             "commerce.subscription.changed.v1",
-            "subscription",
+            ("subscription",),
             SubscriptionType.CHANGED,
             PlanCloudEvent,
             "The items changed, effective now: an opportunity and a transaction; in a trial neither.",
         ),
         EventType(
             "commerce.subscription.change_scheduled.v1",
-            "subscription",
+            ("subscription",),
             SubscriptionType.CHANGE_SCHEDULED,
             PlanCloudEvent,
             "The items will change later: counted nowhere until `changed`.",
         ),
         EventType(
             "commerce.subscription.renewed.v1",
-            "subscription",
+            ("subscription",),
             SubscriptionType.RENEWED,
             SubscriptionCloudEvent,
             "A further period: an opportunity and a transaction.",
         ),
         EventType(
             "commerce.subscription.canceled.v1",
-            "subscription",
+            ("subscription",),
             SubscriptionType.CANCELED,
             SubscriptionCloudEvent,
             "The subscription ends; no transaction.",
         ),
         EventType(
             "commerce.subscription.refunded.v1",
-            "subscription",
+            ("subscription",),
             SubscriptionType.REFUNDED,
             SubscriptionCloudEvent,
             "The newest transaction of the subscription is reversed.",
+        ),
+        EventType(
+            "commerce.customer.erased.v1",
+            ("checkout", "subscription"),
+            CustomerType.ERASED,
+            ErasedCloudEvent,
+            "The customer is to be forgotten: a pseudonym takes their place, and all counts stay.",
         ),
     )
 }

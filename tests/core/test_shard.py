@@ -10,6 +10,7 @@ from support.stories import START, Story
 from stream.core.cells import decode_summary
 from stream.core.changes import ShardId, Stored
 from stream.core.config import DAY, CoreConfig
+from stream.core.customers import member
 from stream.core.event import CheckoutEvent
 from stream.core.figures import Figures, ShardFigures
 from stream.core.registry import Registry
@@ -44,6 +45,7 @@ class Store:
     def load(self, shard, events):
         shard.provide({key: self.entities.get(key) for key in shard.missing(events)})
         shard.provide_customers({key: self.customers.get(key) for key in shard.missing_customers(events)})
+        shard.provide({key: self.entities.get(key) for key in shard.reached(events)})
         self.registry.admit(shard.undecided(events))
 
     def commit(self, shard):
@@ -195,7 +197,7 @@ def test_expired_entities_and_customers_are_forgotten_and_figures_stay():
     entities = [key for key, at in store.entity_expiry.items() if at < entities_before]
     customers = [key for key, at in store.customer_expiry.items() if at < customers_before]
     assert entities == [b"old"]
-    assert customers == []  # the purchase was too old for any window, so there is no record of its customer
+    assert customers == [member("anna", b"")]  # they bought too long ago for any window; the checkout held their id
     shard.forget(entities, customers)
     store.commit(shard)
     assert set(store.entities) == {b"new"}
@@ -217,6 +219,10 @@ def test_a_customer_leaves_the_store_when_their_purchases_leave_the_longest_wind
     }
     shard = store.open()
     shard.advance(START + 40 * DAY)
+    assert not [at for at in store.customer_expiry.values() if at < shard.expiry()[1]], "a checkout holds their id"
+    later = checkout_of(lambda told: told.checkout("started", at=40 * 24 * 60, checkout="later"))
+    store.load(shard, later)
+    shard.step(later[0])
     customers = [key for key, at in store.customer_expiry.items() if at < shard.expiry()[1]]
     assert len(customers) == 1
     shard.forget([], customers)

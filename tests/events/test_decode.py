@@ -12,6 +12,8 @@ from support.sent_events import MICROS, TOPICS, Record, binary, encoded, event, 
 from stream.core.event import (
     CheckoutEvent,
     CheckoutType,
+    CustomerType,
+    ErasedEvent,
     Item,
     Line,
     Refund,
@@ -122,16 +124,18 @@ def test_the_first_item_is_base_unless_it_says_otherwise(roles, base):
 @pytest.mark.parametrize("name", sorted(EVENT_TYPES))
 def test_every_type_has_its_kind(name):
     made = decoded(event(name.removeprefix("commerce.").removesuffix(".v1")))
-    journey, kinds = {CheckoutEvent: ("checkout", CheckoutType), SubscriptionEvent: ("subscription", SubscriptionType)}[
-        type(made)
-    ]
-    assert (EVENT_TYPES[name].journey, EVENT_TYPES[name].kind) == (journey, made.type)
+    journeys, kinds = {
+        CheckoutEvent: (("checkout",), CheckoutType),
+        SubscriptionEvent: (("subscription",), SubscriptionType),
+        ErasedEvent: (("checkout", "subscription"), CustomerType),
+    }[type(made)]
+    assert (EVENT_TYPES[name].journeys, EVENT_TYPES[name].kind) == (journeys, made.type)
     assert isinstance(made.type, kinds)
 
 
 def test_types_rank_in_the_order_of_the_reference():
     for journey, kinds in (("checkout", CheckoutType), ("subscription", SubscriptionType)):
-        assert [known.kind for known in EVENT_TYPES.values() if known.journey == journey] == list(kinds)
+        assert [known.kind for known in EVENT_TYPES.values() if known.journeys == (journey,)] == list(kinds)
 
 
 # --- both paths

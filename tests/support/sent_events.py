@@ -30,7 +30,10 @@ def item(**fields: Any) -> dict[str, Any]:
 
 def event(name: str, **data: Any) -> dict[str, Any]:
     """A minimal event of a type, `commerce.` and `.v1` left out; a field given as `...` is left out."""
-    if name.startswith("subscription"):
+    if name == "customer.erased":
+        subject = "customer/k1"
+        filled = {"customer_id": "k1"} | data
+    elif name.startswith("subscription"):
         subject = "subscription/u1"
         filled = {"customer_id": "k1", "subscription_id": "u1", "currency": "EUR", "items": [item()]} | data
     else:
@@ -109,11 +112,13 @@ _moments = st.datetimes().map(lambda moment: moment.isoformat())
 def events(draw: st.DrawFn) -> dict[str, Any]:
     """Any event that is accepted."""
     name = draw(st.sampled_from(sorted(EVENT_TYPES)))
-    journey = EVENT_TYPES[name].journey
+    journey, *others = EVENT_TYPES[name].journeys
     entity = draw(_some)
     common = {"currency": draw(st.sampled_from(sorted(CURRENCIES)))}
     labels = _optional(channel=_texts, segment=_texts, more=st.just({"a": [None, 1.5]}))
-    if journey == "checkout":
+    if others:
+        journey, data = "customer", {"customer_id": entity} | common
+    elif journey == "checkout":
         data = draw(_optional(customer_id=_texts, anonymous_id=_texts, order_id=_texts, coupon=_texts))
         data |= draw(_optional(intent=st.fixed_dictionaries({"products": _products}), products=_products))
         data |= {"checkout_id": entity} | common
