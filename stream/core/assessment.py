@@ -4,13 +4,12 @@ Rules: an `Assessment` follows from an entity's record alone. It is published as
 labels, integers). What is booked is kept with the entity, so that a restatement takes away exactly what was added.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
 import msgspec
 
-from stream.core.cells import CATEGORY, MONEY, SALES
 from stream.core.event import Journey
 from stream.core.identity import identity
 from stream.core.money import exponent, plain
@@ -24,7 +23,7 @@ INTENTS: tuple[Intent, ...] = ("known", "unknown", "incomparable")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Amounts(msgspec.Struct, frozen=True, array_like=True):
+class Amounts(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Minor units, each rounded once."""
 
     initial: int = 0
@@ -34,7 +33,7 @@ class Amounts(msgspec.Struct, frozen=True, array_like=True):
     final: int = 0
 
 
-class Loss(msgspec.Struct, frozen=True, array_like=True):
+class Loss(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What refunds and cancellations took back."""
 
     transaction: bool = False
@@ -47,7 +46,7 @@ class Loss(msgspec.Struct, frozen=True, array_like=True):
 NO_LOSS = Loss()
 
 
-class Assessment(msgspec.Struct, frozen=True, array_like=True):
+class Assessment(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A transaction, judged."""
 
     source: str
@@ -122,19 +121,15 @@ class Assessment(msgspec.Struct, frozen=True, array_like=True):
         )
 
 
-class Opportunity(msgspec.Struct, frozen=True, array_like=True):
+class Opportunity(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A booked opportunity. Labels bounded."""
 
     time: int
     channel: str
     segment: str
 
-    def cells(self) -> Iterator[tuple[tuple[str, ...], Sequence[int]]]:
-        """What it adds to the counts."""
-        yield (SALES, self.channel, self.segment), (1, *(0,) * 13)
 
-
-class Sale(msgspec.Struct, frozen=True, array_like=True):
+class Sale(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A booked transaction. Labels bounded; an empty currency is one beyond the bound, whose amounts are in no figure."""
 
     key: bytes
@@ -151,38 +146,6 @@ class Sale(msgspec.Struct, frozen=True, array_like=True):
     amounts: Amounts
     categories: tuple[tuple[str, int], ...]
     loss: Loss
-
-    def cells(self) -> Iterator[tuple[tuple[str, ...], Sequence[int]]]:
-        """What it adds to the counts."""
-        kinds, lost = self.kinds, self.loss.kinds
-        yield (
-            (SALES, self.channel, self.segment),
-            (
-                0,
-                1,
-                kinds & 1,
-                kinds >> 1 & 1,
-                kinds >> 2 & 1,
-                kinds >> 3 & 1,
-                int(self.loss.transaction),
-                lost & 1,
-                lost >> 1 & 1,
-                lost >> 2 & 1,
-                lost >> 3 & 1,
-                int(self.intent == 0),
-                int(self.intent == 1),
-                int(self.intent == 2),
-            ),
-        )
-        if self.currency:
-            money = self.amounts
-            known = (money.initial, money.upsell, money.cross_sell, money.downsell, money.final)
-            yield (
-                (MONEY, self.channel, self.segment, self.currency),
-                (*(known if self.intent == 0 else (0,) * 5), money.final, self.loss.amounts.final),
-            )
-        for category, bits in self.categories:
-            yield (CATEGORY, category), (1, bits & 1, bits >> 1 & 1, bits >> 2 & 1, bits >> 3 & 1)
 
 
 def book(assessment: Assessment, registry: Registry, key: bytes, member: bytes) -> Sale:

@@ -4,8 +4,10 @@ Rules: everything that is counted anywhere is a `Cells`: an abelian group, so pa
 differences, exact in any order. A vector of zeros is no entry. Amounts are integers in the currency's minor unit.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
+from operator import add as plus
+from operator import neg
 
 import msgspec
 
@@ -63,30 +65,29 @@ class Category(IntEnum):
     ANY = 4
 
 
-def add(cells: Cells, key: tuple[str, ...], vector: Iterable[int], sign: int = 1) -> None:
-    """Add `sign` times the vector to the entry of `key`."""
+def add(cells: Cells, key: tuple[str, ...], vector: Iterable[int]) -> None:
+    """Add the vector to the entry of `key`."""
     entry = cells.get(key)
     if entry is None:
-        fresh = [sign * value for value in vector]
+        fresh = [*vector]
         if any(fresh):
             cells[key] = fresh
         return
-    for position, value in enumerate(vector):
-        entry[position] += sign * value
+    entry[:] = map(plus, entry, vector)
     if not any(entry):
         del cells[key]
 
 
-def merge_entries(cells: Cells, entries: Iterable[tuple[tuple[str, ...], Iterable[int]]], sign: int = 1) -> None:
-    """Add entries to `cells`."""
-    for key, vector in entries:
-        add(cells, key, vector, sign)
-
-
-def merge(cells: Cells, other: Mapping[tuple[str, ...], list[int]], sign: int = 1) -> None:
+def merge(cells: Cells, other: Mapping[tuple[str, ...], Sequence[int]]) -> None:
     """Add all of `other` to `cells`."""
     for key, vector in other.items():
-        add(cells, key, vector, sign)
+        add(cells, key, vector)
+
+
+def subtract(cells: Cells, other: Mapping[tuple[str, ...], Sequence[int]]) -> None:
+    """Take all of `other` from `cells`."""
+    for key, vector in other.items():
+        add(cells, key, map(neg, vector))
 
 
 class Summary(msgspec.Struct, frozen=True, array_like=True):

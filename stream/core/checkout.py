@@ -22,10 +22,10 @@ from stream.core.assessment import (
     mask,
 )
 from stream.core.event import CheckoutEvent, CheckoutType, Line, Refund
-from stream.core.identity import identity, remember, remembers
+from stream.core.identity import remember
 from stream.core.money import Exact, exact, exponent, plain, rounded
 from stream.core.result import JudgedLine, Kind
-from stream.core.verdict import LineVerdict, Merged, judge, merge
+from stream.core.verdict import LineVerdict, Merged, judge, kept_whole, merge
 
 Order = tuple[int, int, int, str, str]
 """(time, entityversion, type, id, source)."""
@@ -34,7 +34,7 @@ REMEMBERED = 1000
 """Refunds that a checkout remembers, the first ones."""
 
 
-class Cart(msgspec.Struct, frozen=True, array_like=True):
+class Cart(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Lines as some fact gave them."""
 
     order: Order
@@ -42,21 +42,21 @@ class Cart(msgspec.Struct, frozen=True, array_like=True):
     lines: tuple[Line, ...]
 
 
-class Label(msgspec.Struct, frozen=True, array_like=True):
+class Label(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A label's value as some fact gave it."""
 
     order: Order
     value: str
 
 
-class Made(msgspec.Struct, frozen=True, array_like=True):
+class Made(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The fact that made the transaction."""
 
     order: Order
     customer: str
 
 
-class Returned(msgspec.Struct, frozen=True, array_like=True):
+class Returned(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A refund."""
 
     order: Order
@@ -67,7 +67,7 @@ class Returned(msgspec.Struct, frozen=True, array_like=True):
 Fact = TypeVar("Fact", Cart, Label, Made, Returned)
 
 
-class Checkout(msgspec.Struct, array_like=True):
+class Checkout(msgspec.Struct, array_like=True, gc=False):
     """What is remembered of a checkout. New fields go to the end."""
 
     newest: int
@@ -103,44 +103,39 @@ class Checkout(msgspec.Struct, array_like=True):
     """Some version had kinds."""
 
 
-def knows(record: Checkout, event: CheckoutEvent) -> bool:
-    """Whether a fact with the event's identity was taken in before."""
-    return remembers(record.seen, identity(event.source, event.id))
-
-
-def take_in(record: Checkout, event: CheckoutEvent) -> None:
-    """Add a fact that is not known yet."""
+def take_in(record: Checkout, event: CheckoutEvent, mark: bytes) -> None:
+    """Add a fact whose identity, `mark`, is not among those seen."""
     order: Order = (event.time, event.version, event.type, event.id, event.source)
-    record.newest = max(record.newest, event.time)
-    record.first = min(record.first, event.time)
-    record.seen = remember(record.seen, identity(event.source, event.id))
+    time = event.time
+    record.newest = max(record.newest, time)
+    record.first = min(record.first, time)
+    record.seen = remember(record.seen, mark)
     if event.channel:
         record.channel = _last(record.channel, Label(order, event.channel))
     if event.segment:
         record.segment = _last(record.segment, Label(order, event.segment))
-    cart = Cart(order, event.currency, event.products)
     match event.type:
         case CheckoutType.STARTED:
             record.open = True
-            record.started = event.time if record.started is None else min(record.started, event.time)
+            record.started = time if record.started is None else min(record.started, time)
             if event.products:
-                record.cart = _first(record.cart, cart)
+                record.cart = _first(record.cart, Cart(order, event.currency, event.products))
             if event.intent is not None:
                 record.intent_of_started = _first(record.intent_of_started, Cart(order, event.currency, event.intent))
         case CheckoutType.UPDATED:
             record.open = True
             if event.products:
-                record.cart = _first(record.cart, cart)
+                record.cart = _first(record.cart, Cart(order, event.currency, event.products))
         case CheckoutType.COMPLETED:
             record.open = True
             record.made = _first(record.made, Made(order, event.customer))
-            record.final = _last(record.final, cart)
+            record.final = _last(record.final, Cart(order, event.currency, event.products))
             if event.intent is not None:
                 record.intent_of_completed = _first(
                     record.intent_of_completed, Cart(order, event.currency, event.intent)
                 )
         case CheckoutType.ORDER_UPDATED:
-            record.final = _last(record.final, cart)
+            record.final = _last(record.final, Cart(order, event.currency, event.products))
         case CheckoutType.REFUNDED if event.refund is not None:
             known = {returned.refund.refund_id: returned for returned in record.refunds}
             returned = Returned(order, event.currency, event.refund)
@@ -184,8 +179,9 @@ def assess(record: Checkout) -> Assessment | None:
     places = exponent(final.currency)
     intent = record.intent_of_completed or record.intent_of_started or record.cart
     comparable = intent is not None and intent.currency == final.currency
-    wanted = merge(intent.lines) if intent is not None and comparable else []
-    verdicts = judge(wanted, bought) if comparable else []
+    same = intent is not None and comparable and intent.lines == final.lines and kept_whole(bought)
+    wanted = bought if same else merge(intent.lines) if intent is not None and comparable else []
+    verdicts = judge(wanted, bought) if comparable and not same else []
     gross = _sums(bought, verdicts)
     return Assessment(
         source=made.order[4],
@@ -212,7 +208,7 @@ def assess(record: Checkout) -> Assessment | None:
     )
 
 
-class _Sums(msgspec.Struct, frozen=True):
+class _Sums(msgspec.Struct, frozen=True, gc=False):
     """Exact amounts of one judgement."""
 
     final: Exact

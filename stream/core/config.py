@@ -59,6 +59,9 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
     forget_customers: bool = True
     """False (offline): distinct customers are kept for good, whatever the windows."""
 
+    tell_all: bool = False
+    """True (offline): steps tell of every version of a transaction, also of those that are not published."""
+
     def retention(self, journey: Journey) -> int:
         """How long a journey's entities are remembered."""
         return self.checkout_retention if journey == "checkout" else self.subscription_retention

@@ -5,7 +5,7 @@ kind can be withdrawn; a sorted set for each kind and label value holds every cu
 window's count is the members between its edges. So that a customer can be erased, their record also names the entities that hold their id as it was sent.
 """
 
-from collections.abc import Iterator
+from functools import lru_cache
 from hashlib import blake2b
 
 import msgspec
@@ -19,7 +19,7 @@ KEPT = 512
 """Purchases that a customer's record holds, and entities that it names; where there are more, the oldest go."""
 
 
-class Purchase(msgspec.Struct, frozen=True, array_like=True):
+class Purchase(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A transaction of a customer. Labels bounded."""
 
     key: bytes
@@ -28,16 +28,12 @@ class Purchase(msgspec.Struct, frozen=True, array_like=True):
     channel: str
     segment: str
 
-    def sets(self) -> Iterator[tuple[str, str, str]]:
-        """(kind, dimension, value) of every set that it belongs to."""
-        for kind, bit in KINDS:
-            if self.kinds & bit or not bit:
-                yield kind, "all", "all"
-                yield kind, "channel", self.channel
-                yield kind, "segment", self.segment
+    def sets(self) -> tuple[bytes, ...]:
+        """Names of the sets that it belongs to."""
+        return _sets(self.kinds & (UPSELL | CROSS_SELL | ANY), self.channel, self.segment)
 
 
-class Customer(msgspec.Struct, array_like=True):
+class Customer(msgspec.Struct, array_like=True, gc=False):
     """What is remembered of a customer. New fields go to the end."""
 
     purchases: list[Purchase] = []
@@ -95,7 +91,11 @@ def restate(record: Customer, old: Sale | None, new: Sale | None, after: int) ->
     Returns:
         The new score in every set that the change touches; None where the customer no longer belongs to it.
     """
-    touched: set[tuple[str, str, str]] = set()
+    if old is None and new is not None and new.time > after and _is_newest(record, new.time, after):
+        purchase = Purchase(new.key, new.time, new.kinds, new.channel, new.segment)
+        record.purchases.append(purchase)
+        return dict.fromkeys(purchase.sets(), new.time)
+    touched: set[bytes] = set()
     kept = []
     for purchase in record.purchases:
         if old is not None and purchase.key == old.key:
@@ -116,13 +116,25 @@ def restate(record: Customer, old: Sale | None, new: Sale | None, after: int) ->
         for name in purchase.sets():
             if name in touched:
                 touched.remove(name)
-                scores[set_name(*name)] = purchase.time
-    return scores | {set_name(*name): None for name in touched}
+                scores[name] = purchase.time
+    return scores | dict.fromkeys(touched)
+
+
+def _is_newest(record: Customer, time: int, after: int) -> bool:
+    """Whether a purchase at `time` comes last, and none before it has to go."""
+    purchases = record.purchases
+    return not purchases or (purchases[-1].time <= time and purchases[0].time > after and len(purchases) < KEPT)
+
+
+@lru_cache(maxsize=4096)
+def _sets(kinds: int, channel: str, segment: str) -> tuple[bytes, ...]:
+    places = (("all", "all"), ("channel", channel), ("segment", segment))
+    return tuple(set_name(kind, *place) for kind, bit in KINDS if kinds & bit or not bit for place in places)
 
 
 def newest(record: Customer, after: int) -> dict[bytes, int]:
     """The score in every set that a customer belongs to, by purchases later than `after`."""
-    return {set_name(*name): each.time for each in record.purchases if each.time > after for name in each.sets()}
+    return {name: each.time for each in record.purchases if each.time > after for name in each.sets()}
 
 
 def _time(purchase: Purchase) -> int:

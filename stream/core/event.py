@@ -78,7 +78,7 @@ class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
     interval_count: int = 1
 
 
-class Refund(msgspec.Struct, frozen=True, array_like=True):
+class Refund(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The `refund` of an order: what was given back, in units or in money."""
 
     refund_id: str
@@ -87,7 +87,7 @@ class Refund(msgspec.Struct, frozen=True, array_like=True):
     amount: Decimal | None = None
 
 
-class CheckoutEvent(msgspec.Struct, frozen=True):
+class CheckoutEvent(msgspec.Struct, frozen=True, gc=False):
     """One event of a checkout."""
 
     type: CheckoutType
@@ -113,7 +113,7 @@ class CheckoutEvent(msgspec.Struct, frozen=True):
     livemode: bool = True
 
 
-class SubscriptionEvent(msgspec.Struct, frozen=True, array_like=True):
+class SubscriptionEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One event of a subscription. A subscription remembers its recent events, hence an array."""
 
     type: SubscriptionType

@@ -10,14 +10,16 @@ REMEMBERED = 1000
 """Identities that an entity remembers: those that arrived last."""
 
 
-def identity(*parts: str) -> bytes:
+def identity(source: str, *parts: str) -> bytes:
     """`SIZE` bytes for a tuple of strings."""
-    return blake2b("\0".join(parts).encode(), digest_size=SIZE).digest()
+    name = f"{source}\0{parts[0]}" if len(parts) == 1 else "\0".join((source, *parts))
+    return blake2b(name.encode(), digest_size=SIZE).digest()
 
 
 def remember(seen: bytes, mark: bytes) -> bytes:
     """`seen` with one identity more."""
-    return (seen + mark)[-REMEMBERED * SIZE :]
+    seen += mark
+    return seen if len(seen) <= REMEMBERED * SIZE else seen[-REMEMBERED * SIZE :]
 
 
 def remembers(seen: bytes, mark: bytes) -> bool:

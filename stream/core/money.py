@@ -6,7 +6,7 @@ amount is an int in the currency's minor unit (ISO 4217), rounded half even. Amo
 
 from decimal import Decimal
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 
 from iso4217 import Currency
 
@@ -16,6 +16,7 @@ SCALE = 10
 Exact = int | Fraction
 
 
+@lru_cache(maxsize=16_384)  # prices repeat
 def exact(amount: Decimal) -> int:
     """A decimal of major units with at most `SCALE` places as an exact amount."""
     return int(amount.scaleb(SCALE))
@@ -34,17 +35,21 @@ def exponent(currency: str) -> int:
     return int(places)
 
 
+_DIVISORS: list[int] = [10 ** (SCALE - places) for places in range(SCALE + 1)]
+
+
 def rounded(amount: Exact, places: int) -> int:
     """An exact amount in units of `10**-places`, half even. `amount` is not negative."""
-    divisor: int = 10 ** (SCALE - places)
+    divisor: int = _DIVISORS[places]
     if isinstance(amount, Fraction):
-        return round(amount / divisor)
+        amount, divisor = amount.numerator, amount.denominator * divisor
     whole, rest = divmod(amount, divisor)
     if 2 * rest > divisor or (2 * rest == divisor and whole % 2):
         whole += 1
     return whole
 
 
+@lru_cache(maxsize=16_384)  # nothing and small amounts most of all
 def plain(minor: int, places: int) -> str:
     """Minor units as a decimal string of major units: (1250, 2) is "12.50"."""
     if places == 0:

@@ -22,7 +22,7 @@ class Offline:
     def __init__(self, config: CoreConfig, registry: Registry, as_of: int | None = None) -> None:
         """Windows stand at `as_of` (microseconds since the epoch); without it there are none."""
         windows = config.windows if as_of is not None else ()
-        config = msgspec.structs.replace(config, windows=windows, forget_customers=False)
+        config = msgspec.structs.replace(config, windows=windows, forget_customers=False, tell_all=True)
         self._registry = registry
         self._shards: dict[Journey, Shard] = {
             journey: Shard(ShardId(journey, 0), journey, config, registry, Stored(None, {}), _UNBOUNDED)

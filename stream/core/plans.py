@@ -17,8 +17,9 @@ plan is worth the new unit MRR x its old quantity, so a price change is no verdi
 MRR = price x quantity, normalised to one month: year / 12, week x 52 / 12, day x 365 / 12, divided by the interval count.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import lru_cache
 
 import msgspec
 
@@ -29,7 +30,7 @@ from stream.core.result import Kind, Reason
 _MONTHLY = {"day": Fraction(365, 12), "week": Fraction(52, 12), "month": Fraction(1), "year": Fraction(1, 12)}
 
 
-class Held(msgspec.Struct):
+class Held(msgspec.Struct, gc=False):
     """Items of one plan."""
 
     plan_id: str
@@ -41,7 +42,7 @@ class Held(msgspec.Struct):
     """Exact amount per month."""
 
 
-class ItemVerdict(msgspec.Struct, frozen=True):
+class ItemVerdict(msgspec.Struct, frozen=True, gc=False):
     """The verdict on one new item."""
 
     kind: Kind
@@ -52,8 +53,9 @@ class ItemVerdict(msgspec.Struct, frozen=True):
     amount: Fraction
 
 
-def hold(items: Iterable[Item]) -> list[Held]:
-    """Items of the same plan added up, in order of first appearance."""
+@lru_cache(maxsize=4096)  # an event asks several times, and plans repeat
+def hold(items: tuple[Item, ...]) -> tuple[Held, ...]:
+    """Items of the same plan added up, in order of first appearance. Not to be changed."""
     held: dict[str, Held] = {}
     for item in items:
         mrr = exact(item.price) * item.quantity * _MONTHLY[item.interval] / item.interval_count
@@ -64,10 +66,11 @@ def hold(items: Iterable[Item]) -> list[Held]:
             seen.quantity += item.quantity
             seen.mrr += mrr
             seen.category = seen.category or item.category
-    return list(held.values())
+    return tuple(held.values())
 
 
-def mrr(items: Iterable[Item]) -> Fraction:
+@lru_cache(maxsize=4096)
+def mrr(items: tuple[Item, ...]) -> Fraction:
     """Monthly recurring revenue of the items, exact."""
     return sum((held.mrr for held in hold(items)), Fraction(0))
 
@@ -77,7 +80,7 @@ def base_item(items: Sequence[Item]) -> Item | None:
     return next((item for item in items if item.base), items[0] if items else None)
 
 
-def judge_items(current: Iterable[Item], new: Iterable[Item], initial: Iterable[Item]) -> list[ItemVerdict]:
+def judge_items(current: tuple[Item, ...], new: tuple[Item, ...], initial: tuple[Item, ...]) -> list[ItemVerdict]:
     """The verdicts on the new items, in order of their appearance."""
     held, now, first = hold(current), hold(new), hold(initial)
     befores, firsts = _match(held, now), _match(first, now)

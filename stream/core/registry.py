@@ -4,8 +4,10 @@ Rules: a value is admitted once and for good, first come first served; what does
 place. A list in the settings is admitted before anything is seen and closes the name.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
+
+from stream.core.event import CheckoutEvent, Item, Line, SubscriptionEvent
 
 LabelName = Literal["channel", "segment", "category", "currency"]
 
@@ -16,6 +18,9 @@ UNKNOWN = "unknown"
 
 class Registry:
     """The admitted values, as far as this process knows them."""
+
+    refuses: bool
+    """Whether some value may not be admitted: while this is false, every label of a stepped event has its own series."""
 
     def __init__(self, fixed: Mapping[LabelName, Iterable[str]] | None = None) -> None:
         """`fixed` values are all that is ever admitted for their name; at most the name's bound of them are taken.
@@ -29,6 +34,7 @@ class Registry:
             self._values[name] = dict.fromkeys(values)
             if len(self._values[name]) > BOUNDS[name]:
                 raise ValueError(f"{len(self._values[name])} values for {name}, at most {BOUNDS[name]} are allowed")
+        self._note_refusals()
 
     def bounds(self) -> dict[str, int]:
         """Names that are open to values seen in events, with how many fit."""
@@ -41,17 +47,40 @@ class Registry:
         values = self._values[name]
         return value not in values and len(values) < BOUNDS[name]
 
+    def unknown(self, event: CheckoutEvent | SubscriptionEvent) -> list[tuple[LabelName, str]]:
+        """The labels of an event that are not admitted, or not yet."""
+        values = self._values
+        labels: list[tuple[LabelName, str]] = []
+        if event.channel and event.channel not in values["channel"]:
+            labels.append(("channel", event.channel))
+        if event.segment and event.segment not in values["segment"]:
+            labels.append(("segment", event.segment))
+        if event.currency not in values["currency"]:
+            labels.append(("currency", event.currency))
+        categories = values["category"]
+        parts: Sequence[Line | Item] = event.products if isinstance(event, CheckoutEvent) else event.items or ()
+        for part in parts:
+            category = part.category
+            if category and category not in categories and ("category", category) not in labels:
+                labels.append(("category", category))
+        return labels
+
     def update(self, registry: Mapping[str, Iterable[str]]) -> None:
         """Take over the application's registry."""
         for name in BOUNDS:
             if name not in self._closed and name in registry:
                 self._values[name] = dict.fromkeys(registry[name])
+        self._note_refusals()
 
     def admit(self, labels: Iterable[tuple[LabelName, str]]) -> None:
         """Decide here, for a process that is the whole application."""
         for name, value in labels:
             if self.undecided(name, value):
                 self._values[name][value] = None
+        self._note_refusals()
+
+    def _note_refusals(self) -> None:
+        self.refuses = any(name in self._closed or len(self._values[name]) >= bound for name, bound in BOUNDS.items())
 
     def label(self, name: LabelName, value: str | None) -> str:
         """The bounded value."""

@@ -10,7 +10,7 @@ Reason = Literal["quantity", "variant", "substitute", "addition", "plan", "addon
 Result = Literal["applied", "duplicate", "stale", "late", "unmatched", "test"]
 
 
-class JudgedLine(msgspec.Struct, frozen=True):
+class JudgedLine(msgspec.Struct, frozen=True, gc=False):
     """One line with a verdict."""
 
     kind: Kind
@@ -25,7 +25,7 @@ class JudgedLine(msgspec.Struct, frozen=True):
     """Decimal string at the currency's exponent."""
 
 
-class Reversed(msgspec.Struct, frozen=True):
+class Reversed(msgspec.Struct, frozen=True, gc=False):
     """What refunds and cancellations took back."""
 
     transaction: bool
@@ -35,7 +35,7 @@ class Reversed(msgspec.Struct, frozen=True):
     """What final, upsell, cross_sell and downsell lost."""
 
 
-class Judged(msgspec.Struct, frozen=True):
+class Judged(msgspec.Struct, frozen=True, gc=False):
     """A judged transaction: the `data` of an outcome, and a line of `classify`."""
 
     event_id: str
@@ -59,7 +59,7 @@ class Judged(msgspec.Struct, frozen=True):
     version: int
 
 
-class Version(msgspec.Struct, frozen=True):
+class Version(msgspec.Struct, frozen=True, gc=False):
     """A new version of a transaction."""
 
     transaction: str
@@ -73,7 +73,7 @@ class Version(msgspec.Struct, frozen=True):
     """There turned out to be no such transaction; `judged` is empty."""
 
 
-class Step(msgspec.Struct, frozen=True):
+class Step(msgspec.Struct, frozen=True, gc=False):
     """What one event did."""
 
     result: Result

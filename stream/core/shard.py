@@ -14,7 +14,8 @@ import msgspec
 
 from stream.core import checkout, customers, subscription
 from stream.core.assessment import Assessment, Opportunity, Sale, book
-from stream.core.cells import Cells, Summary, encode_summary, merge_entries
+from stream.core.bookings import Bookings
+from stream.core.cells import Cells, Summary, encode_summary, merge
 from stream.core.changes import Changes, ShardId, Stored
 from stream.core.checkout import Checkout
 from stream.core.config import DAY, STEP, CoreConfig
@@ -24,14 +25,12 @@ from stream.core.event import (
     CheckoutType,
     ErasedEvent,
     Event,
-    Item,
     Journey,
-    Line,
     SubscriptionEvent,
 )
-from stream.core.identity import identity
+from stream.core.identity import identity, remembers
 from stream.core.plans import base_item
-from stream.core.registry import OTHER, LabelName, Registry
+from stream.core.registry import LabelName, Registry
 from stream.core.result import Result, Step, Version
 from stream.core.subscription import Booked, Position, Subscription
 from stream.core.windows import RollingWindow
@@ -41,6 +40,9 @@ LAYOUT = 1
 
 Record = Checkout | Subscription
 Label = tuple[LabelName, str]
+_PLAIN: Mapping[Result, Step] = {
+    result: Step(result) for result in ("applied", "duplicate", "stale", "late", "unmatched", "test")
+}
 _NEEDS_ORDER = (CheckoutType.ORDER_UPDATED, CheckoutType.REFUNDED, CheckoutType.CANCELED)
 
 
@@ -152,7 +154,11 @@ class Shard:
             else:
                 self._orphans.append(key)
         self._windows = [RollingWindow(window, panes[window.name]) for window in config.windows]
-        self._longest = max(self._windows, key=lambda rolling: rolling.window.length, default=None)
+        self._by_pane = sorted(self._windows, key=lambda rolling: rolling.window.length)
+        self._longest = self._by_pane[-1] if self._by_pane else None
+        self._late_until = 2**63 if self._windows else -(2**63)
+        """Events at or before this time lie in no window."""
+        self._bookings = Bookings(config.windows)
 
     def _restore(self, data: bytes) -> None:
         layout = msgspec.msgpack.decode(data, type=_Layout).layout
@@ -221,7 +227,8 @@ class Shard:
         """Label values that the application's registry must decide on, in order of appearance; ask when the entities are there."""
         labels, self._loaded_labels = self._loaded_labels, {}
         for event in events:
-            labels.update(dict.fromkeys(_labels_of_event(event)))
+            if not isinstance(event, ErasedEvent) and (unknown := self._registry.unknown(event)):
+                labels.update(dict.fromkeys(unknown))
         return [(name, value) for name, value in labels if self._registry.undecided(name, value)]
 
     # Time
@@ -231,9 +238,12 @@ class Shard:
         at = now - now % STEP
         if at <= self._at:
             return
+        self._settle()
         self._at, self._moved = at, True
         for window in self._windows:
             window.advance(at)
+        if self._longest is not None:
+            self._late_until = self._longest.edges()[0]
 
     def due(self, now: int) -> bool:
         """Whether windows would move: a tick is due."""
@@ -244,7 +254,7 @@ class Shard:
     def step(self, event: Event) -> Step:
         """Take in one event. Everything it needs has been provided."""
         if not event.livemode:
-            return Step("test")
+            return _PLAIN["test"]
         if isinstance(event, CheckoutEvent):
             return self._step_checkout(event)
         if isinstance(event, SubscriptionEvent):
@@ -252,19 +262,19 @@ class Shard:
         return self._erase(event)
 
     def _step_checkout(self, event: CheckoutEvent) -> Step:
-        key = event.entity.encode()
+        key, mark = event.entity.encode(), identity(event.source, event.id)
         record = self._checkouts.use(key)
         retention = self._config.checkout_retention
         if record is None or event.time > record.newest + retention:
             record = Checkout(newest=event.time, first=event.time)
             expiry = None
-        elif checkout.knows(record, event):
-            return Step("duplicate")
+        elif remembers(record.seen, mark):
+            return _PLAIN["duplicate"]
         else:
             expiry = _day(record.newest + retention)
         unmatched = record.made is None and event.type in _NEEDS_ORDER
         buyer = record.sale.member if record.sale is not None else None
-        checkout.take_in(record, event)
+        checkout.take_in(record, event, mark)
         telling = _Telling()
         record.opportunity = self._restate_opportunity(
             record.opportunity,
@@ -296,9 +306,9 @@ class Shard:
         if record is None:
             record = Subscription(event.time, Position(), Position(), [], {})
         elif subscription.knows(record, event):
-            return Step("duplicate")
+            return _PLAIN["duplicate"]
         elif subscription.is_stale(record, event, self._config.lateness):
-            return Step("stale")
+            return _PLAIN["stale"]
         before = self._subscription_expiry(record) if record.entries else None
         held = subscription.customers(record)
         customer = self._customers.use(self._member(event.customer))
@@ -336,7 +346,7 @@ class Shard:
         """Put a pseudonym in the place of a customer wherever they are named. Nothing is counted or told anew."""
         old, new = self._members_of_erased(event)
         if self._customers.use(new) is not None:
-            return Step("duplicate")
+            return _PLAIN["duplicate"]
         known = self._customers.use(old)
         record = known if known is not None else Customer()
         name = self._pseudonym(event)
@@ -365,7 +375,7 @@ class Shard:
         remembered = max(event.time, self.watermark) + self._config.retention(self._journey)
         record.erasure = _day(remembered) // DAY
         self._put_customer(new, record)
-        return Step("applied")
+        return _PLAIN["applied"]
 
     def _members_of_erased(self, event: ErasedEvent) -> tuple[bytes, bytes]:
         return self._member(event.customer), self._member(self._pseudonym(event))
@@ -375,21 +385,27 @@ class Shard:
 
     def _step(self, event: CheckoutEvent | SubscriptionEvent, telling: "_Telling", *, unmatched: bool) -> Step:
         self.watermark = max(self.watermark, event.time)
-        late = self._longest is not None and not self._longest.holds(event.time)
-        result: Result = "unmatched" if unmatched else "late" if late else "applied"
-        overflow = tuple(name for name, value in _labels_of_event(event) if self._registry.label(name, value) == OTHER)
+        result: Result = "unmatched" if unmatched else "late" if event.time <= self._late_until else "applied"
+        overflow = tuple([name for name, _ in self._registry.unknown(event)]) if self._registry.refuses else ()
+        if not (overflow or telling.counted or telling.versions):
+            return _PLAIN[result]
         return Step(result, tuple(telling.versions), tuple(telling.counted), overflow)
 
     def _restate_opportunity(
         self, old: Opportunity | None, time: int | None, channel: str | None, segment: str | None
     ) -> Opportunity | None:
-        new = None
-        if time is not None:
-            label = self._registry.label
-            new = Opportunity(time, label("channel", channel), label("segment", segment))
-        if new != old:
-            self._book(old, -1)
-            self._book(new, 1)
+        if time is None:
+            if old is not None:
+                self._bookings.opportunity(old, -1)
+            return None
+        label = self._registry.label
+        channel, segment = label("channel", channel), label("segment", segment)
+        if old is not None:
+            if old.time == time and old.channel == channel and old.segment == segment:
+                return old
+            self._bookings.opportunity(old, -1)
+        new = Opportunity(time, channel, segment)
+        self._bookings.opportunity(new, 1)
         return new
 
     def _restate_transaction(
@@ -422,6 +438,8 @@ class Shard:
         withdrawn: bool = False,
     ) -> None:
         record.version += 1
+        if not (record.published or self._config.tell_all):
+            return
         subject, mark = f"{self._journey}/{entity}", assessment.mark.hex()
         telling.versions.append(
             Version(
@@ -436,21 +454,29 @@ class Shard:
 
     def _replace(self, record: "Checkout | Booked", new: Sale | None) -> None:
         old, record.sale = record.sale, new
-        self._book(old, -1)
-        self._book(new, 1)
+        if old is not None:
+            self._bookings.sale(old, -1)
+        if new is not None:
+            self._bookings.sale(new, 1)
         if old is not None and (new is None or old.member != new.member):
             self._restate_purchase(old.member, old, None)
             old = None
         if new is not None:
             self._restate_purchase(new.member, old, new)
 
-    def _book(self, booked: Opportunity | Sale | None, sign: int) -> None:
-        if booked is None:
-            return
-        entries = list(booked.cells())
-        merge_entries(self._total, entries, sign)
-        for window in self._windows:
-            window.book(booked.time, entries, sign)
+    def _settle(self) -> None:
+        """Bring what was booked into total and panes."""
+        booked = slices = self._bookings.take()
+        length = self._bookings.slice
+        for window in self._by_pane:
+            pane = window.window.pane
+            if pane % length:
+                slices, length = booked, self._bookings.slice
+            slices, length = _gathered(slices, pane // length), pane
+            for index, cells in slices.items():
+                window.book(index, cells)
+        for cells in slices.values():
+            merge(self._total, cells)
 
     def _restate_purchase(self, member: bytes, old: Sale | None, new: Sale | None) -> None:
         record = self._customers.use(member) or Customer()
@@ -527,6 +553,7 @@ class Shard:
 
     def take(self) -> Changes:
         """Everything that changed since the last call, and the summary at the present head of the windows."""
+        self._settle()
         panes: dict[bytes, bytes | None] = dict.fromkeys(self._orphans)
         self._orphans = []
         for window in self._windows:
@@ -561,6 +588,7 @@ class Shard:
 
     def summary(self) -> Summary:
         """The shard's figures at the present head of the windows."""
+        self._settle()
         return Summary(
             journey=self._journey,
             at=self._at,
@@ -597,22 +625,28 @@ def _rebook(
         record.sale = msgspec.structs.replace(record.sale, member=new)
 
 
+def _gathered(slices: dict[int, Cells], length: int) -> dict[int, Cells]:
+    """Slices `length` times as long."""
+    if length == 1:
+        return slices
+    longer: dict[int, Cells] = {}
+    for index, cells in slices.items():
+        merge(longer.setdefault(-(-index // length), {}), cells)
+    return longer
+
+
 def _day(time: int) -> int:
     """The end of the day of a time: expiries move once a day at most, so most commits need not touch the index."""
     return -(-time // DAY) * DAY
 
 
-def _labels_of_event(event: Event) -> Iterator[Label]:
-    if isinstance(event, ErasedEvent):
-        return
+def _labels_of_event(event: SubscriptionEvent) -> Iterator[Label]:
     if event.channel:
         yield "channel", event.channel
     if event.segment:
         yield "segment", event.segment
     yield "currency", event.currency
-    parts: Iterable[Line | Item]
-    parts = event.products if isinstance(event, CheckoutEvent) else event.items or ()
-    for category in dict.fromkeys(part.category for part in parts if part.category):
+    for category in dict.fromkeys(item.category for item in event.items or () if item.category):
         yield "category", category
 
 

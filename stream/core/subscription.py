@@ -26,7 +26,7 @@ Order = tuple[int, int, int, str, str]
 """(time, entityversion, type, id, source)."""
 
 
-class Position(msgspec.Struct, array_like=True):
+class Position(msgspec.Struct, array_like=True, gc=False):
     """Where a history stands after some of its events. New fields go to the end."""
 
     items: tuple[Item, ...] | None = None
@@ -51,7 +51,7 @@ class Position(msgspec.Struct, array_like=True):
     """There was an event."""
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An event that can still be put in order."""
 
     event: SubscriptionEvent
@@ -64,7 +64,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
         return place(self.event)
 
 
-class Turn(msgspec.Struct, frozen=True, array_like=True):
+class Turn(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one event amounts to."""
 
     time: int
@@ -74,7 +74,7 @@ class Turn(msgspec.Struct, frozen=True, array_like=True):
     sale: Assessment | None = None
 
 
-class Booked(msgspec.Struct, array_like=True):
+class Booked(msgspec.Struct, array_like=True, gc=False):
     """What an event has contributed."""
 
     turn: Turn
@@ -92,7 +92,7 @@ class Booked(msgspec.Struct, array_like=True):
         return msgspec.structs.replace(sale, loss=sale.all_lost()) if sale is not None and self.reversed else sale
 
 
-class Subscription(msgspec.Struct, array_like=True):
+class Subscription(msgspec.Struct, array_like=True, gc=False):
     """What is remembered of a subscription. New fields go to the end."""
 
     newest: int
@@ -341,7 +341,7 @@ def _start_anew(position: Position, event: SubscriptionEvent) -> bool:
     return True
 
 
-def _seats(items: Sequence[Item]) -> set[tuple[str, int]]:
+def _seats(items: tuple[Item, ...]) -> set[tuple[str, int]]:
     return {(held.plan_id, held.quantity) for held in hold(items)}
 
 
@@ -350,8 +350,8 @@ def _sale(
     entry: Entry,
     intent: Intent,
     *,
-    items: Sequence[Item],
-    initial: Sequence[Item] | None,
+    items: tuple[Item, ...],
+    initial: tuple[Item, ...] | None,
     verdicts: Sequence[ItemVerdict] = (),
 ) -> Assessment:
     event = entry.event

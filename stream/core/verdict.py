@@ -65,7 +65,7 @@ class Merged(msgspec.Struct, gc=False):
         return msgspec.structs.replace(self, quantity=units, listed=self.listed * share, discount=self.discount * share)
 
 
-class LineVerdict(msgspec.Struct, frozen=True):
+class LineVerdict(msgspec.Struct, frozen=True, gc=False):
     """The verdict on one final line."""
 
     kind: Kind
@@ -81,7 +81,7 @@ def merge(lines: Iterable[Line]) -> list[Merged]:
     for line in lines:
         key = (0, line.sku) if line.sku else (1, line.variant_id) if line.variant_id else (2, line.product_id)
         listed = exact(line.price) * line.quantity
-        discount = min(exact(line.discount), listed)
+        discount = min(exact(line.discount), listed) if line.discount else 0
         seen = merged.get(key)
         if seen is None:
             merged[key] = Merged(
@@ -103,6 +103,20 @@ def merge(lines: Iterable[Line]) -> list[Merged]:
             seen.replaces = seen.replaces or line.replaces
             seen.offer_id = seen.offer_id or line.offer_id
     return list(merged.values())
+
+
+def kept_whole(lines: Iterable[Merged]) -> bool:
+    """Whether these lines, judged against themselves, surely give no verdict: each is matched by itself in pass 1."""
+    bare = named = False
+    for line in lines:
+        if line.replaces:
+            return False
+        if line.variant_id:
+            if line.sku:
+                named = True
+            else:
+                bare = True
+    return not (bare and named)
 
 
 def judge(intent: Sequence[Merged], final: Sequence[Merged]) -> list[LineVerdict]:

@@ -5,12 +5,10 @@ outside and never runs back: `advance` moves the head, drops panes that fell out
 exact, so adding and taking away in any order gives what adding up the panes gives.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from stream.core.cells import Cells, add, decode, encode, merge
+from stream.core.cells import Cells, decode, encode, merge, subtract
 from stream.core.config import PANES, Window
-
-Entries = Iterable[tuple[tuple[str, ...], Sequence[int]]]
 
 
 class RollingWindow:
@@ -46,7 +44,7 @@ class RollingWindow:
         else:
             for index in gone:
                 if index <= self._head:
-                    merge(self.sum, self._panes[index], -1)
+                    subtract(self.sum, self._panes[index])
             for index in range(max(self._head, head - PANES) + 1, head + 1):
                 merge(self.sum, self._panes.get(index, {}))
         for index in gone:
@@ -58,16 +56,13 @@ class RollingWindow:
         """Whether a time lies in a pane that still exists, or is yet to come."""
         return self._head is not None and self.pane_of(time) > self._head - PANES
 
-    def book(self, time: int, entries: Entries, sign: int) -> None:
-        """Add to (1) or take from (-1) the pane of `time`, if it still exists."""
-        if self._head is None or not self.holds(time):
+    def book(self, index: int, cells: Mapping[tuple[str, ...], Sequence[int]]) -> None:
+        """Add to a pane, if it still exists."""
+        if self._head is None or index <= self._head - PANES:
             return
-        index = self.pane_of(time)
-        pane = self._panes.setdefault(index, {})
-        for key, vector in entries:
-            add(pane, key, vector, sign)
-            if index <= self._head:
-                add(self.sum, key, vector, sign)
+        merge(self._panes.setdefault(index, {}), cells)
+        if index <= self._head:
+            merge(self.sum, cells)
         self._dirty.add(index)
 
     def take(self) -> Iterator[tuple[int, bytes | None]]:

@@ -27,6 +27,7 @@ from stream.core.event import (
     SubscriptionEvent,
     SubscriptionType,
 )
+from stream.core.money import exact
 from stream.events import models
 from stream.events.models import (
     EVENT_TYPES,
@@ -258,21 +259,22 @@ def _checkout_event(kind: CheckoutType, envelope: CloudEvent, data: CheckoutData
     if envelope.subject != f"checkout/{entity}":
         raise _Unsure
     intent = data.intent
+    # By position, in the order of the struct: names cost a microsecond.
     return CheckoutEvent(
-        type=kind,
-        source=envelope.source,
-        id=envelope.id,
-        time=parse_time(envelope.time),
-        version=0 if envelope.entityversion is None else parse_version(envelope.entityversion),
-        entity=entity,
-        customer=data.customer_id or data.anonymous_id or entity,
-        currency=parse_currency(data.currency),
-        products=_lines(data.products),
-        intent=None if intent is None else _lines(intent.products),
-        refund=_refund(cast("RefundedData", data).refund) if kind is CheckoutType.REFUNDED else None,
-        channel=data.channel or None,
-        segment=data.segment or None,
-        livemode=True if envelope.livemode is None else parse_flag(envelope.livemode),
+        kind,
+        envelope.source,
+        envelope.id,
+        parse_time(envelope.time),
+        0 if envelope.entityversion is None else parse_version(envelope.entityversion),
+        entity,
+        data.customer_id or data.anonymous_id or entity,
+        parse_currency(data.currency),
+        _lines(data.products),
+        None if intent is None else _lines(intent.products),
+        _refund(cast("RefundedData", data).refund) if kind is CheckoutType.REFUNDED else None,
+        data.channel or None,
+        data.segment or None,
+        True if envelope.livemode is None else parse_flag(envelope.livemode),
     )
 
 
@@ -324,30 +326,34 @@ def _lines(lines: list[ProductLine] | None) -> tuple[Line, ...]:
         return ()
     # Made before it is dropped: a line without quantity must be right as well.
     made = [_line(line) for line in lines]
-    check_total(sum((line.price * line.quantity for line in made), ZERO))
-    return tuple([line for line in made if line.quantity])
+    total, empty = 0, False
+    for line in made:
+        total += exact(line.price) * line.quantity
+        empty = empty or not line.quantity
+    check_total(total)
+    return tuple([line for line in made if line.quantity] if empty else made)
 
 
 def _line(line: ProductLine) -> Line:
     if not (line.sku or line.variant_id or line.product_id):
         raise _Unsure
     return Line(
-        sku=line.sku or None,
-        variant_id=line.variant_id or None,
-        product_id=line.product_id or None,
-        category=line.category or None,
-        quantity=line.quantity,
-        price=parse_money(line.price),
-        discount=parse_money(line.discount) if line.discount else ZERO,
-        replaces=line.replaces or None,
-        offer_id=line.offer_id or None,
+        line.sku or None,
+        line.variant_id or None,
+        line.product_id or None,
+        line.category or None,
+        line.quantity,
+        parse_money(line.price),
+        parse_money(line.discount) if line.discount else ZERO,
+        line.replaces or None,
+        line.offer_id or None,
     )
 
 
 def _items(items: list[models.Item]) -> tuple[Item, ...]:
     first = next((item for item in items if item.quantity), None)
     made = [_item(item, default_base=item is first) for item in items]
-    check_total(sum((item.price * item.quantity for item in made), ZERO))
+    check_total(sum(exact(item.price) * item.quantity for item in made))
     return tuple([item for item in made if item.quantity])
 
 

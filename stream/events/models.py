@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from stream.core.event import CheckoutType, CustomerType, Interval, Journey, SubscriptionType
+from stream.core.money import SCALE, exact
 
 MAX_LINES = 2_000
 CURRENCIES = frozenset(currency.code for currency in Iso4217 if currency.exponent is not None)
@@ -37,6 +38,7 @@ _RFC3339 = (
     "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9][Tt][0-9][0-9]:[0-9][0-9]:[0-9][0-9](\\.[0-9]+)?"
     "([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 )
+_MINUTE = len("2026-01-05T10:00")
 _VERSION = r"0|[1-9][0-9]{0,15}"
 _VERSION_END = 1 << 53
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -66,12 +68,23 @@ def parse_time(text: str) -> int:
     Raises:
         ValueError: not RFC 3339, without offset, or no such time (a leap second is none).
     """
-    if not _is_rfc3339(text):
+    match = _is_rfc3339(text)
+    if match is None:
         raise ValueError(
             'a time is RFC 3339 with an offset, like "2026-01-05T10:00:00Z" or "2026-01-05T11:00:00.250+01:00"'
         )
-    since = datetime.fromisoformat(text.upper()) - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    fraction, offset = match[1], match[2]
+    seconds = int(text[_MINUTE + 1 : _MINUTE + 3])
+    if seconds > 59:
+        raise ValueError("second must be in 0..59")
+    time = _parse_minute(text[:_MINUTE], offset) + seconds * 1_000_000
+    return time + int(fraction[1:7].ljust(6, "0")) if fraction else time
+
+
+@lru_cache(maxsize=4096)  # events come in the order of time
+def _parse_minute(text: str, offset: str) -> int:
+    since = datetime.fromisoformat(f"{text}:00{offset}".upper()) - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000
 
 
 def parse_flag(value: bool | str) -> bool:  # noqa: FBT001 - the value itself, no option
@@ -262,18 +275,22 @@ LARGEST_TOTAL = 10**12
 """Major units that the list totals of one list may add up to: sums of many such still fit what stores them (64 bits of minor units)."""
 
 
-def check_total(total: Decimal) -> None:
-    """Hold the list totals of one list against the bound.
+_LARGEST_EXACT = LARGEST_TOTAL * 10**SCALE
+
+
+def check_total(total: int) -> None:
+    """Hold the list totals of one list, as an exact amount, against the bound.
 
     Raises:
         ValueError: they exceed `LARGEST_TOTAL`.
     """
-    if total > LARGEST_TOTAL:
-        raise ValueError(f"price x quantity adds up to {total:f}; at most {LARGEST_TOTAL} is allowed")
+    if total > _LARGEST_EXACT:
+        major = Decimal(total).scaleb(-SCALE).normalize()
+        raise ValueError(f"price x quantity adds up to {major:f}; at most {LARGEST_TOTAL} is allowed")
 
 
 def _bounded(lines: Any) -> Any:
-    check_total(sum((parse_money(line.price) * line.quantity for line in lines), Decimal(0)))
+    check_total(sum(exact(parse_money(line.price)) * line.quantity for line in lines))
     return lines
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.core.cells import merge
+from stream.core.cells import merge, subtract
 from stream.core.config import PANES, Window
 from stream.core.windows import RollingWindow
 
@@ -13,7 +13,7 @@ KEY = ("s", "web", "new")
 
 
 def book(window, pane, count=1, sign=1):
-    window.book(pane * window.window.pane, [(KEY, [count])], sign)
+    window.book(pane, {KEY: [sign * count]})
 
 
 def counted(window):
@@ -137,8 +137,8 @@ def test_a_wrong_window_says_what_is_allowed(name):
         Window.parse(name)
 
 
-def test_merging_cells_with_a_sign_takes_away_what_was_added():
+def test_subtracting_cells_takes_away_what_was_added():
     cells, other = {KEY: [1, 2]}, {KEY: [1, 2], ("c", "x"): [3]}
     merge(cells, other)
-    merge(cells, other, -1)
+    subtract(cells, other)
     assert cells == {KEY: [1, 2]}
