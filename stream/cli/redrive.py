@@ -92,7 +92,7 @@ async def _redrive(settings: Settings, wanted: Wanted, stop: Stop, *, dry_run: b
         sent: list[Any] = []
         with progress() as bar:
             task = bar.add_task("dead letters")
-            async for letter in _letters(settings, stop):
+            async for letter in _letters(settings, sender, stop):
                 headers = dict(letter.headers)
                 reason = _text(headers, "reason")
                 if not _is_wanted(letter, headers, wanted):
@@ -113,7 +113,7 @@ async def _acknowledged(sent: list[Any]) -> None:
         await sent.pop()
 
 
-async def _letters(settings: Settings, stop: Stop) -> AsyncIterator[ConsumerRecord]:
+async def _letters(settings: Settings, sender: AIOKafkaProducer, stop: Stop) -> AsyncIterator[ConsumerRecord]:
     """What the dead letter topic holds when the reading of a partition begins."""
     topic = settings.dead_letter_topic
     async with AIOKafkaConsumer(
@@ -125,7 +125,7 @@ async def _letters(settings: Settings, stop: Stop) -> AsyncIterator[ConsumerReco
     ) as consumer:
         if topic not in await consumer.topics():
             raise click.ClickException(f"there is no topic {topic}")
-        left = {TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()}
+        left = {TopicPartition(topic, number) for number in await sender.partitions_for(topic)}
         consumer.assign(left)
         # Some brokers tell too early an end here and the true one with a fetch, so the later of the two is taken.
         ends: dict[TopicPartition, int] = await consumer.end_offsets(list(left))
