@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test chaos lint bench lock clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/upsell-stream demo $(ARGS)
 
 test: $(VENV)/dev.stamp
 	@$(BIN)/pytest $(ARGS)
+
+# Real Kafka and Redis, three workers, fifty faults: see docs/chaos.md.
+chaos: $(VENV)/dev.stamp
+	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
