@@ -8,5 +8,5 @@ pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.timeout(600)]
 
 
 async def test_whatever_breaks_nothing_is_lost_doubled_or_invented(tmp_path):
-    run = await chaos(tmp_path, events=10_000, faults=SHORT, seed=7)
+    run = await chaos(tmp_path, events=8_000, faults=SHORT, seed=7)
     assert run.fenced
