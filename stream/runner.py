@@ -20,6 +20,7 @@ import secrets
 import time
 from collections import Counter, deque
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from stream.backoff import pauses
@@ -164,8 +165,7 @@ class Runner:
         bench = self._bench
         nonce = secrets.token_bytes(16)
         claim = await self._patiently(lambda: bench.tables.claim(self.id, nonce))
-        # After a loss of the tables the registry may have lost values that this process still knows.
-        bench.registry.update(await self._patiently(lambda: bench.tables.admit((), bench.registry.bounds())))
+        await self._admit(())
         try:
             self._source = resume(bench.cluster, claim.source)
             self._shard = Shard(self.id, self._journey, bench.core, bench.registry, claim.stored, self._capacity)
@@ -314,7 +314,19 @@ class Runner:
             loaded = await self._patiently(lambda: bench.tables.load(self.id, reached, ()))
             shard.provide(dict(zip(reached, loaded.entities, strict=True)))
         if labels := shard.undecided(events):
-            bench.registry.update(await self._patiently(lambda: bench.tables.admit(labels, bench.registry.bounds())))
+            await self._admit(labels)
+
+    async def _admit(self, labels: Sequence[tuple[str, str]]) -> None:
+        """Bring labels before the application's registry, and once more those that it has lost although shards in memory count under them."""
+        tables, registry = self._bench.tables, self._bench.registry
+        asked: set[tuple[str, str]] = set()
+        while True:
+            admitted = await self._patiently(partial(tables.admit, labels, registry.bounds()))
+            labels = [label for label in registry.lost(admitted) if label not in asked]
+            if not labels:
+                registry.update(admitted)
+                return
+            asked.update(labels)
 
     async def _forget(self, records: int) -> None:
         """Let the shard forget what has expired, at most as much as could have been added."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import json
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from support import traffic
 
 from stream.batch import CREDITS, Position
 from stream.clock import Clock
+from stream.core.cells import SALES, decode_summary
 from stream.core.changes import ShardId
 from stream.core.config import CoreConfig
 from stream.core.registry import Registry
@@ -297,6 +299,25 @@ async def test_a_tick_notices_that_the_tables_went_back():
         await worker.until(lambda: len(worker.positions) == 2)
         await worker.read_all()
         await assert_right(worker)
+
+
+def with_channel(sent, channel):
+    event = json.loads(sent.value)
+    event["data"]["channel"] = channel
+    return sent._replace(value=json.dumps(event).encode())
+
+
+async def test_labels_that_the_tables_lost_are_still_those_of_records_in_memory():
+    started, completed, other, _ = traffic.checkouts(2)
+    worker = Worker(log_of([with_channel(started, "web"), with_channel(other, "app"), completed]))
+    worker.chunk = 1
+    async with worker.running():
+        await worker.read(1)
+        worker.tables.memory.labels.clear()
+        await worker.read_all()
+    (shard,) = await worker.tables.summaries()
+    assert {key[1] for key, _ in decode_summary(shard.summary).total if key[0] == SALES} == {"web", "app"}
+    assert sorted(worker.tables.memory.labels["channel"]) == ["app", "web"]
 
 
 async def test_another_owner_is_respected_until_it_is_our_turn():

@@ -4,7 +4,7 @@ Rules: a value is admitted once and for good, first come first served; what does
 place. A list in the settings is admitted before anything is seen and closes the name.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 from stream.core.event import CheckoutEvent, Item, Line, SubscriptionEvent
@@ -71,6 +71,16 @@ class Registry:
             if name not in self._closed and name in registry:
                 self._values[name] = dict.fromkeys(registry[name])
         self._note_refusals()
+
+    def lost(self, registry: Mapping[str, Collection[str]]) -> list[tuple[LabelName, str]]:
+        """Values that are admitted here and are not in the application's registry, which went back in time: records in memory count under them."""
+        return [
+            (name, value)
+            for name in BOUNDS
+            if name not in self._closed
+            for value in self._values[name]
+            if value not in registry.get(name, ())
+        ]
 
     def admit(self, labels: Iterable[tuple[LabelName, str]]) -> None:
         """Decide here, for a process that is the whole application."""
