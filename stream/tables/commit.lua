@@ -52,8 +52,10 @@ if #counted > 0 then
 end
 
 redis.call('HSET', KEYS[2], 'layout', ARGV[10], 'summary', ARGV[8], 'committed_at', ARGV[9])
-redis.call('HSET', KEYS[1], 'layout', ARGV[10], 'state', ARGV[7], 'source', ARGV[6], 'batch', batch)
+-- In one command: a batch that is recognised as written has its offset written, too.
+local shard = {'layout', ARGV[10], 'state', ARGV[7], 'source', ARGV[6], 'batch', batch}
 if ARGV[5] ~= '' then
-  redis.call('HSET', KEYS[1], 'offset', ARGV[5])
+  shard[9], shard[10] = 'offset', ARGV[5]
 end
+redis.call('HSET', KEYS[1], unpack(shard))
 return 'applied'
