@@ -107,11 +107,11 @@ class Shards:
     def assign(self, assigned: Iterable[ShardId]) -> None:
         """Have exactly these shards from now on."""
         wanted = {ShardId(*shard) for shard in assigned}
-        for shard in self._runners.keys() - wanted:
+        for shard in sorted(self._runners.keys() - wanted):
             self._drop(shard)
         for shard in self._runners:
             self._runners[shard].resume()
-        for shard in wanted - self._runners.keys():
+        for shard in sorted(wanted - self._runners.keys()):
             runner = Runner(
                 shard, self._journeys[shard.topic], self._bench, self.changed, max(1, self._cached // len(wanted))
             )
