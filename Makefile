@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+SEEDS ?= 1000
 
-.PHONY: demo test chaos lint bench lock clean
+.PHONY: demo test simulate lint bench lock clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/upsell-stream demo $(ARGS)
@@ -12,9 +13,9 @@ demo: $(VENV)/demo.stamp
 test: $(VENV)/dev.stamp
 	@$(BIN)/pytest $(ARGS)
 
-# Real Kafka and Redis, three workers, fifty faults: see docs/chaos.md.
-chaos: $(VENV)/dev.stamp
-	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
+# Seeds of the deterministic simulation, docs/simulation.md; `SEED=17` is one alone, with its trace.
+simulate: $(VENV)/dev.stamp
+	@PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

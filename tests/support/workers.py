@@ -84,14 +84,9 @@ class Worker:
                 shards.discard(shard)
         return shards if self.process.poll() is None else set()
 
-    @property
-    def wanted(self) -> bool:
-        """Nobody has asked it to end."""
-        return not self._stopping
-
     def check(self) -> None:
         """Fail if it ended without being asked to."""
-        if self.process.poll() is not None and self.wanted:
+        if self.process.poll() is not None and not self._stopping:
             raise AssertionError(f"a worker ended with {self.process.returncode}:\n{self.said}")
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:

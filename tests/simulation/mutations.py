@@ -1,0 +1,168 @@
+"""Defects put in on purpose: what the simulation must notice, each by some seed.
+
+Rules: a mutation changes one decision of the product and leaves the rest as it is. Those of the script are made in its text.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from simulation.worker import Consumer
+
+from stream.core import cells
+from stream.runner import Runner
+from stream.tables import redis
+from stream.tables.interface import Claim, Commit, Committed
+from stream.tables.redis import RedisTables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from faust.types import TP
+
+    from stream.batch import Batch
+    from stream.core.changes import ShardId
+    from stream.publish import Message
+
+
+@contextmanager
+def _script(*changes: tuple[bytes, bytes]) -> Iterator[None]:
+    """Another text in `commit.lua`."""
+    make = RedisTables.__init__
+
+    def changed(self: RedisTables, *arguments: Any) -> None:
+        make(self, *arguments)
+        for old, new in changes:
+            assert old in self._scripts["commit"]
+            self._scripts["commit"] = self._scripts["commit"].replace(old, new)
+
+    with mock.patch.object(RedisTables, "__init__", changed):
+        yield
+
+
+def no_owner_check() -> AbstractContextManager[None]:
+    """Neither the owner nor its epoch, which tells the same, is compared."""
+    return _script((b"if owner ~= nonce then", b"if false then"), (b"tonumber(stored_epoch) > epoch or ", b""))
+
+
+def no_offset_check() -> AbstractContextManager[None]:
+    """Neither the offset nor the preceding batch, which implies it, is compared."""
+    return _script((b"(offset or '') ~= start or (ARGV[13] and (last or '') ~= ARGV[13])", b"false"))
+
+
+@contextmanager
+def increments() -> Iterator[None]:
+    """Panes are sent as what is to be added, and the server adds it up."""
+    claim, commit = RedisTables.claim, RedisTables.commit
+    known: dict[tuple[int, ShardId], dict[bytes, bytes]] = {}
+
+    async def claiming(self: RedisTables, shard: ShardId, nonce: bytes) -> Claim:
+        claimed = await claim(self, shard, nonce)
+        known[id(self), shard] = dict(claimed.stored.panes)
+        return claimed
+
+    async def committing(self: RedisTables, whole: Commit) -> Committed:
+        panes = known[id(self), whole.shard]
+        added: dict[bytes, bytes | None] = {}
+        for name, data in whole.changes.panes.items():
+            pane = cells.decode(data) if data is not None else None
+            if pane is not None and name in panes:
+                cells.merge(pane, cells.decode(panes[name]), -1)
+            added[name] = None if pane is None else cells.encode(pane)
+        changes = whole.changes
+        absolute, changes.panes = changes.panes, added
+        try:
+            committed = await commit(self, whole)
+        finally:
+            changes.panes = absolute
+        if committed in (Committed.APPLIED, Committed.REPEATED):
+            panes.update({name: data for name, data in absolute.items() if data is not None})
+        return committed
+
+    adding = b"""local command = write[1]
+  if command == 'HSET' and string.sub(KEYS[write[2]], -6) == ':panes' then
+    command = 'HINCCELLS'
+  end
+  redis.call(command, KEYS"""
+    with (
+        _script((b"redis.call(write[1], KEYS", adding)),
+        mock.patch.object(RedisTables, "claim", claiming),
+        mock.patch.object(RedisTables, "commit", committing),
+    ):
+        yield
+
+
+@contextmanager
+def retries_by_the_client() -> Iterator[None]:
+    """As redis-py has it by default."""
+
+    def ten(_: Any, __: int) -> Retry:
+        return Retry(NoBackoff(), 10)
+
+    with mock.patch.object(redis, "RedisRetry", ten):
+        yield
+
+
+@contextmanager
+def commit_before_publish() -> Iterator[None]:
+    publish, commit = Runner._publish, Runner._commit
+    held: dict[int, list[Message]] = {}
+
+    async def hold(self: Runner, messages: list[Message]) -> None:
+        held[id(self)] = messages
+
+    async def committing(self: Runner, *arguments: Any) -> Committed:
+        committed = await commit(self, *arguments)
+        await publish(self, held.pop(id(self), []))
+        return committed
+
+    with mock.patch.object(Runner, "_publish", hold), mock.patch.object(Runner, "_commit", committing):
+        yield
+
+
+@contextmanager
+def skipping_a_batch_on_mismatch() -> Iterator[None]:
+    """What comes next is applied, although it does not begin where the last one ended."""
+    checked = Runner._checked
+
+    def skipping(self: Runner, batch: Batch) -> Batch | None:
+        if self._verified and self._next is not None and batch.start > self._next:
+            batch = batch._replace(start=self._next)
+        return checked(self, batch)
+
+    with mock.patch.object(Runner, "_checked", skipping):
+        yield
+
+
+@contextmanager
+def falling_back_to_kafkas_offset() -> Iterator[None]:
+    """Where the tables hold no offset the log is read from where Kafka's group was."""
+    earliest = Consumer.earliest_offsets
+
+    async def committed(self: Consumer, *partitions: TP) -> dict[TP, int]:
+        beginnings = await earliest(self, *partitions)
+        shown = self._worker.broker.group.committed
+        return {
+            partition: shown.get(partition, beginning)
+            if (position := self.shards.position(partition)) is not None and position.offset is None
+            else beginning
+            for partition, beginning in beginnings.items()
+        }
+
+    with mock.patch.object(Consumer, "earliest_offsets", committed):
+        yield
+
+
+MUTATIONS: dict[str, Callable[[], AbstractContextManager[None]]] = {
+    "no owner check": no_owner_check,
+    "no offset check": no_offset_check,
+    "increments in place of absolute values": increments,
+    "retries by the client": retries_by_the_client,
+    "commit before publish": commit_before_publish,
+    "skipping a batch on mismatch": skipping_a_batch_on_mismatch,
+    "falling back to Kafka's offset": falling_back_to_kafkas_offset,
+}

@@ -1,0 +1,80 @@
+"""Whatever breaks, and in whichever order: figures, outcomes and dead letters are those of an undisturbed run (docs/simulation.md)."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from simulation.mutations import MUTATIONS
+from simulation.scenario import scenario
+from simulation.shrink import shrink, told
+from simulation.simulation import simulate
+
+TESTS = Path(__file__).parents[1]
+BLOCK = 25
+BLOCKS = 40
+MET_BY = {
+    "no owner check": ("worker frozen", "worker cut from kafka", "redis slow"),
+    "no offset check": ("redis loses its tail",),
+    "increments in place of absolute values": ("worker killed",),
+    "retries by the client": ("redis loses answers", "redis down"),
+    "commit before publish": ("worker killed",),
+    "skipping a batch on mismatch": ("batches lost",),
+    "falling back to Kafka's offset": ("redis loses everything",),
+}
+"""Where to look for a mutation first."""
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_no_fault_loses_doubles_or_invents_anything(block):
+    for seed in range(BLOCK * block, BLOCK * (block + 1)):
+        report = simulate(scenario(seed))
+        if report.problems:
+            pytest.fail(told(report), pytrace=False)
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_it_notices(name):
+    candidates = (made for made in map(scenario, range(2000)) if any(f.kind in MET_BY[name] for f in made.faults))
+    for _ in range(60):
+        with MUTATIONS[name]():
+            if simulate(next(candidates)).problems:
+                return
+    pytest.fail(f"{name}: not noticed in 60 seeds")
+
+
+def test_a_failure_is_made_smaller():
+    with MUTATIONS["no offset check"]():
+        made = next(
+            made
+            for made in map(scenario, range(100))
+            if any(fault.kind == "redis loses its tail" for fault in made.faults) and simulate(made).problems
+        )
+        small = shrink(made)
+        assert simulate(small).problems
+        assert (len(small.faults), small.events) < (len(made.faults), made.events)
+        text = told(simulate(made))
+    assert f"make simulate SEED={made.seed}" in text
+    assert "redis: commit" in text
+
+
+def test_a_seed_is_the_same_run_in_every_process():
+    program = """
+from simulation.scenario import scenario
+from simulation.simulation import simulate
+for seed in (3, 4):
+    print(*simulate(scenario(seed), tracing=True).trace, sep="\\n")
+"""
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONPATH": str(TESTS), "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    ]
+    assert runs[0].count("\n") > 100
+    assert runs[0] == runs[1]
