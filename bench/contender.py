@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -94,6 +95,8 @@ def measure_peer(
         marks: dict[int, tuple[float, float, float]] = {}
         result: dict[str, int] | None = None
         assert peer.stdout is not None
+        limit = threading.Timer(LIMIT, peer.kill)
+        limit.start()
         for line in peer.stdout:
             if not line.startswith(b"{"):
                 continue
@@ -103,6 +106,7 @@ def measure_peer(
             else:
                 result = said["result"]
                 break
+        limit.cancel()
         if result is None or load.records not in marks:
             raise BenchError(f"{command} ended with {peer.wait()}:\n{log.read_text(errors='replace')[-3000:]}")
         seconds, worker, of_broker = (b - a for a, b in zip(marks[load.warm], marks[load.records], strict=True))
