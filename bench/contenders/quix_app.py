@@ -1,6 +1,7 @@
 """Quix Streams. `quix_app.py GUARANTEE SERVERS TOPIC RECORDS WARM-UP`.
 
-Its state belongs to the record's key, so counts by channel and segment go through a repartition topic (`group_by`), as its documentation has it. Only judged orders do.
+Its state belongs to the key of a record, so counts by channel and segment go through a repartition topic (`group_by`), as its documentation has it.
+Only judged orders do.
 """
 
 import json
