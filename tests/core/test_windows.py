@@ -13,7 +13,8 @@ KEY = ("s", "web", "new")
 
 
 def book(window, pane, count=1, sign=1):
-    window.book(pane, {KEY: [sign * count]})
+    cells = {KEY: [sign * count]}
+    window.book({pane: cells}, cells)
 
 
 def counted(window):
