@@ -173,7 +173,6 @@ class Runner:
             raise Halted(f"the stored state cannot be read: {error}") from error
         self._claim = claim
         self._next = claim.offset
-        self._verified = claim.offset is None or self._source.fingerprint is None
         self.status.claimed = True
         self.status.offset = claim.offset
         self.progressed = time.monotonic()
@@ -206,6 +205,8 @@ class Runner:
                 raise self._fault
             if self._active:
                 if self.position is None:
+                    # Anew each time: what was assigned all along may have been deleted and made again meanwhile.
+                    self._verified = self._next is None or self._source.fingerprint is None
                     self.position = Position(self._next, verify=not self._verified)
                     self._changed.set()
                 if self._queue and (batch := self._checked(self._queue.popleft())):

@@ -1,6 +1,6 @@
 """Where a shard's state came from: enough to notice that the log behind a topic's name is another one.
 
-Rules: stored with every commit, compared at every claim and with the first record that is read again. What cannot be told (a log that
+Rules: stored with every commit, the cluster compared at every claim, the record whenever the log is sought. What cannot be told (a log that
 was never read, a record that is gone) is no difference.
 """
 

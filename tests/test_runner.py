@@ -390,6 +390,19 @@ async def test_a_log_that_was_replaced_halts_the_shard():
     assert traffic.found(await second.tables.summaries()) == traffic.expected(SENT[:20])
 
 
+async def test_a_log_that_was_replaced_under_a_living_worker_halts_the_shard_when_it_is_sought_again():
+    worker = Worker(log_of(SENT))
+    async with worker.running():
+        await worker.read(20)
+        worker.log[19] = Record(19, SENT[0].value)
+        worker.runner.suspend()
+        worker.runner.resume()
+        worker.end = len(SENT)
+        await worker.until(lambda: worker.runner.status.halted is not None)
+        assert "not the one that was applied" in worker.runner.status.halted
+    assert traffic.found(await worker.tables.summaries()) == traffic.expected(SENT[:20])
+
+
 async def test_the_last_applied_record_may_be_gone():
     first = Worker(log_of(SENT[:20]))
     async with first.running():
