@@ -142,7 +142,7 @@ class BatchConsumer(driver.Consumer):
         # A copy: Faust changes the set in place, and to aiokafka an empty one means every partition.
         active = set(self._get_active_partitions())
         generation = self.app.consumer_generation_id
-        wanted = {tp: position for tp in active if (position := self.shards.position(ShardId(*tp))) is not None}
+        wanted = {tp: position for tp in sorted(active) if (position := self.shards.position(ShardId(*tp))) is not None}
         await self._seek_new(wanted)
         ready = self._ready(wanted)
         if not ready:
@@ -169,7 +169,7 @@ class BatchConsumer(driver.Consumer):
             if position.read is not None and position.outstanding < CREDITS and self._resting.get(tp, 0.0) <= now
         }
         if ready and now < self._alone_until:
-            ready = {min(ready, key=lambda tp: self._asked.get(tp, 0.0))}
+            ready = {min(ready, key=lambda tp: (self._asked.get(tp, 0.0), tp))}
         self._asked.update(dict.fromkeys(ready, now))
         return ready
 
@@ -225,7 +225,7 @@ class BatchConsumer(driver.Consumer):
             if len(ready) == 1:
                 self._on_unreadable(next(iter(ready)), error)
             # Some errors move aiokafka's position over the record in question.
-            self.shards.reread(ShardId(*tp) for tp in ready)
+            self.shards.reread(ShardId(*tp) for tp in sorted(ready))
         return {}
 
     def _on_unreadable(self, tp: TP, error: KafkaError) -> None:
