@@ -466,20 +466,17 @@ class Shard:
 
     def _settle(self) -> None:
         """Bring what was booked into total and panes."""
-        booked = panes = self._bookings.take()
-        if not booked:
-            return
-        whole: Cells = {}
-        for cells in booked.values():
-            merge(whole, cells)
+        booked = slices = self._bookings.take()
         length = self._bookings.slice
         for window in self._by_pane:
             pane = window.window.pane
             if pane % length:
-                panes, length = booked, self._bookings.slice
-            panes, length = _gathered(panes, pane // length), pane
-            window.book(panes, whole)
-        merge(self._total, whole)
+                slices, length = booked, self._bookings.slice
+            slices, length = _gathered(slices, pane // length), pane
+            for index, cells in slices.items():
+                window.book(index, cells)
+        for cells in slices.values():
+            merge(self._total, cells)
 
     def _restate_purchase(self, member: bytes, old: Sale | None, new: Sale | None) -> None:
         record = self._customers.use(member) or Customer()

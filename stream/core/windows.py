@@ -5,7 +5,7 @@ outside and never runs back: `advance` moves the head, drops panes that fell out
 exact, so adding and taking away in any order gives what adding up the panes gives.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from stream.core.cells import Cells, decode, encode, merge, subtract
 from stream.core.config import PANES, Window
@@ -56,22 +56,14 @@ class RollingWindow:
         """Whether a time lies in a pane that still exists, or is yet to come."""
         return self._head is not None and self.pane_of(time) > self._head - PANES
 
-    def book(self, panes: Mapping[int, Cells], whole: Cells) -> None:
-        """Add to those of the panes that still exist; `whole` is their sum."""
-        head = self._head
-        if head is None:
+    def book(self, index: int, cells: Mapping[tuple[str, ...], Sequence[int]]) -> None:
+        """Add to a pane, if it still exists."""
+        if self._head is None or index <= self._head - PANES:
             return
-        first = head - PANES
-        summed = min(panes) > first and max(panes) <= head
-        if summed:
-            merge(self.sum, whole)
-        for index, cells in panes.items():
-            if index <= first:
-                continue
-            merge(self._panes.setdefault(index, {}), cells)
-            if not summed and index <= head:
-                merge(self.sum, cells)
-            self._dirty.add(index)
+        merge(self._panes.setdefault(index, {}), cells)
+        if index <= self._head:
+            merge(self.sum, cells)
+        self._dirty.add(index)
 
     def take(self) -> Iterator[tuple[int, bytes | None]]:
         """Panes changed since the last call, None where nothing is left."""

@@ -13,8 +13,7 @@ KEY = ("s", "web", "new")
 
 
 def book(window, pane, count=1, sign=1):
-    cells = {KEY: [sign * count]}
-    window.book({pane: cells}, cells)
+    window.book(pane, {KEY: [sign * count]})
 
 
 def counted(window):

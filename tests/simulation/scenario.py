@@ -114,7 +114,7 @@ def scenario(seed: int) -> Scenario:
     halting = None
     if seed % 10 == 9:
         kind = HALTING[seed // 10 % len(HALTING)]
-        halting = Fault(LENGTH + 12.0, kind, dice.randrange(2 * PARTITIONS), 1.0)
+        halting = Fault(LENGTH + 12.0, kind, dice.randrange(2 * PARTITIONS), 15.0, round(dice.random(), 3))
     return Scenario(seed, workers, dice.randint(40, 110), dice.random() < 0.2, faults, halting)
 
 

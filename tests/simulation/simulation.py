@@ -246,7 +246,7 @@ class Simulation:
         self._for(fault.seconds, self.redis.thaw)
 
     def _redis_refuses(self, fault: Fault) -> None:
-        self.redis.error = REFUSALS[int(fault.amount * len(REFUSALS))]
+        self.redis.error = REFUSALS[int(fault.amount * 1000) % len(REFUSALS)]
         self.redis.error_to_reads = self.redis.error.startswith((b"BUSY", b"LOADING"))
         self._for(fault.seconds, lambda: setattr(self.redis, "error", None))
 
@@ -328,13 +328,26 @@ class Simulation:
         log = self.broker.logs[partition]
         stored = self._stored(partition)
         assert stored is not None
-        wanted = stored + 5 if longer else stored - 2
+        alive = longer and fault.amount > 0.5
+        wanted = (stored if alive else stored + 5) if longer else stored - 2
         records = [
             kafka.Record(partition.topic, offset, b"new", b"another log", 1_767_607_300_000) for offset in range(wanted)
         ]
         log.beginning, log.records, log.end = 0, records, max(0, wanted)
         self.doomed.add(partition)
-        self._restart_all()
+        if not alive:
+            self._restart_all()
+            return
+        # Kafka's clients see that a topic goes, and comes again, as a rebalance.
+        self.broker.group.rebalance()
+
+        def grow() -> None:
+            for _ in range(5):
+                self.broker.append(
+                    partition, kafka.Record(partition.topic, log.end, b"new", b"more", 1_767_607_300_000)
+                )
+
+        self._for(2 * kafka.SESSION, grow)
 
     def _unread_records_deleted(self, fault: Fault) -> None:
         partition = self._target(fault)
@@ -501,6 +514,7 @@ class Simulation:
 
     def _dispose(self) -> None:
         self.redis.down = True
+        self.world.tracing = False
         self.world.problem = lambda text: None  # type: ignore[method-assign]  # what is torn down now is not judged
         for worker in self.everyone:
             worker.link.cut()

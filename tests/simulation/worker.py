@@ -311,17 +311,17 @@ class Worker:
         self.world.after(0.002, tell)
 
     async def _read(self) -> None:
-        lost: Position | None = None
+        lost: dict[TP, Position] = {}
         while True:
             async for partition, message in self.consumer.getmany(timeout=1.0):
                 batch: Batch = message.value
                 if (
                     self.losing_batches > self.world.random.random()
-                    # A gap is seen by the next batch: there must be one to come.
-                    and batch.position is not lost
+                    # A gap is seen by the next batch: there must be one to come, and room for it.
+                    and batch.position is not lost.get(partition)
                     and batch.end < self.broker.ends[partition]
                 ):
-                    lost = batch.position
+                    lost[partition] = batch.position
                     continue
                 self._queue.append(message.value)
                 self._queued.set()
