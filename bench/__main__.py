@@ -18,10 +18,30 @@ ROOT: Final = Path(__file__).parents[1]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from bench import stages, throughput  # noqa: E402 - after the path to the tests' servers
+from bench import growth, latency, memory, page, stages, start, throughput  # noqa: E402 - after the path to the tests' servers
 from bench.results import Results  # noqa: E402
 
-BENCHMARKS: Final[dict[str, Callable[..., None]]] = {"stages": stages.run, "throughput": throughput.run}
+BENCHMARKS: Final[dict[str, Callable[..., None]]] = {
+    "throughput": throughput.run,
+    "stages": stages.run,
+    "latency": latency.run,
+    "catch-up": latency.catch_up,
+    "memory": memory.run,
+    "growth": growth.run,
+    "start": start.run,
+}
+"""In this order; `page` writes docs/performance.md from the results."""
+QUICK: Final[dict[str, dict[str, Any]]] = {
+    "throughput": {"records": 40_000, "runs": 1},
+    "stages": {"records": 40_000},
+    "latency": {"rates": (1000,), "seconds": 5.0},
+    "catch-up": {"backlog": 8000, "seconds": 8.0},
+    "memory": {"checkouts": 20_000},
+    "growth": {"records": 20_000, "runs": 1},
+    "start": {"runs": 2},
+}
+SIZES: Final = {"memory": "checkouts", "catch-up": "backlog"}
+"""What --records means to those that call it otherwise."""
 
 
 def main() -> int:
@@ -29,26 +49,33 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("benchmarks", nargs="*", metavar="BENCHMARK", help=f"{', '.join(BENCHMARKS)}; default: all")
+    parser.add_argument(
+        "benchmarks", nargs="*", metavar="BENCHMARK", help=f"{', '.join(BENCHMARKS)}, page; default: all but the page"
+    )
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results" / "latest.json")
-    parser.add_argument("--records", type=int, help="events; default: each benchmark's own")
-    parser.add_argument("--runs", type=int, help="of the comparison; default 3")
+    parser.add_argument("--records", type=int, help="events, or open checkouts; default: each benchmark's own")
+    parser.add_argument("--runs", type=int, help="of throughput, growth, start")
     parser.add_argument(
         "--only", action="append", default=[], help="contenders of the comparison, by the start of their names"
     )
     parser.add_argument("--quick", action="store_true", help="small and rough")
     chosen = parser.parse_args()
-    if unknown := sorted(set(chosen.benchmarks) - set(BENCHMARKS)):
+    if unknown := sorted(set(chosen.benchmarks) - {*BENCHMARKS, "page"}):
         parser.error(f"no such benchmark: {', '.join(unknown)}")
     results = Results(chosen.results)
     for name in chosen.benchmarks or BENCHMARKS:
+        if name == "page":
+            page.run(results, page=ROOT / "docs" / "performance.md")
+            continue
         began = time.monotonic()
         print(f"== {name}", flush=True)
-        options: dict[str, Any] = {}
-        if chosen.records or chosen.quick:
-            options["records"] = chosen.records or 40_000
+        options = dict(QUICK[name]) if chosen.quick else {}
+        if chosen.records and name not in ("latency", "start"):
+            options[SIZES.get(name, "records")] = chosen.records
+        if chosen.runs and name in ("throughput", "growth", "start"):
+            options["runs"] = chosen.runs
         if name == "throughput":
-            options |= {"runs": chosen.runs or (1 if chosen.quick else 3), "only": chosen.only}
+            options["only"] = chosen.only
         BENCHMARKS[name](results, **options)
         print(f"== {name}: {time.monotonic() - began:.0f} s", flush=True)
     print(f"results: {chosen.results}")

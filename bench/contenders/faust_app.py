@@ -23,12 +23,16 @@ app = faust.App(
     consumer_auto_offset_reset="earliest",
     value_serializer="json",
     web_enabled=False,
-    worker_redirect_stdouts=False,
 )
 events = app.topic(topic, key_type=bytes, value_serializer="json")
 checkouts = app.Table("checkouts", partitions=4)
 minutes = app.Table("minutes", default=dict, partitions=4)
 seen = 0
+
+
+def tell(what: dict[str, Any]) -> None:
+    """Past Faust, which takes standard output for its log, and its spinner."""
+    os.write(1, b"\n%s\n" % json.dumps(what).encode())
 
 
 @app.agent(events)
@@ -45,12 +49,12 @@ async def judge(stream: Any) -> None:
             minutes[key] = dict(row)
         seen += 1
         if seen in (warm, records):
-            print(json.dumps({"records": seen}), flush=True)
+            tell({"records": seen})
         if seen == records:
             total: Counter[str] = Counter()
             for row in minutes.values():
                 total.update(row)
-            print(json.dumps({"result": total}), flush=True)
+            tell({"result": total})
             await asyncio.sleep(1)
             os._exit(0)
 

@@ -1,0 +1,152 @@
+"""How soon a sale shows: from handing a record to the producer until the shard's offset in Redis has passed it.
+
+`run` measures it at steady rates, `catch_up` after an outage: a backlog waits while the shop goes on selling, and the worker starts. The offsets are
+looked at every 2 ms. A worker that cannot keep up shows a latency that grows with the length of the run.
+"""
+
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any, Final
+
+import msgspec
+from redis import Redis
+from support.workers import environment
+
+from bench import processor
+from bench.broker import fill
+from bench.contender import LIMIT, ROOT, BenchError, process
+from bench.dataset import load
+from bench.results import Results
+from bench.servers import kafka, redis
+from bench.worker import COMMAND, Offsets, settings_for
+
+PARTITIONS: Final = 4
+OUTAGE_RATE: Final = 3000
+_SHOP: Final = ROOT / "bench" / "contenders" / "shop.py"
+_LOOK: Final = 0.002
+_SETTLE: Final = 2.0
+"""Seconds at the beginning of a run that are not counted."""
+
+Sent = tuple[int, int, float]
+"""Partition, offset, monotonic moment."""
+Seen = tuple[float, list[int]]
+"""Monotonic moment, and the offsets that were stored then."""
+
+
+def run(results: Results, *, rates: Sequence[int] = (5000, 15_000), seconds: float = 10.0) -> None:
+    """Print and note the latency at some rates."""
+    figures: dict[str, Any] = {}
+    for rate in rates:
+        load(int(rate * seconds), checkouts_only=True)  # made before anything runs
+        with kafka() as broker, redis() as server:
+            sent, seen, _ = _watch(broker.bootstrap_servers, server.url, backlog=4000, rate=rate, seconds=seconds)
+        settled = sent[0][2] + _SETTLE
+        figures[str(rate)] = _spread(_latencies([one for one in sent if one[2] >= settled], seen))
+        figures[str(rate)]["really_per_second"] = round(len(sent) / (sent[-1][2] - sent[0][2]))
+        print(f"  {rate:6} events/s: {figures[str(rate)]}; load of the machine {processor.load():.1f}", flush=True)
+    results.note("latency", figures)
+
+
+def catch_up(results: Results, *, backlog: int = 60_000, seconds: float = 30.0) -> None:
+    """Print and note how fast a backlog is worked off while more comes in."""
+    load(int(OUTAGE_RATE * seconds), checkouts_only=True)
+    with kafka() as broker, redis() as server:
+        sent, seen, started = _watch(
+            broker.bootstrap_servers, server.url, backlog=backlog, rate=OUTAGE_RATE, seconds=seconds, outage=True
+        )
+    produced = sorted(moment for _, _, moment in sent)
+    first = next(moment for moment, offsets in seen if sum(offsets))
+    caught = None
+    behind = 0
+    for moment, offsets in seen:
+        while behind < len(produced) and produced[behind] <= moment:
+            behind += 1
+        if backlog + behind - sum(offsets) < OUTAGE_RATE / 10:  # a tenth of a second
+            caught = moment
+            drained = sum(offsets)
+            break
+    figures: dict[str, Any] = {"backlog": backlog, "rate": OUTAGE_RATE, "caught_up": caught is not None}
+    if caught is not None:
+        per_second = drained / (caught - first)
+        figures |= {
+            "events_per_second": round(per_second),
+            "times_real_time": round(per_second / OUTAGE_RATE, 1),
+            "seconds": round(caught - started, 1),
+        }
+        after = [one for one in sent if one[2] > caught + 1.0]
+        if after:
+            figures["latency_after"] = _spread(_latencies(after, seen))
+    print(f"  {figures}", flush=True)
+    results.note("catch_up", figures)
+
+
+def _watch(
+    servers: str, redis_url: str, *, backlog: int, rate: int, seconds: float, outage: bool = False
+) -> tuple[list[Sent], list[Seen], float]:
+    """What was sent, what was seen, and when the worker was started. Without an outage the backlog is worked off before the shop opens."""
+    settings = settings_for(servers, redis_url, checkout_topic="bench-live")
+    topics = {"checkout": settings.checkout_topic}
+    asyncio.run(fill(servers, topics, load(max(backlog, 4000), checkouts_only=True)[:backlog], PARTITIONS))
+    with Redis.from_url(redis_url) as client, ExitStack() as stack, tempfile.TemporaryDirectory() as directory:
+        offsets = Offsets(client, settings, settings.checkout_topic, PARTITIONS)
+        file = Path(directory) / "sent"
+        arguments = (servers, settings.checkout_topic, PARTITIONS, rate, seconds, file)
+        shop = (sys.executable, _SHOP, *map(str, arguments))
+
+        def worker() -> float:
+            moment = time.monotonic()
+            stack.enter_context(process(COMMAND, environment(settings)))
+            return moment
+
+        if outage:
+            selling, log = stack.enter_context(process(shop))
+            started = worker()
+        else:
+            started = worker()
+            _until(lambda: offsets.total() >= backlog)
+            selling, log = stack.enter_context(process(shop))
+        seen: list[Seen] = []
+        deadline = time.monotonic() + LIMIT
+        total = int(rate * seconds) + backlog
+        while not seen or sum(seen[-1][1]) < total:
+            seen.append((time.monotonic(), offsets.each()))
+            if selling.poll() not in (None, 0) or time.monotonic() > deadline:
+                raise BenchError(
+                    f"{sum(seen[-1][1])} of {total} committed; the shop:\n{log.read_text(errors='replace')[-2000:]}"
+                )
+            time.sleep(_LOOK)
+        selling.wait(30)
+        sent = msgspec.msgpack.decode(file.read_bytes(), type=list[Sent])
+        return sorted(sent, key=lambda one: one[2]), seen, started
+
+
+def _until(condition: Any) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        if time.monotonic() > deadline:
+            raise BenchError("waited in vain")
+        time.sleep(_LOOK)
+
+
+def _latencies(sent: Sequence[Sent], seen: Sequence[Seen]) -> list[float]:
+    """Seconds until each record was seen to be committed."""
+    found: list[float] = []
+    for partition in range(PARTITIONS):
+        own = sorted((offset, moment) for of, offset, moment in sent if of == partition)
+        at = 0
+        for offset, moment in own:
+            while seen[at][1][partition] <= offset:
+                at += 1
+            found.append(seen[at][0] - moment)
+    return found
+
+
+def _spread(seconds: Sequence[float]) -> dict[str, float]:
+    cuts = quantiles(seconds, n=100)
+    return {"p50_ms": round(1000 * median(seconds), 1), "p99_ms": round(1000 * cuts[98], 1)}

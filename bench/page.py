@@ -1,0 +1,215 @@
+"""docs/performance.md and its chart, made from one file of results: `python -m bench page`. Edit this, not the page."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+from xml.sax.saxutils import escape
+
+from bench.results import Results
+
+Noted = Mapping[str, Any]
+
+_HEAD: Final = """# Performance
+
+Made by `bench/page.py` from one run of `make bench`, on one machine: ratios between rows of one table mean something elsewhere, events per second do not.
+
+"""
+_REPEAT: Final = """## How to repeat it
+
+```sh
+make bench
+make bench ARGS="throughput --runs 5"
+make bench ARGS="--quick"
+make bench ARGS=page
+```
+
+Needs what the tests marked `kafka` and `redis` need, and an idle machine. The third is small and rough; the last one writes this page from
+`bench/results/latest.json`.
+Java and Maven build the Kafka Streams peer, and pip installs Quix Streams by hash, both outside the tree. `make bench ARGS=--help` lists the options.
+
+## What is measured
+
+- Real Apache Kafka and real Redis (append-only, synced every second) on loopback, four partitions a topic, the [simulator](../README.md)'s checkout
+  events (650 bytes), produced before
+  anything starts and moved in time to end now; carts become orders twenty times as fast as in life.
+- A worker is one process with everything on: verdicts, four windows, customers, metrics, outcomes published and acknowledged, atomic commits.
+- Events per second: from a quarter of the records on to the last, as seen in the offsets in Redis; a peer says itself when it has processed them.
+  Processor time is that of the processes in `/proc`. Contenders take turns;
+  median, and in brackets the slowest and fastest run.
+- The peers do less: the verdict's kinds, the intent's state, and counts by minute, channel and segment, in order of arrival, without refunds,
+  customers, outcomes or
+  duplicates. Their counts must equal those of `upsell-stream classify`. Slow ones get fewer events. Kafka Streams runs with one thread and its
+defaults, with a store of minutes in each partition in place of a
+  repartition topic; Quix Streams' state belongs to a key, so its counts go through one; Faust keeps its tables in memory.
+- Latency: from handing a record to a producer in another process until its shard's offset in Redis has passed it, looked at every 2 ms.
+"""
+
+
+def run(results: Results, *, page: Path) -> None:
+    """Write the page, and the chart beside it."""
+    noted = results.noted
+    chart = page.with_suffix(".svg")
+    text = "\n".join([_HEAD + "\n".join(_machine(noted)), *_sections(noted), _REPEAT])
+    page.write_text(text, encoding="utf-8")
+    if "throughput" in noted:
+        chart.write_text(_chart(noted["throughput"]["figures"]["contenders"]), encoding="utf-8")
+    print(f"wrote {page}")
+
+
+def _machine(noted: Noted) -> Iterator[str]:
+    machine = noted.get("machine", {})
+    yield f"{machine.get('processors')} processors ({machine.get('model')}), Python {machine.get('python')}.\n"
+
+
+def _sections(noted: Noted) -> Iterator[str]:
+    sections = {
+        "throughput": _throughput,
+        "stages": _stages,
+        "latency": _latency,
+        "catch_up": _catch_up,
+        "memory": _memory,
+        "growth": _growth,
+        "start": _start,
+    }
+    for name, section in sections.items():
+        if name in noted:
+            yield "\n".join(section(noted[name]["figures"])) + f"\n\n(measured {noted[name]['at']})\n"
+
+
+def _throughput(figures: Noted) -> Iterator[str]:
+    yield "## Throughput\n"
+    yield "![events per second](performance.svg)\n"
+    contenders = figures["contenders"]
+    ours = contenders.get("upsell-stream", {}).get("events_per_second")
+    rows = []
+    for name, one in contenders.items():
+        runs = [run["events_per_second"] for run in one["runs"]]
+        rows.append(
+            [
+                name if one["right"] else f"{name} (counts wrong)",
+                f"{one['events_per_second']:,} ({min(runs):,} to {max(runs):,})",
+                f"{ours / one['events_per_second']:.2f}" if ours else "",
+                f"{one['worker_us']:.1f}",
+                f"{one['redis_us']:.1f}" if one["redis_us"] else "",
+                f"{one['broker_us']:.1f}",
+                f"{one['records']:,}",
+            ]
+        )
+    yield from _table(
+        ["", "events/s", "upsell-stream is so many times as fast", "µs an event", "Redis", "broker", "events"], rows
+    )
+
+
+def _stages(figures: Noted) -> Iterator[str]:
+    yield "## Where the time goes\n"
+    yield (
+        f"Processor time in µs an event, in batches of {figures['batch']}, without fetching (checkouts and subscriptions): "
+        f"worker {figures['worker_us']}, "
+        + ", ".join(f"{name} {spent}" for name, spent in figures["others_us"].items())
+        + ".\n"
+    )
+    yield from _table(["stage", "µs"], [[stage, f"{spent:.2f}"] for stage, spent in figures["stages_us"].items()])
+
+
+def _latency(figures: Noted) -> Iterator[str]:
+    yield "## Latency from produce to visible\n"
+    yield from _table(
+        ["events/s asked for", "sent", "p50 ms", "p99 ms"],
+        [
+            [f"{int(rate):,}", f"{one['really_per_second']:,}", str(one["p50_ms"]), str(one["p99_ms"])]
+            for rate, one in figures.items()
+        ],
+    )
+
+
+def _catch_up(figures: Noted) -> Iterator[str]:
+    yield "## Catching up after an outage\n"
+    yield (
+        f"A backlog of {figures['backlog']:,} events (an hour at {figures['rate']:,}/s is {3600 * figures['rate']:,}; scaled down) "
+        f"while {figures['rate']:,} events/s more come in.\n"
+    )
+    if not figures["caught_up"]:
+        yield "The worker did not catch up while the shop was open."
+        return
+    yield (
+        f"{figures['events_per_second']:,} events/s, {figures['times_real_time']} times real time; "
+        f"{figures['seconds']} s from the worker's start until it was caught up."
+    )
+    if after := figures.get("latency_after"):
+        yield f"Latency afterwards: p50 {after['p50_ms']} ms, p99 {after['p99_ms']} ms."
+
+
+def _memory(figures: Noted) -> Iterator[str]:
+    yield "## Memory\n"
+    yield from _table(
+        ["", ""],
+        [
+            [
+                f"worker with {figures['checkouts']:,} open checkouts ({figures['cached']:,} cached), MB",
+                str(figures["worker_mb"]),
+            ],
+            ["Redis, bytes an open checkout of two lines", str(figures["redis_bytes_a_checkout"])],
+            ["Redis, bytes a customer with an order", str(figures["redis_bytes_a_customer"])],
+        ],
+    )
+
+
+def _growth(figures: Noted) -> Iterator[str]:
+    yield "## As the work grows\n"
+    rows = figures["rows"]
+    first = rows[0]["events_per_second"]
+    yield from _table(
+        ["customers", "partitions", "events/s", "of the first row", "worker µs", "Redis µs"],
+        [
+            [
+                f"{row['customers']:,}",
+                str(row["partitions"]),
+                f"{row['events_per_second']:,}",
+                f"{row['events_per_second'] / first:.2f}",
+                str(row["worker_us"]),
+                str(row["redis_us"]),
+            ]
+            for row in rows
+        ],
+    )
+    yield ""
+    yield from _table(
+        ["page, 64 shards and all labels", "median ms", "worst ms", "kB"],
+        [
+            [f"`{path}`", str(one["median"]), str(one["worst"]), str(one["kilobytes"])]
+            for path, one in figures["pages_ms"].items()
+        ],
+    )
+
+
+def _start(figures: Noted) -> Iterator[str]:
+    yield "## Start\n"
+    names = {"help_seconds": "`--help`, s", "first_commit_seconds": "worker, start to first commit, s"}
+    yield from _table(["", "median", "worst"], [[names[name], *map(str, both)] for name, both in figures.items()])
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{' --- |' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def _chart(contenders: Noted) -> str:
+    """Bars of events a second, on one linear scale."""
+    names, height, width = list(contenders), 26, 420
+    most = max(one["events_per_second"] for one in contenders.values())
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="780" height="{height * len(names) + 10}" font-family="sans-serif" font-size="13">',
+        '<rect width="100%" height="100%" fill="#fff"/>',
+    ]
+    for at, name in enumerate(names):
+        value = contenders[name]["events_per_second"]
+        colour = "#1f6feb" if name.startswith("upsell") else "#bbb" if name.startswith("floor") else "#888"
+        y = 5 + at * height
+        parts.append(f'<text x="265" y="{y + 17}" text-anchor="end" fill="#222">{escape(name)}</text>')
+        parts.append(
+            f'<rect x="275" y="{y + 3}" width="{max(1, width * value / most):.0f}" height="18" fill="{colour}"/>'
+        )
+        parts.append(f'<text x="{280 + width * value / most:.0f}" y="{y + 17}" fill="#222">{value:,}</text>')
+    return "\n".join([*parts, "</svg>", ""])
