@@ -107,7 +107,7 @@ class _Waits:
 
 
 def run(
-    results: Results, *, records: int = 200_000, batch: int = 1000, with_kafka: bool = True, functions: int = 25
+    results: Results, *, records: int = 120_000, batch: int = 1000, with_kafka: bool = True, functions: int = 25
 ) -> None:
     """Print and note the profile."""
     events = load(records)

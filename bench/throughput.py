@@ -34,7 +34,7 @@ class Contender(NamedTuple):
     """Its counts must be those that were planted."""
 
 
-def run(results: Results, *, records: int = 200_000, runs: int = 3, only: Sequence[str] = ()) -> None:
+def run(results: Results, *, records: int = 120_000, runs: int = 3, only: Sequence[str] = ()) -> None:
     """Print and note the comparison."""
     events = load(records, checkouts_only=True)
     with kafka() as broker, redis() as server:
