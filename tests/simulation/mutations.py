@@ -71,7 +71,7 @@ def increments() -> Iterator[None]:
         for name, data in whole.changes.panes.items():
             pane = cells.decode(data) if data is not None else None
             if pane is not None and name in panes:
-                cells.merge(pane, cells.decode(panes[name]), -1)
+                cells.subtract(pane, cells.decode(panes[name]))
             added[name] = None if pane is None else cells.encode(pane)
         changes = whole.changes
         absolute, changes.panes = changes.panes, added
