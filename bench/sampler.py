@@ -76,7 +76,8 @@ class Sampler:
                 (
                     claim.stage
                     for claim in self._claims
-                    if claim.path in code.co_filename and (not claim.functions or code.co_name in claim.functions)
+                    if claim.path in code.co_filename
+                    and (not claim.functions or claim.functions & set(code.co_qualname.split(".")))
                 ),
                 None,
             )
