@@ -9,6 +9,9 @@ from bench.results import Results
 
 Noted = Mapping[str, Any]
 
+BUSY: Final = 2
+"""Load a processor above which somebody else was at work: server, worker and producer alone come to less."""
+
 _HEAD: Final = """# Performance
 
 Made by `bench/page.py` from one run of `make bench`, on one machine: ratios between rows of one table mean something elsewhere, events per second do not.
@@ -59,6 +62,9 @@ def run(results: Results, *, page: Path) -> None:
 def _machine(noted: Noted) -> Iterator[str]:
     machine = noted.get("machine", {})
     yield f"{machine.get('processors')} processors ({machine.get('model')}), Python {machine.get('python')}.\n"
+    load = machine.get("load", 0)
+    if load > BUSY * (machine.get("processors") or 1):
+        yield f"**Preliminary**: the machine had other work (load {load}); ratios may hold, figures do not.\n"
 
 
 def _sections(noted: Noted) -> Iterator[str]:
