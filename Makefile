@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 SEEDS ?= 1000
 
-.PHONY: demo test simulate lint bench lock clean
+.PHONY: demo test chaos simulate lint bench lock clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/upsell-stream demo $(ARGS)
@@ -16,6 +16,10 @@ test: $(VENV)/dev.stamp
 # Seeds of the deterministic simulation, docs/simulation.md; `SEED=17` is one alone, with its trace.
 simulate: $(VENV)/dev.stamp
 	@PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
+
+# Real Kafka and Redis, three workers, fifty faults: see docs/chaos.md.
+chaos: $(VENV)/dev.stamp
+	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

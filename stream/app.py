@@ -34,6 +34,7 @@ from stream.shards import Shards
 from stream.status import Status
 from stream.tables.interface import Retry, Unusable
 from stream.tables.redis import connect
+from stream.topic_ids import TopicIds
 from stream.topics import Topic, TopicError, create_topics
 from stream.watchdog import Watchdog, end_within
 
@@ -105,6 +106,8 @@ class Worker:
             settings.checkout_topic: "checkout",
             settings.subscription_topic: "subscription",
         }
+        topics = TopicIds(settings.kafka_bootstrap_servers, journeys, CLIENT_ID, security)
+        parts.push_async_callback(topics.close)
         bench = Bench(
             app_id=settings.app_id,
             cluster=cluster,
@@ -118,6 +121,7 @@ class Worker:
             dead_letter_topic=settings.dead_letter_topic,
             instruments=self.counters,
             patience=2 * heartbeat(settings),
+            topics=topics,
         )
         shards = Shards(bench, journeys, settings.cached_entities, self.status, self._die)
         app = App(settings, shards)

@@ -65,6 +65,8 @@ class App(faust.App):
             broker_max_poll_interval=10_000_000.0,
             # A position that Kafka does not have is an alarm; jumping elsewhere would lose records in silence.
             consumer_auto_offset_reset="none",
+            # A topic that was deleted and made anew belongs to nobody until a member sees it.
+            consumer_metadata_max_age_ms=10_000,
             consumer_group_instance_id=settings.kafka_group_instance_id,
             stream_wait_empty=False,
             store="memory://",

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from aiokafka.errors import KafkaError
+
 from stream.backoff import pauses
 from stream.batch import Batch, Halted, Position
 from stream.core.shard import Shard
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from stream.instruments import Instruments
     from stream.publish import Publisher
     from stream.tables.interface import Tables
+    from stream.topic_ids import TopicIds
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +82,8 @@ class Bench:
     instruments: Instruments
     patience: float
     """Seconds that a worker whose shard was taken leaves it to the other before it claims again."""
+    topics: TopicIds | None = None
+    """Kafka's topic ids; None where there is no Kafka to tell them."""
 
 
 class Runner:
@@ -173,6 +178,7 @@ class Runner:
             raise Halted(f"the stored state cannot be read: {error}") from error
         self._claim = claim
         self._next = claim.offset
+        await self._recognise_topic()
         self.status.claimed = True
         self.status.offset = claim.offset
         self.progressed = time.monotonic()
@@ -185,7 +191,7 @@ class Runner:
             self.busy = True
             try:
                 result = await (self._tick() if batch is None else self._apply(batch))
-            except Unusable:
+            except (Unusable, Halted):
                 raise
             except Exception as error:
                 # A defect met here would be met again by whoever has the shard next: better one shard that waits than all workers in a loop.
@@ -243,6 +249,7 @@ class Runner:
         bench, shard = self._bench, self._shard
         began = time.monotonic()
         now = bench.clock.now()
+        await self._recognise_topic()
         shard.advance(now)
         decoded = [bench.decoder.decode(record) for record in batch.records]
         await self._load([event for event in decoded if not isinstance(event, Rejected)])
@@ -354,6 +361,23 @@ class Runner:
                 messages = failure.messages
                 await asyncio.sleep(next(wait))
         self.status.stalled = None
+
+    async def _recognise_topic(self) -> None:
+        """Halt if the topic is another one by now."""
+        topics = self._bench.topics
+        if topics is None:
+            return
+        wait = pauses()
+        while True:
+            try:
+                ids = await topics.ids()
+            except KafkaError as error:
+                self._stall(f"Kafka does not tell the topic's id: {error!r}")
+                await asyncio.sleep(next(wait))
+            else:
+                self.status.stalled = None
+                self._source = self._source.of(ids.get(self.id.topic))
+                return
 
     async def _patiently(self, call: Callable[[], Awaitable[_T]]) -> _T:
         """The answer of the tables, however long it takes them."""

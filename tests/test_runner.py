@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from support import traffic
 
 from stream.batch import CREDITS, Position
@@ -80,6 +81,20 @@ class Publisher:
         self.acknowledged += messages
 
 
+class Topics:
+    """Kafka's answers about topic ids; the first `refuse` of them are errors."""
+
+    def __init__(self) -> None:
+        self.known = {SHARD.topic: b"A" * 16}
+        self.refuse = 0
+
+    async def ids(self):
+        if self.refuse:
+            self.refuse -= 1
+            raise KafkaConnectionError
+        return self.known
+
+
 class Instruments:
     def __init__(self) -> None:
         self.calls = []
@@ -98,6 +113,7 @@ class Worker:
         self.log = log
         self.tables = tables or Tables()
         self.publisher = Publisher()
+        self.topics = Topics()
         self.instruments = Instruments()
         self.chunk = 7
         self.beginning = 0
@@ -114,7 +130,7 @@ class Worker:
         bench = Bench(
             app_id="test", cluster="cluster", core=CoreConfig(), registry=Registry(), tables=self.tables, clock=clock,
             decoder=Decoder({SHARD.topic: "checkout"}, 600_000_000), publisher=self.publisher,
-            outcome_topic="outcomes", dead_letter_topic="dead", instruments=self.instruments, patience=0.0,
+            outcome_topic="outcomes", dead_letter_topic="dead", instruments=self.instruments, patience=0.0, topics=self.topics,
         )  # fmt: skip
         changed = asyncio.Event()
         self.runner = Runner(SHARD, "checkout", bench, changed, 1000)
@@ -401,6 +417,43 @@ async def test_a_log_that_was_replaced_under_a_living_worker_halts_the_shard_whe
         await worker.until(lambda: worker.runner.status.halted is not None)
         assert "not the one that was applied" in worker.runner.status.halted
     assert traffic.found(await worker.tables.summaries()) == traffic.expected(SENT[:20])
+
+
+async def test_a_topic_made_anew_halts_the_shard_before_any_of_its_records_is_applied():
+    worker = Worker(log_of(SENT))
+    async with worker.running():
+        await worker.read(20)
+        worker.topics.known = {SHARD.topic: b"B" * 16}
+        worker.end = len(SENT)
+        await worker.until(lambda: worker.runner.status.halted is not None)
+        assert "made anew" in worker.runner.status.halted
+    assert traffic.found(await worker.tables.summaries()) == traffic.expected(SENT[:20])
+    second = Worker(log_of(SENT), worker.tables)
+    second.topics.known = {SHARD.topic: b"B" * 16}
+    async with second.running():
+        await second.until(lambda: second.runner.status.halted is not None)
+
+
+@pytest.mark.parametrize("known", [{}, {SHARD.topic: b"A" * 16}])
+async def test_a_topic_without_a_known_id_is_no_difference(known):
+    first = Worker(log_of(SENT))
+    first.topics.known = {} if known else {SHARD.topic: b"A" * 16}
+    async with first.running():
+        await first.read(20)
+    second = Worker(log_of(SENT), first.tables)
+    second.topics.known = known
+    async with second.running():
+        await second.read_all()
+        await assert_right(second)
+
+
+async def test_while_kafka_does_not_tell_the_topic_s_id_nothing_is_applied():
+    worker = Worker(log_of(SENT))
+    worker.topics.refuse = 2
+    async with worker.running():
+        await worker.read_all()
+        await assert_right(worker)
+    assert worker.topics.refuse == 0
 
 
 async def test_the_last_applied_record_may_be_gone():

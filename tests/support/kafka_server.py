@@ -47,20 +47,23 @@ def fetch() -> Path:
 class KafkaServer(Server):
     """One KRaft node, broker and controller in one; its log survives `kill` and `stop`, and goes at `close`.
 
-    `settings` are added to, and win over, the ones below. Topics are not created by being named.
+    `settings` are added to, and win over, the ones below. Topics are not created by being named. With `proxy`, the port of one, there is a second
+    listener on `proxied_port`, and who asks there is sent to the proxy.
     """
 
     name = "Apache Kafka"
     start_seconds = 120.0
     stop_seconds = 30.0
 
-    def __init__(self, settings: dict[str, str] | None = None, heap: str = "512m") -> None:
+    def __init__(self, settings: dict[str, str] | None = None, heap: str = "512m", proxy: int | None = None) -> None:
         super().__init__()
         self._directory = TemporaryDirectory(prefix="upsell-kafka-")
         self.directory = Path(self._directory.name)
         self._settings = settings or {}
         self._heap = heap
         self._controller_port = free_port()
+        self._proxy = proxy
+        self.proxied_port = free_port()
 
     @property
     def bootstrap_servers(self) -> str:
@@ -91,13 +94,19 @@ class KafkaServer(Server):
 
     def _properties(self) -> dict[str, str]:
         broker = f"PLAINTEXT://{self.address}"
+        listeners, advertised = broker, broker
+        if self._proxy is not None:
+            listeners += f",PROXIED://{HOST}:{self.proxied_port}"
+            advertised += f",PROXIED://{HOST}:{self._proxy}"
         return {
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@{HOST}:{self._controller_port}",
             "controller.listener.names": "CONTROLLER",
-            "listeners": f"{broker},CONTROLLER://{HOST}:{self._controller_port}",
-            "advertised.listeners": broker,
+            "listeners": f"{listeners},CONTROLLER://{HOST}:{self._controller_port}",
+            "advertised.listeners": advertised,
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "inter.broker.listener.name": "PLAINTEXT",
             "log.dirs": str(self.directory / "log"),
             "auto.create.topics.enable": "false",
             "default.replication.factor": "1",

@@ -10,11 +10,14 @@ from stream.embedded.server import HOST
 class TcpProxy:
     """Between clients and the server on `port`.
 
-    While `holding`, what the server says waits; `cut` closes all connections, and what waits is lost.
+    After `hold`, what the server says waits, and with `both` what the clients say, too: the connections are half open. `cut` closes all of
+    them, and what waits is lost. While `refusing`, new ones are closed at once.
     """
 
     def __init__(self, port: int) -> None:
-        self._server_port = port
+        self.server_port = port
+        self.refusing = False
+        self._both = False
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._held = asyncio.Event()
@@ -22,7 +25,8 @@ class TcpProxy:
         self._stack = AsyncExitStack()
         self.port = 0
 
-    def hold(self) -> None:
+    def hold(self, *, both: bool = False) -> None:
+        self._both = both
         self._held.clear()
         self._flowing.clear()
 
@@ -49,7 +53,14 @@ class TcpProxy:
         await self._stack.aclose()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server_reader, server_writer = await asyncio.open_connection(HOST, self._server_port)
+        if self.refusing:
+            writer.close()
+            return
+        try:
+            server_reader, server_writer = await asyncio.open_connection(HOST, self.server_port)
+        except OSError:
+            writer.close()
+            return
         for pipe in (self._pipe(reader, server_writer), self._pipe(server_reader, writer, replies=True)):
             task = asyncio.create_task(pipe)
             self._pipes.add(task)
@@ -57,9 +68,9 @@ class TcpProxy:
 
     async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool = False) -> None:
         try:
-            with suppress(ConnectionError):
+            with suppress(OSError):
                 while data := await reader.read(65_536):
-                    if replies and not self._flowing.is_set():
+                    if (replies or self._both) and not self._flowing.is_set():
                         self._held.set()
                         await self._flowing.wait()
                     writer.write(data)

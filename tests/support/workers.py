@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from support.traffic import Sent, expected, found
 
 from stream.core.changes import ShardId
@@ -84,9 +84,14 @@ class Worker:
                 shards.discard(shard)
         return shards if self.process.poll() is None else set()
 
+    @property
+    def wanted(self) -> bool:
+        """Nobody has asked it to end."""
+        return not self._stopping
+
     def check(self) -> None:
         """Fail if it ended without being asked to."""
-        if self.process.poll() is not None and not self._stopping:
+        if self.process.poll() is not None and self.wanted:
             raise AssertionError(f"a worker ended with {self.process.returncode}:\n{self.said}")
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
@@ -94,6 +99,13 @@ class Worker:
         self._stopping = True
         self.process.send_signal(number)
         return await asyncio.to_thread(self.process.wait, LIMIT)
+
+    def pause(self) -> None:
+        """Freeze it."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         self._stopping = True
@@ -141,6 +153,11 @@ class Group:
                     await asyncio.sleep(0.05)
         await create_topics(self.settings.kafka_bootstrap_servers, [Topic(topic, 1)])
 
+    async def delete_records(self, topic: str, before: int) -> None:
+        """Have the first partition of a topic forget what lies before an offset, as retention would."""
+        async with _admin(self.settings.kafka_bootstrap_servers) as admin:
+            await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before)})
+
     def start(self) -> Worker:
         worker = Worker(self.settings, self._directory / f"worker-{len(self.workers)}.log")
         self.workers.append(worker)
@@ -177,6 +194,14 @@ class Group:
             assert have == want
         finally:
             await tables.close()
+
+    async def until_halted(self, worker: Worker, topic: str) -> str:
+        """Wait until a worker says that the first shard of a topic is halted; returns why."""
+        async with asyncio.timeout(LIMIT):
+            while f"{topic}/0: halted: " not in worker.said:
+                worker.check()
+                await asyncio.sleep(0.05)
+        return worker.said.partition(f"{topic}/0: halted: ")[2].splitlines()[0]
 
     async def until_committed(self, more: int) -> None:
         """Wait until the shards of the checkout topic are so many records further than now."""

@@ -1,0 +1,122 @@
+"""What the chaos run sends: a simulated shop's records, and bad ones on purpose, each known by where Kafka put it."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import chain, cycle, takewhile
+from random import Random
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+
+from stream.events.models import parse_time
+from stream.settings import Settings
+from stream.simulate.record import Emitted
+from stream.simulate.shop import Shop, ShopSettings
+
+RATE = 20.0
+"""Events per second of the shop's time."""
+CLOCKS = (0, 270, 540)
+"""Seconds that the producers' clocks are ahead: nine minutes apart, and one less than a record may be ahead."""
+LARGEST = 4 << 20
+"""Bytes that Kafka takes in one record, as sent."""
+BOMB = 48 << 20
+"""Bytes that a record of a few kilobytes unpacks to."""
+MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Planted:
+    """One record of the run."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    at: int
+    """Kafka's time stamp, milliseconds."""
+    poison: bool
+
+
+def records(settings: Settings, events: int, seed: int) -> Iterator[Planted]:
+    """So many events of a shop that closes about now: 5 % twice, 1 % poison, up to an hour late, by producers whose clocks differ."""
+    opening = datetime.now(UTC) - timedelta(seconds=events / RATE)
+    shop = Shop(
+        ShopSettings(seed=seed, rate=RATE, duplicates=0.05, disorder_seconds=3600, poison=0.01, daily_rhythm=0),
+        opening,
+    )
+    topics = {"checkout": settings.checkout_topic, "subscription": settings.subscription_topic}
+    dice = Random(f"clocks {seed}")
+    # As many as asked: what is late comes at the end.
+    coming = takewhile(lambda _: shop.truth.events < events, shop.events())
+    for record in chain(coming, shop.flush()):
+        ahead = dice.choice(CLOCKS)
+        value = record.value if record.poison else _ahead(record, ahead)
+        at = int(record.arrival.timestamp() * 1000)
+        yield Planted(topics[record.topic], record.key, value, at, record.poison is not None)
+
+
+def _ahead(record: Emitted, seconds: int) -> bytes:
+    event = msgspec.json.decode(record.value)
+    time = datetime.fromtimestamp(parse_time(event["time"]) / 1_000_000, UTC) + timedelta(seconds=seconds)
+    event["time"] = time.isoformat(timespec="milliseconds")
+    return msgspec.json.encode(event)
+
+
+class Sender:
+    """Sends records, and notes the good ones in their order and where the bad ones went."""
+
+    def __init__(self, bootstrap_servers: str, planted: Iterator[Planted]) -> None:
+        self.good: list[bytes] = []
+        self.poison: set[tuple[str, int, int]] = set()
+        self.sent = 0
+        self._planted = planted
+        self._options = {
+            "bootstrap_servers": bootstrap_servers,
+            "enable_idempotence": True,
+            "linger_ms": 5,
+            "max_request_size": 2 * BOMB,
+            # A restarted broker is worth waiting for.
+            "request_timeout_ms": 120_000,
+        }
+
+    async def __aenter__(self):
+        self._producer = AIOKafkaProducer(**self._options)
+        self._packing = AIOKafkaProducer(**self._options, compression_type="gzip")
+        await self._producer.start()
+        await self._packing.start()
+        return self
+
+    async def __aexit__(self, *error):
+        await self._producer.stop()
+        await self._packing.stop()
+
+    async def send(self, number: int, seconds: float) -> None:
+        """Send the next `number` records, evenly over about so many seconds; returns when Kafka has acknowledged them."""
+        pending = []
+        pause = seconds / max(1, number // 200)
+        for record in self._planted:
+            future = await self._producer.send(record.topic, record.value, key=record.key, timestamp_ms=record.at)
+            pending.append((record, future))
+            if len(pending) % 200 == 0:
+                await asyncio.sleep(pause)
+            if len(pending) == number:
+                break
+        for record, future in pending:
+            self._note(record.poison, await future)
+        self.good += [record.value for record, _ in pending if not record.poison]
+        self.sent += len(pending)
+
+    async def plant(self, topic: str, value: bytes, *, partition: int | None = None, packed: bool = False) -> None:
+        """Send one bad record."""
+        producer = self._packing if packed else self._producer
+        self._note(True, await producer.send_and_wait(topic, value, key=b"planted", partition=partition))
+
+    def _note(self, poison, where) -> None:
+        if poison:
+            self.poison.add((where.topic, where.partition, where.offset))
+
+
+def large_values() -> Iterator[bytes]:
+    """Records over 1 MiB, each a little larger."""
+    return (b'{"large": "' + b"x" * (MEBIBYTE + number) + b'"}' for number in cycle(range(1, 1000)))

@@ -1,0 +1,143 @@
+"""What cannot be applied without leaving something out: the shard halts, says why, and nothing of it is in the figures."""
+
+import asyncio
+
+import pytest
+from support import traffic
+from support.kafka_server import KafkaServer
+from support.servers import started
+from support.workers import LIMIT, group
+
+from stream import shards
+from stream.app import create_app
+from stream.core.changes import ShardId
+from stream.tables.keys import Keys
+from stream.tables.redis import RedisTables, connect
+
+
+async def stored(settings):
+    tables = connect(settings)
+    try:
+        return traffic.found(await tables.summaries())
+    finally:
+        await tables.close()
+
+
+@pytest.mark.parametrize(
+    ("running", "records"),
+    [(True, 60), (True, 39), (False, 60), (False, 40)],
+    ids=[
+        "longer, while it runs",
+        "shorter, while it runs",
+        "longer, while it is stopped",
+        "as long, while it is stopped",
+    ],
+)
+async def test_a_topic_made_anew(kafka, redis_server, name_prefix, tmp_path, running, records):
+    with group(kafka.bootstrap_servers, redis_server.url, name_prefix, tmp_path) as workers:
+        topic = workers.settings.checkout_topic
+        await workers.create_topics(1, 1)
+        worker = workers.start()
+        await workers.send(traffic.checkouts(20))
+        await workers.applied()
+        before = list(workers.sent)
+        if not running:
+            assert await worker.stop() == 0
+        await workers.recreate_topic(topic)
+        await workers.send(list(traffic.checkouts(50, first=100))[:records])
+        if not running:
+            worker = workers.start()
+        why = await workers.until_halted(worker, topic)
+        assert "made anew" in why
+        assert "Nothing was skipped" in why
+        # The other topic's shard goes on.
+        workers.sent = before
+        await workers.send(traffic.subscriptions(5))
+        await workers.applied()
+        assert await worker.stop() == 0
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["while it runs", "while it is stopped"])
+async def test_retention_past_the_stored_offset(kafka, redis_server, name_prefix, tmp_path, running):
+    with group(kafka.bootstrap_servers, redis_server.url, name_prefix, tmp_path) as workers:
+        topic = workers.settings.checkout_topic
+        await workers.create_topics(1, 1)
+        worker = workers.start()
+        await workers.send(traffic.checkouts(20))
+        await workers.applied()
+        before = list(workers.sent)
+        if running:
+            worker.pause()
+        else:
+            assert await worker.stop() == 0
+        await workers.send(traffic.checkouts(20, first=100))
+        await workers.delete_records(topic, 50)
+        if running:
+            worker.resume()
+        else:
+            worker = workers.start()
+            why = await workers.until_halted(worker, topic)
+            assert "records were deleted before they were read" in why
+        why = await workers.until_halted(worker, topic)
+        assert "Nothing was skipped" in why
+        assert await stored(workers.settings) == traffic.expected(before)
+        assert await worker.stop() == 0
+
+
+async def test_another_cluster_behind_the_same_address(redis_server, name_prefix, tmp_path):
+    with started(KafkaServer()) as kafka:
+        port = kafka.port
+        with group(kafka.bootstrap_servers, redis_server.url, name_prefix, tmp_path) as workers:
+            await workers.create_topics(1, 1)
+            worker = workers.start()
+            await workers.send(traffic.checkouts(20))
+            await workers.applied()
+            assert await worker.stop() == 0
+            kafka.close()
+            another = KafkaServer()
+            another.port = port
+            with started(another):
+                await workers.create_topics(1, 1)
+                before = list(workers.sent)
+                await workers.send(traffic.checkouts(40, first=100))
+                worker = workers.start()
+                assert "Kafka cluster" in await workers.until_halted(worker, workers.settings.checkout_topic)
+                assert await stored(workers.settings) == traffic.expected(before)
+                assert await worker.stop() == 0
+
+
+@pytest.mark.embedded
+async def test_a_state_of_a_newer_version(embedded_broker, embedded_valkey, name_prefix, tmp_path):
+    with group(embedded_broker.bootstrap_servers, embedded_valkey.url, name_prefix, tmp_path) as workers:
+        topic = workers.settings.checkout_topic
+        await workers.create_topics(1, 1)
+        worker = workers.start()
+        await workers.send(traffic.checkouts(20))
+        await workers.applied()
+        assert await worker.stop() == 0
+        tables = connect(workers.settings)
+        keys = Keys(workers.settings.redis_prefix, workers.settings.app_id).shard(ShardId(topic, 0))
+        await tables._client.hset(keys.shard, "layout", 99)
+        before = await tables._client.hgetall(keys.shard)
+        await workers.send(traffic.checkouts(20, first=20))
+        assert "newer version" in await workers.until_halted(workers.start(), topic)
+        assert await tables._client.hgetall(keys.shard) == before
+        await tables.close()
+
+
+@pytest.mark.embedded
+async def test_a_worker_that_commits_nothing_although_nothing_is_away_ends(
+    embedded_broker, embedded_valkey, name_prefix, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(shards, "STUCK_AFTER", 0.5)
+    with group(embedded_broker.bootstrap_servers, embedded_valkey.url, name_prefix, tmp_path) as workers:
+        await workers.create_topics(1, 1)
+        await workers.send(traffic.checkouts(20))
+
+        async def never(*_):
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(RedisTables, "load", never)
+        async with asyncio.timeout(LIMIT):
+            assert await create_app(workers.settings).serve() == 1
+    assert "records are waiting and nothing was committed" in caplog.text
