@@ -165,7 +165,7 @@ class TopicIds:
             raise KafkaConnectionError("no broker is known")
         try:
             answer = await self._client.send(node, _Metadata(self._topics))
-        except NotImplementedError:  # aiokafka's word for: the broker does not know this version
+        except RuntimeError:  # aiokafka's word for: the broker does not know this version
             return {}
         return {name: topic_id for code, name, topic_id, *_ in answer.topics if code == 0 and topic_id != _NONE}
 
