@@ -6,13 +6,16 @@ import re
 import secrets
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
+from support import traffic
 from support.certificates import Authority
 from support.secure_servers import USER, SecureKafka, SecureRedis
 from support.servers import started
-from support.workers import LIMIT, environment, group
+from support.workers import LIMIT, environment, group, read_topic
 
 from stream.core.changes import ShardId
 from stream.embedded.server import ServerUnavailableError
@@ -268,3 +271,127 @@ def test_the_documented_commands_are_those_of_the_decision():
     decision = (DOCS / "decisions" / "0003-tables.md").read_text()
     told = re.findall(r"`([a-z]+)`", decision.partition("The user needs, on P`*`: ")[2].partition(".\n")[0])
     assert {f"+{name}" for name in told} == {rule for rule in rules("") if rule.startswith("+")}
+
+
+def sentinel_traffic(person):
+    """Whole lives, and records that are no events, all of somebody who must not be named."""
+    for event in (*traffic.checkouts(20), *traffic.subscriptions(5)):
+        body = json.loads(event.value)
+        body["id"] = f"{person}-event-{body['id']}"
+        data = body["data"]
+        data |= {"customer_id": f"{person}-customer", "anonymous_id": f"{person}-anonymous"}
+        if event.topic == traffic.CHECKOUT:
+            data |= {
+                "checkout_id": f"{person}-{data['checkout_id']}",
+                "order_id": f"{person}-order",
+                "coupon": f"{person}-coupon",
+            }
+            body["subject"] = f"checkout/{data['checkout_id']}"
+            for line in data["products"]:
+                line["name"] = f"{person}-name"
+        else:
+            data["subscription_id"] = f"{person}-{data['subscription_id']}"
+            body["subject"] = f"subscription/{data['subscription_id']}"
+        yield event._replace(key=person.encode(), value=json.dumps(body).encode())
+        for poison in (
+            {"time": person},
+            {"type": person},
+            {"subject": f"checkout/{person}-other"},
+            {"specversion": person},
+            {"data": data | {"customer_id": [person]}},
+            {"data": data | {"currency": person}},
+            {
+                "data": data
+                | {person: {"price": person}, "products": [{"sku": person, "quantity": person, "price": person}]}
+            },
+        ):
+            yield event._replace(key=person.encode(), value=json.dumps(body | poison).encode())
+    yield traffic.Sent(traffic.CHECKOUT, person.encode(), f"{{not JSON, of {person}".encode())
+
+
+PAGES = ("/metrics", "/livez", "/readyz", "/api/v1/rates", "/page.json", "/")
+
+
+@pytest.mark.embedded
+async def test_no_secret_and_no_person_is_told(embedded_broker, embedded_valkey, name_prefix, tmp_path):
+    key, person = f"sentinel{secrets.token_hex(8)}", f"person{secrets.token_hex(8)}"
+    given = {"customer_hash_key": key, "log_level": "debug"}
+    with group(embedded_broker.bootstrap_servers, embedded_valkey.url, name_prefix, tmp_path, **given) as workers:
+        await workers.create_topics(1, 1)
+        worker = workers.start()
+        await workers.send(sentinel_traffic(person))
+        await workers.applied()
+        async with asyncio.timeout(LIMIT):
+            while "upsell_window_" not in await worker.get("/metrics"):  # noqa: ASYNC110 - a page has no event
+                await asyncio.sleep(0.1)
+        told = [await worker.get(path) for path in PAGES]
+        assert await read_topic(embedded_broker.bootstrap_servers, workers.settings.dead_letter_topic)
+        assert await worker.stop() == 0
+    for text in (*told, worker.said):
+        assert person not in text
+        assert key not in text
+
+
+@pytest.mark.embedded
+async def test_a_halt_and_a_defect_name_no_person(embedded_broker, embedded_valkey, name_prefix, tmp_path):
+    person = f"person{secrets.token_hex(8)}"
+    with group(embedded_broker.bootstrap_servers, embedded_valkey.url, name_prefix, tmp_path) as workers:
+        await workers.create_topics(1, 1)
+        worker = workers.start()
+        await workers.send(sentinel_traffic(person))
+        await workers.applied()
+        tables = connect(workers.settings)
+        keys = tables._keys.shard(ShardId(workers.settings.checkout_topic, 0))
+        try:
+            # What is stored of an entity is damaged: the defect that is met when it is read again.
+            fields = await tables._call(b"HKEYS", keys.entities)
+            for field in fields:
+                await tables._call(b"HSET", keys.entities, field, person.encode())
+        finally:
+            await tables.close()
+        assert await worker.stop() == 0
+        again = workers.start()
+        await workers.send(sentinel_traffic(person))
+        await until_said(workers, again, ": halted: ")
+        ready = urllib.request.Request(again.url + "/readyz")
+        told = [await again.get("/metrics"), await asyncio.to_thread(_read, ready)]
+        assert await again.stop() == 0
+    for text in (*told, worker.said, again.said):
+        assert person not in text
+
+
+def _read(request):
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.read().decode()
+
+
+SECRETS = ("kafka_sasl_password", "redis_password", "customer_hash_key")
+
+
+async def test_no_secret_is_told_while_nothing_answers(name_prefix, tmp_path):
+    hidden = {name: f"sentinel-{name}-{secrets.token_hex(4)}" for name in SECRETS}
+    file = tmp_path / "password"
+    file.write_text(hidden["kafka_sasl_password"])
+    url = f"redis://user:{hidden['redis_password']}@127.0.0.1:9/0"
+    given = {
+        "kafka_security_protocol": "SASL_PLAINTEXT",
+        "kafka_sasl_username": "user",
+        "kafka_sasl_password_file": file,
+        "customer_hash_key": hidden["customer_hash_key"],
+        "log_level": "debug",
+    }
+    with group("127.0.0.1:9", url, name_prefix, tmp_path, **given) as workers:
+        worker = workers.start()
+        await until_said(workers, worker, "waiting for ")
+        told = [await asyncio.to_thread(_read, worker.url + path) for path in PAGES]
+        (_, checked), (_, rates) = await asyncio.gather(
+            run(workers.settings, "check", "--timeout", "2"), run(workers.settings, "rates")
+        )
+        assert await worker.stop() == 0
+    for text in (*told, checked, rates, worker.said, repr(workers.settings), str(workers.settings)):
+        for secret in hidden.values():
+            assert secret not in text
