@@ -28,6 +28,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/mypy -m deploy.generate.rules -m deploy.generate.dashboards -m deploy.generate.sbom
 	$(BIN)/mypy bench/pager/pager.py
 	MYPYPATH=tests $(BIN)/mypy -m bench.__main__
+	$(BIN)/mypy locks/audit.py
 	$(BIN)/lint-imports
 
 # Measurements: minutes, on an idle machine. `make bench ARGS=--help`.
@@ -42,6 +43,9 @@ $(VENV)/%.stamp: locks/%.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/$*.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+audit: $(VENV)/dev.stamp
+	@$(BIN)/python locks/audit.py
 
 # Needs uv on the PATH. No index address is written, so the locks serve any mirror.
 LOCK = uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
