@@ -120,7 +120,7 @@ async def test_a_state_of_a_newer_version(embedded_broker, embedded_valkey, name
         await tables._client.hset(keys.shard, "layout", 99)
         before = await tables._client.hgetall(keys.shard)
         await workers.send(traffic.checkouts(20, first=20))
-        assert "newer version" in await workers.until_halted(workers.start(), topic)
+        assert "newer upsell-stream" in await workers.until_halted(workers.start(), topic)
         assert await tables._client.hgetall(keys.shard) == before
         await tables.close()
 
