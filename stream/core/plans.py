@@ -75,9 +75,10 @@ def mrr(items: tuple[Item, ...]) -> Fraction:
     return sum((held.mrr for held in hold(items)), Fraction(0))
 
 
-def base_item(items: Sequence[Item]) -> Item | None:
-    """The first item with role base, else the first."""
-    return next((item for item in items if item.base), items[0] if items else None)
+def base_item(items: tuple[Item, ...]) -> Held | None:
+    """The first plan with role base, else the first."""
+    held = hold(items)
+    return next((item for item in held if item.base), held[0] if held else None)
 
 
 def judge_items(current: tuple[Item, ...], new: tuple[Item, ...], initial: tuple[Item, ...]) -> list[ItemVerdict]:

@@ -289,8 +289,7 @@ def _first_sale(
     if first and not position.explicit and entry.others and base is not None:
         kind: Kind = "cross_sell" if base.product_id not in entry.others else "upsell"
         reason: Reason = "additional_product" if kind == "cross_sell" else "quantity"
-        held = next(held for held in hold(items) if held.plan_id == base.plan_id)
-        whole = ItemVerdict(kind, reason, held, None, mrr(items))
+        whole = ItemVerdict(kind, reason, base, None, mrr(items))
         return _sale(
             position, entry, "known", items=items, initial=intent if intent is not None else items, verdicts=[whole]
         )

@@ -35,6 +35,7 @@ SKUS = ("sku-1", "sku-2", "sku-3")
 VARIANTS = ("var-1", "var-2")
 PRODUCTS = ("prod-1", "prod-2")
 CUSTOMERS = ("cust-1", "cust-2")
+ERASABLE = (*CUSTOMERS, "anon-1", "cust-3")
 OFFERS = ("", "offer-1", "offer-2")
 PLANS = {"plan-1": "app", "plan-2": "app", "plan-3": "seat", "plan-4": "storage", "plan-5": "seat"}
 CHECKOUTS = ("c-1", "c-2", "c-3")
@@ -259,6 +260,12 @@ def subscription_events(
     return {**draw(_envelope(kind, f"subscription/{subscription}", offsets)), "data": data}
 
 
+@st.composite
+def erasures(draw: st.DrawFn, customer: str) -> dict[str, Any]:
+    """A customer who is to be forgotten, without an id."""
+    return {**draw(_envelope(records.ERASED, f"customer/{customer}", NEAR)), "data": {"customer_id": customer}}
+
+
 # How a story may begin; what follows is anything.
 _CHECKOUT_OPENINGS: tuple[tuple[str, ...], ...] = (
     (records.STARTED, records.COMPLETED),
@@ -302,6 +309,8 @@ def _stream(draw: st.DrawFn, entities: tuple[str, ...], size: int) -> list[dict[
     bodies = [event for entity in chosen for event in draw(_story(entity, size // len(chosen)))]
     if draw(st.booleans()):
         bodies = draw(st.permutations(bodies))
+    for customer in draw(st.lists(st.sampled_from(ERASABLE), max_size=2)):
+        bodies.insert(draw(st.integers(0, len(bodies))), draw(erasures(customer)))
     events: list[dict[str, Any]] = []
     for position, body in enumerate(bodies):
         # The letter makes the order of ids differ from the order of arrival.

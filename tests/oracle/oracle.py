@@ -9,8 +9,9 @@ segments, categories or currencies than the product admits are not folded into `
 
 from __future__ import annotations
 
+import math
 import sqlite3
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -140,11 +141,14 @@ def _read(lines: Iterable[bytes]) -> Reading:
             reading.rejected += 1
         elif event.live:
             events[seq] = event
-    taken = _accept(events, reading)
+    accepted = _accept(events, reading)
+    arrived = {seq: event for seq, event in accepted.items() if event.type != records.ERASED}
+    erasures = {seq: event.entity for seq, event in accepted.items() if event.type == records.ERASED}
+    taken = _named(arrived, erasures)
     db = _fact_database(taken)
     for (entity,) in db.execute("SELECT DISTINCT entity FROM fact WHERE journey = 'checkout'").fetchall():
         _tell_checkout(db, entity, taken, reading)
-    siblings = _siblings(db, taken)
+    siblings = _siblings(db, arrived, erasures)
     for (entity,) in db.execute("SELECT DISTINCT entity FROM fact WHERE journey = 'subscription'").fetchall():
         history = Subscription(siblings)
         for seq in _history(db, entity, before=max(taken) + 1):
@@ -171,6 +175,18 @@ def _accept(events: dict[int, Event], reading: Reading) -> dict[int, Event]:
         seen.add(identity)
         taken[seq] = event
     return taken
+
+
+def _named(arrived: dict[int, Event], erasures: dict[int, str], before: float = math.inf) -> dict[int, Event]:
+    """The events that arrived before a record, as they are known then: whoever was erased since is a customer of another name."""
+    named = {}
+    for seq, event in arrived.items():
+        since = [
+            erased for erased, customer in erasures.items() if customer == event.customer and seq < erased < before
+        ]
+        if seq < before:
+            named[seq] = replace(event, customer=f"erased-{min(since)}") if since else event
+    return named
 
 
 def _fact_database(taken: dict[int, Event]) -> sqlite3.Connection:
@@ -449,13 +465,14 @@ def _additional(items: list[Item], others: list[str | None]) -> Judged:
     return Judged("cross_sell", "additional_product", base, None, _mrr(items))
 
 
-def _siblings(db: sqlite3.Connection, taken: dict[int, Event]) -> dict[int, list[str | None]]:
+def _siblings(db: sqlite3.Connection, taken: dict[int, Event], erasures: dict[int, str]) -> dict[int, list[str | None]]:
     """For each created and trial_converted event: its customer's other active paid subscriptions when it arrived."""
     found: dict[int, list[str | None]] = {}
     for seq, event in taken.items():
         if event.type not in (records.CREATED, records.CONVERTED):
             continue
         found[seq] = []
+        known = _named(taken, erasures, before=seq)
         rows = db.execute(
             "SELECT DISTINCT entity FROM fact WHERE journey = 'subscription' AND entity <> ? AND seq < ?",
             (event.entity, seq),
@@ -463,7 +480,7 @@ def _siblings(db: sqlite3.Connection, taken: dict[int, Event]) -> dict[int, list
         for (entity,) in rows:
             other = Subscription({})
             for earlier in _history(db, entity, before=seq):
-                other.take(earlier, taken[earlier])
+                other.take(earlier, known[earlier])
             if other.customer == event.customer and other.active_paid:
                 found[seq].append(other.base_product)
     return found

@@ -31,6 +31,7 @@ SUBSCRIPTION_TYPES = (
     "commerce.subscription.refunded.v1",
 )
 STARTED, UPDATED, COMPLETED, ORDER_UPDATED, ORDER_REFUNDED, ORDER_CANCELED = CHECKOUT_TYPES
+ERASED = "commerce.customer.erased.v1"
 CREATED, CONVERTED, CHANGED, SCHEDULED, RENEWED, CANCELED, REFUNDED = SUBSCRIPTION_TYPES
 
 MAX_RECORD_BYTES = 1 << 20
@@ -128,11 +129,15 @@ def _event(body: Any) -> Event:
         lines = _lines(data, "items", _item, needed=kind not in (RENEWED, CANCELED, REFUNDED))
         intent = _nested(data, "intent", "items", _item)
         previous = _nested(data, "previous", "items", _item)
+    elif kind == ERASED:
+        journey, rank = "customer", 0
+        entity = customer = _required(data, "customer_id")
+        lines = intent = previous = None
     else:
         raise _InvalidError
     _demand(_required(body, "subject") == f"{journey}/{entity}")
-    currency = _required(data, "currency")
-    _demand(currency in CURRENCIES)
+    currency = _required(data, "currency") if kind != ERASED else ""
+    _demand(currency in CURRENCIES or kind == ERASED)
     refund_id, refund_lines, refund_amount = None, None, None
     if kind == ORDER_REFUNDED:
         refund = data.get("refund")
@@ -153,8 +158,8 @@ def _event(body: Any) -> Event:
         journey=journey,
         entity=entity,
         customer=customer,
-        channel=_text(data, "channel"),
-        segment=_text(data, "segment"),
+        channel=_text(data, "channel") if kind != ERASED else None,
+        segment=_text(data, "segment") if kind != ERASED else None,
         currency=currency,
         status=_text(data, "status") if journey == "subscription" else None,
         lines=lines,
