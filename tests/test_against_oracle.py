@@ -64,7 +64,7 @@ def erased_in(events):
 
 
 @thoroughly
-@given(generate.checkout_streams())
+@given(generate.checkout_streams(erasing=True))
 def test_checkouts(events):
     lines = generate.as_lines(events)
     summary, _, sales = ours(lines)
@@ -74,7 +74,7 @@ def test_checkouts(events):
 
 
 @thoroughly
-@given(generate.subscription_streams())
+@given(generate.subscription_streams(erasing=True))
 def test_subscriptions(events):
     lines = generate.as_lines(events)
     summary, _, sales = ours(lines)

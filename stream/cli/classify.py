@@ -4,37 +4,24 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 import click
 import msgspec
 
 from stream.cli.figures import one_window
+from stream.cli.moment import Moment
 from stream.cli.options import JUDGEMENT, with_settings
 from stream.cli.screen import output, progress
 from stream.core.offline import Offline
 from stream.core.result import Step
 from stream.events.decode import LARGEST_RECORD, Rejected, decode_line
-from stream.events.models import parse_time
 from stream.settings import Settings
 
 _SHOWN: Final = 5
 """Rejected lines that are shown one by one."""
 _OFTEN: Final = 500
 """Lines between two looks at the progress bar."""
-
-
-class _Moment(click.ParamType):
-    """RFC 3339 with any offset, to microseconds since the epoch."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Raise `click.BadParameter` unless it is a time."""
-        try:
-            return parse_time(value)
-        except ValueError as error:
-            self.fail(f"{value!r} is no time like 2026-01-31T12:00:00Z ({error})", param, ctx)
 
 
 class Transactions:
@@ -112,7 +99,7 @@ Examples:
 @click.option("--all", "everything", is_flag=True, help="Also transactions that are no upsell, cross-sell or downsell.")
 @click.option("--summary", is_flag=True, help="Print the figures instead of the transactions.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON instead of a table.")
-@click.option("--as-of", metavar="TIME", type=_Moment(), help="The summary, with the rolling windows at this time.")
+@click.option("--as-of", metavar="TIME", type=Moment(), help="The summary, with the rolling windows at this time.")
 @with_settings(JUDGEMENT)
 def classify(
     files: tuple[str, ...], *, everything: bool, summary: bool, as_json: bool, as_of: int | None, settings: Settings

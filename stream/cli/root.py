@@ -14,6 +14,8 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "worker": "One worker against real Kafka and Redis.",
     "rates": "The current figures, from Redis.",
     "check": "What is wrong with Kafka, its topics, Redis and the settings, and how to mend it.",
+    "forget": "Erase customers from all state; counts stay.",
+    "redrive": "Send dead letters back to their topic, after a mend.",
     "classify": "Judge events from JSON Lines; no Kafka, no Redis.",
     "simulate": "A realistic stream of events, to Kafka or to a file.",
     "replay": "Recorded real baskets as events, to Kafka or to a file.",

@@ -6,13 +6,15 @@ labels, integers). What is booked is kept with the entity, so that a restatement
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import blake2b
 
 import msgspec
 
+from stream.core.config import MICROSECONDS
 from stream.core.event import Journey
 from stream.core.identity import identity
-from stream.core.money import exponent, plain
+from stream.core.money import SCALE, exponent, plain
 from stream.core.registry import OTHER, Registry
 from stream.core.result import Intent, Judged, JudgedLine, Kind, Reversed
 
@@ -87,38 +89,54 @@ class Assessment(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     def digest(self) -> bytes:
         """8 bytes that differ where anything that is published differs."""
-        public = msgspec.structs.replace(self, source="", categories=())
-        return blake2b(msgspec.msgpack.encode(public), digest_size=8).digest()
+        public = (
+            self.event_id, self.time, self.customer, self.channel, self.segment, self.currency, self.intent, self.lines,
+            self.amounts, self.loss,
+        )  # fmt: skip
+        return blake2b(_encode(public), digest_size=8).digest()
 
     def judged(self, subject: str, journey: Journey, version: int) -> Judged:
         """The public face."""
         places = exponent(self.currency)
-        lost = self.loss.amounts
-        parts = {name: getattr(lost, name) for name in ("final", "upsell", "cross_sell", "downsell")}
+        amounts, loss = self.amounts, self.loss
         return Judged(
-            event_id=self.event_id,
-            subject=subject,
-            time=timestamp(self.time),
-            journey=journey,
-            customer=self.customer,
-            channel=self.channel,
-            segment=self.segment,
-            currency=self.currency,
-            intent=self.intent,
-            kinds=sorted({line.kind for line in self.lines}),
-            lines=list(self.lines),
-            initial=plain(self.amounts.initial, places),
-            final=plain(self.amounts.final, places),
-            upsell=plain(self.amounts.upsell, places),
-            cross_sell=plain(self.amounts.cross_sell, places),
-            downsell=plain(self.amounts.downsell, places),
-            reversed=Reversed(
-                transaction=self.loss.transaction,
-                kinds=sorted(kind for kind, bit in BITS.items() if self.loss.kinds & bit),
-                amounts={name: plain(amount, places) for name, amount in parts.items()},
-            ),
-            version=version,
+            self.event_id,
+            subject,
+            timestamp(self.time),
+            journey,
+            self.customer,
+            self.channel,
+            self.segment,
+            self.currency,
+            self.intent,
+            sorted({line.kind for line in self.lines}),
+            list(self.lines),
+            plain(amounts.initial, places),
+            plain(amounts.final, places),
+            plain(amounts.upsell, places),
+            plain(amounts.cross_sell, places),
+            plain(amounts.downsell, places),
+            NOTHING_REVERSED[places] if loss is NO_LOSS else _reversed(loss, places),
+            version,
         )
+
+
+def _reversed(loss: Loss, places: int) -> Reversed:
+    lost = loss.amounts
+    return Reversed(
+        loss.transaction,
+        sorted(kind for kind, bit in BITS.items() if loss.kinds & bit),
+        {
+            "final": plain(lost.final, places),
+            "upsell": plain(lost.upsell, places),
+            "cross_sell": plain(lost.cross_sell, places),
+            "downsell": plain(lost.downsell, places),
+        },
+    )
+
+
+NOTHING_REVERSED = [_reversed(NO_LOSS, places) for places in range(SCALE + 1)]
+"""By the currency's exponent."""
 
 
 class Opportunity(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -150,23 +168,26 @@ class Sale(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 def book(assessment: Assessment, registry: Registry, key: bytes, member: bytes) -> Sale:
     """The booked face, labels bounded by the registry."""
-    categories: dict[str, int] = {}
-    for name, bits in assessment.categories:
-        bounded = registry.label("category", name)
-        categories[bounded] = categories.get(bounded, 0) | bits
-    currency = registry.label("currency", assessment.currency)
+    label, categories = registry.label, assessment.categories
+    if registry.refuses:
+        bounded: dict[str, int] = {}
+        for name, bits in categories:
+            category = label("category", name)
+            bounded[category] = bounded.get(category, 0) | bits
+        categories = tuple(sorted(bounded.items()))
+    currency = label("currency", assessment.currency)
     return Sale(
-        key=key,
-        member=member,
-        time=assessment.time,
-        channel=registry.label("channel", assessment.channel),
-        segment=registry.label("segment", assessment.segment),
-        currency="" if currency == OTHER else currency,
-        intent=INTENTS.index(assessment.intent),
-        kinds=assessment.kinds,
-        amounts=assessment.amounts,
-        categories=tuple(sorted(categories.items())),
-        loss=assessment.loss,
+        key,
+        member,
+        assessment.time,
+        label("channel", assessment.channel),
+        label("segment", assessment.segment),
+        "" if currency == OTHER else currency,
+        INTENTS.index(assessment.intent),
+        assessment.kinds,
+        assessment.amounts,
+        categories,
+        assessment.loss,
     )
 
 
@@ -178,6 +199,9 @@ def mask(kinds: Iterable[Kind]) -> int:
     return bits | ANY if bits & (UPSELL | CROSS_SELL) else bits
 
 
+_WITH_ANY: dict[Kind, int] = {kind: mask((kind,)) for kind in BITS}
+
+
 def by_category(
     members: Iterable[str | None], judged: Iterable[tuple[str | None, Kind]]
 ) -> tuple[tuple[str, int], ...]:
@@ -185,10 +209,20 @@ def by_category(
     masks = {category: 0 for category in members if category}
     for category, kind in judged:
         if category:
-            masks[category] |= mask((kind,))
-    return tuple(sorted(masks.items()))
+            masks[category] |= _WITH_ANY[kind]
+    return tuple(masks.items()) if len(masks) == 1 else tuple(sorted(masks.items()))
 
 
 def timestamp(time: int) -> str:
     """Microseconds since the epoch in RFC 3339, UTC."""
-    return (_EPOCH + timedelta(microseconds=time)).replace(tzinfo=None).isoformat() + "Z"
+    seconds, microseconds = divmod(time, MICROSECONDS)
+    fraction = f".{microseconds:06}" if microseconds else ""
+    return f"{_second(seconds)}{fraction}Z"
+
+
+@lru_cache(maxsize=4096)
+def _second(time: int) -> str:
+    return (_EPOCH + timedelta(seconds=time)).replace(tzinfo=None).isoformat()
+
+
+_encode = msgspec.msgpack.Encoder().encode

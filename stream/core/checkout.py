@@ -182,48 +182,45 @@ def assess(record: Checkout) -> Assessment | None:
     same = intent is not None and comparable and intent.lines == final.lines and kept_whole(bought)
     wanted = bought if same else merge(intent.lines) if intent is not None and comparable else []
     verdicts = judge(wanted, bought) if comparable and not same else []
-    gross = _sums(bought, verdicts)
+    amount = rounded(_net(bought), places)
+    upsell, cross_sell, downsell = _kinds(verdicts) if verdicts else (0, 0, 0)
     return Assessment(
-        source=made.order[4],
-        event_id=made.order[3],
-        time=made.order[0],
-        customer=made.customer,
-        channel=record.channel.value if record.channel else None,
-        segment=record.segment.value if record.segment else None,
-        currency=final.currency,
-        intent="unknown" if intent is None else "known" if comparable else "incomparable",
-        lines=tuple(_public(verdict, places) for verdict in verdicts),
-        amounts=Amounts(
-            initial=rounded(_net(wanted), places),
-            final=rounded(gross.final, places),
-            **{kind: rounded(amount, places) for kind, amount in gross.kinds.items()},
+        made.order[4],
+        made.order[3],
+        made.order[0],
+        made.customer,
+        record.channel.value if record.channel else None,
+        record.segment.value if record.segment else None,
+        final.currency,
+        "unknown" if intent is None else "known" if comparable else "incomparable",
+        tuple([_public(verdict, places) for verdict in verdicts]),
+        Amounts(
+            amount if same else rounded(_net(wanted), places),
+            rounded(upsell, places),
+            rounded(cross_sell, places),
+            rounded(downsell, places),
+            amount,
         ),
-        categories=by_category(
-            (line.category for line in bought if line.takes_part),
-            ((verdict.final.category, verdict.kind) for verdict in verdicts),
+        by_category(
+            [line.category for line in bought if line.takes_part],
+            [(verdict.final.category, verdict.kind) for verdict in verdicts],
         ),
-        loss=_loss(record, final.currency, wanted if comparable else None, bought, verdicts)
+        _loss(record, final.currency, wanted if comparable else None, bought, verdicts)
         if record.refunds or record.canceled
         else NO_LOSS,
     )
 
 
-class _Sums(msgspec.Struct, frozen=True, gc=False):
-    """Exact amounts of one judgement."""
-
-    final: Exact
-    kinds: dict[Kind, Exact]
-
-
-def _sums(final: Iterable[Merged], verdicts: Iterable[LineVerdict]) -> _Sums:
-    kinds: dict[Kind, Exact] = {"upsell": 0, "cross_sell": 0, "downsell": 0}
+def _kinds(verdicts: Iterable[LineVerdict]) -> tuple[Exact, Exact, Exact]:
+    """Exact amounts of upsells, cross-sells and downsells."""
+    sums: dict[Kind, Exact] = {"upsell": 0, "cross_sell": 0, "downsell": 0}
     for verdict in verdicts:
-        kinds[verdict.kind] += verdict.amount
-    return _Sums(_net(final), kinds)
+        sums[verdict.kind] += verdict.amount
+    return sums["upsell"], sums["cross_sell"], sums["downsell"]
 
 
 def _net(lines: Iterable[Merged]) -> Exact:
-    return sum((line.net for line in lines), 0)
+    return sum([line.listed - line.discount for line in lines])
 
 
 def _public(verdict: LineVerdict, places: int) -> JudgedLine:
@@ -253,11 +250,11 @@ def _loss(
     the amounts that are left then.
     """
     kinds = mask(verdict.kind for verdict in verdicts)
-    gross = _sums(bought, verdicts)
     refunds = [returned.refund for returned in record.refunds]
     left = _left(bought, [line for refund in refunds for line in refund.products or ()])
     still = judge(wanted, left) if wanted is not None else []
-    after = _sums(left, still)
+    after = _net(left)
+    remaining = _kinds(still)
     money = [
         exact(returned.refund.amount)
         for returned in record.refunds
@@ -269,20 +266,21 @@ def _loss(
         record.canceled
         or any(refund.products is None and refund.amount is None for refund in refunds)
         or (any(refund.products for refund in refunds) and not any(line.takes_part for line in left))
-        or (money and back >= after.final)
+        or (money and back >= after)
     ):
         share, still = Fraction(0), []
     elif back:
-        share = 1 - Fraction(back) / after.final
+        share = 1 - Fraction(back) / after
     places = exponent(currency)
     lost: dict[Kind, int] = {}
-    for kind, amount in gross.kinds.items():
-        reduced = amount - after.kinds[kind] * share
+    parts: tuple[Kind, ...] = ("upsell", "cross_sell", "downsell")
+    for kind, amount, kept in zip(parts, _kinds(verdicts), remaining, strict=True):
+        reduced = amount - kept * share
         lost[kind] = rounded(reduced, places) if reduced > 0 else 0
     return Loss(
         transaction=share == 0,
         kinds=kinds & ~mask(verdict.kind for verdict in still),
-        amounts=Amounts(final=rounded(gross.final - after.final * share, places), **lost),
+        amounts=Amounts(final=rounded(_net(bought) - after * share, places), **lost),
     )
 
 

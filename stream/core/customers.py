@@ -59,8 +59,12 @@ class Customer(msgspec.Struct, array_like=True, gc=False):
 
     def hold(self, entity: str, day: int, before: int) -> bool:
         """Note that an entity holds the customer's id; those whose day lies before `before` are gone. False where nothing changed."""
-        if self.held_by.get(entity) == day:
+        held = self.held_by
+        if held.get(entity) == day:
             return False
+        if len(held) < KEPT and entity not in held and next(iter(held.values()), before) >= before:
+            held[entity] = day
+            return True
         kept = {name: last for name, last in self.held_by.items() if name != entity and (not last or last >= before)}
         for oldest in list(kept)[: len(kept) - KEPT + 1] if len(kept) >= KEPT else ():
             del kept[oldest]

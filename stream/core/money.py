@@ -40,6 +40,8 @@ _DIVISORS: list[int] = [10 ** (SCALE - places) for places in range(SCALE + 1)]
 
 def rounded(amount: Exact, places: int) -> int:
     """An exact amount in units of `10**-places`, half even. `amount` is not negative."""
+    if not amount:
+        return 0
     divisor: int = _DIVISORS[places]
     if isinstance(amount, Fraction):
         amount, divisor = amount.numerator, amount.denominator * divisor

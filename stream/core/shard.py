@@ -520,9 +520,7 @@ class Shard:
                 self._put_customer(member, listed)
 
     def _put_customer(self, member: bytes, record: Customer) -> None:
-        gone = record.empty
-        self._customers.put(member, None if gone else record)
-        self._customers.expiry[member] = None if gone else record.expiry(self._config.horizon)
+        self._customers.put(member, None if record.empty else record)
 
     def _subscription_expiry(self, record: Subscription) -> int | None:
         return None if record.position.active else _day(record.newest + self._config.subscription_retention)
@@ -559,6 +557,9 @@ class Shard:
         for window in self._windows:
             panes.update({f"{window.window.name}|{index}".encode(): data for index, data in window.take()})
         entities, entity_expiry = self._entities.take(self._capacity)
+        for member in self._customers.dirty:
+            record = self._customers.records[member]
+            self._customers.expiry[member] = None if record is None else record.expiry(self._config.horizon)
         records, customer_expiry = self._customers.take(self._capacity)
         moved, self._moved = self._moved, False
         scores, self._scores = self._scores, {}

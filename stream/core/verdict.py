@@ -57,7 +57,7 @@ class Merged(msgspec.Struct, gc=False):
     @property
     def takes_part(self) -> bool:
         """A gift does not."""
-        return self.listed > 0 and self.net > 0
+        return self.listed > self.discount
 
     def left(self, units: int) -> "Merged":
         """The same line with `units` of its quantity; list total and discount shrink in proportion."""
@@ -79,7 +79,7 @@ def merge(lines: Iterable[Line]) -> list[Merged]:
     """Lines of the same key added up, whatever their price, in order of first appearance."""
     merged: dict[tuple[int, str | None], Merged] = {}
     for line in lines:
-        key = (0, line.sku) if line.sku else (1, line.variant_id) if line.variant_id else (2, line.product_id)
+        key = _key(line)
         listed = exact(line.price) * line.quantity
         discount = min(exact(line.discount), listed) if line.discount else 0
         seen = merged.get(key)
@@ -107,29 +107,49 @@ def merge(lines: Iterable[Line]) -> list[Merged]:
 
 def kept_whole(lines: Iterable[Merged]) -> bool:
     """Whether these lines, judged against themselves, surely give no verdict: each is matched by itself in pass 1."""
+    return not any(line.replaces for line in lines) and _is_plain(lines)
+
+
+def _is_plain(*carts: Iterable[Merged]) -> bool:
+    """Whether pass 1 matches only lines of the same key: no variant stands here with its sku and there without."""
     bare = named = False
-    for line in lines:
-        if line.replaces:
-            return False
-        if line.variant_id:
-            if line.sku:
-                named = True
-            else:
-                bare = True
+    for cart in carts:
+        for line in cart:
+            if line.variant_id:
+                if line.sku:
+                    named = True
+                else:
+                    bare = True
     return not (bare and named)
 
 
 def judge(intent: Sequence[Merged], final: Sequence[Merged]) -> list[LineVerdict]:
     """The verdicts on the final lines, in order of their appearance; lines that were kept have none."""
-    wanted = sorted((line for line in intent if line.takes_part), key=_unit, reverse=True)
+    wanted = [line for line in intent if line.takes_part]
     bought = [line for line in final if line.takes_part]
     products = {line.product_id for line in wanted if line.product_id}
     matched: dict[int, tuple[int, Merged]] = {}
-    asking = sorted(range(len(bought)), key=lambda at: bought[at].unit, reverse=True)
-    free = dict(enumerate(wanted))
-    for number, (final_names, intent_names) in enumerate(_PASSES):
-        if number == 0 and not any(line.replaces for line in bought):
-            continue
+    asking = list(range(len(bought)))
+    passes = range(len(_PASSES))
+    if not any(line.replaces for line in bought):
+        passes = range(1, len(_PASSES))
+        if _is_plain(wanted, bought):
+            # Keys are unique on either side, so it does not matter who is asked first.
+            passes = range(2, len(_PASSES))
+            keyed = {_key(line): line for line in wanted}
+            for at, line in enumerate(bought):
+                own = keyed.pop(_key(line), None)
+                if own is not None:
+                    matched[at] = (1, own)
+            wanted = list(keyed.values())
+            asking = [at for at in asking if at not in matched]
+    free = dict(enumerate(sorted(wanted, key=_unit, reverse=True) if len(wanted) > 1 else wanted))
+    if len(asking) > 1:
+        asking.sort(key=lambda at: bought[at].unit, reverse=True)
+    for number in passes:
+        if not asking or not free:
+            break
+        final_names, intent_names = _PASSES[number]
         index: dict[tuple[str, str], list[int]] = {}
         for position in reversed(free):
             for name in intent_names(free[position]):
@@ -145,14 +165,18 @@ def judge(intent: Sequence[Merged], final: Sequence[Merged]) -> list[LineVerdict
             if best is not None:
                 matched[at] = (number, free.pop(best))
         asking = [at for at in asking if at not in matched]
-        if not asking or not free:
-            break
     verdicts = []
     for at, line in enumerate(bought):
-        verdict = _matched(line, *matched[at]) if at in matched else _unmatched(line, products)
+        match = matched.get(at)
+        verdict = _matched(line, *match) if match is not None else _unmatched(line, products)
         if verdict is not None:
             verdicts.append(verdict)
     return verdicts
+
+
+def _key(line: Line | Merged) -> tuple[int, str | None]:
+    """Under which lines are merged."""
+    return (0, line.sku) if line.sku else (1, line.variant_id) if line.variant_id else (2, line.product_id)
 
 
 def _unit(line: Merged) -> Exact:

@@ -33,6 +33,7 @@ TYPES = frozenset(
         "commerce.subscription.renewed.v1",
         "commerce.subscription.canceled.v1",
         "commerce.subscription.refunded.v1",
+        "commerce.customer.erased.v1",
     )
 )
 OTHER = "other"

@@ -303,13 +303,13 @@ def _plot(draw: st.DrawFn, openings: tuple[tuple[str, ...], ...], kinds: tuple[s
 
 
 @st.composite
-def _stream(draw: st.DrawFn, entities: tuple[str, ...], size: int) -> list[dict[str, Any]]:
+def _stream(draw: st.DrawFn, entities: tuple[str, ...], size: int, *, erasing: bool) -> list[dict[str, Any]]:
     """Stories told at once, in some order, some events under an identity that was there before."""
     chosen = draw(st.lists(st.sampled_from(entities), min_size=1, max_size=3, unique=True))
     bodies = [event for entity in chosen for event in draw(_story(entity, size // len(chosen)))]
     if draw(st.booleans()):
         bodies = draw(st.permutations(bodies))
-    for customer in draw(st.lists(st.sampled_from(ERASABLE), max_size=2)):
+    for customer in draw(st.lists(st.sampled_from(ERASABLE), max_size=2)) if erasing else ():
         bodies.insert(draw(st.integers(0, len(bodies))), draw(erasures(customer)))
     events: list[dict[str, Any]] = []
     for position, body in enumerate(bodies):
@@ -334,19 +334,19 @@ def _unordered(event: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return same and event["source"] != other["source"]
 
 
-def checkout_streams(size: int = 9) -> st.SearchStrategy[list[dict[str, Any]]]:
-    """About `size` events of up to three checkouts, in the order of arrival."""
-    return _stream(CHECKOUTS, size)
+def checkout_streams(size: int = 9, *, erasing: bool = False) -> st.SearchStrategy[list[dict[str, Any]]]:
+    """About `size` events of up to three checkouts, in the order of arrival; with `erasing`, customers are erased among them."""
+    return _stream(CHECKOUTS, size, erasing=erasing)
 
 
-def subscription_streams(size: int = 9) -> st.SearchStrategy[list[dict[str, Any]]]:
+def subscription_streams(size: int = 9, *, erasing: bool = False) -> st.SearchStrategy[list[dict[str, Any]]]:
     """About `size` events of up to three subscriptions of two customers, in the order of arrival."""
-    return _stream(tuple(SUBSCRIPTIONS), size)
+    return _stream(tuple(SUBSCRIPTIONS), size, erasing=erasing)
 
 
 def streams(size: int = 12) -> st.SearchStrategy[list[dict[str, Any]]]:
     """Both journeys in one file."""
-    return _stream((*CHECKOUTS, *SUBSCRIPTIONS), size)
+    return _stream((*CHECKOUTS, *SUBSCRIPTIONS), size, erasing=True)
 
 
 @st.composite

@@ -1,0 +1,84 @@
+"""`upsell-stream forget`: erases customers from the state of every worker.
+
+Rules: one erasure has one identity, in every partition of both topics, since producers' partitioners differ and a cart may lie under another key than
+its customer. What is typed is shown, and nothing else that would name anybody.
+"""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import click
+
+from stream.cli.options import INPUT, KAFKA, with_settings
+from stream.cli.producing import producer, run
+from stream.cli.screen import quiet_clients
+from stream.events.decode import Rejected, decode_line
+from stream.settings import Settings
+
+_HEADERS: Final = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  upsell-stream forget k-42
+  upsell-stream forget --bootstrap-servers kafka:9092 k-42 k-43
+  upsell-stream forget - < customers.txt
+"""
+)
+@click.argument("customers", nargs=-1, required=True, metavar="CUSTOMER...")
+@click.option("--source", default="upsell-stream/forget", show_default=True, help="The erasures' source.")
+@with_settings((*KAFKA, *INPUT))
+def forget(settings: Settings, *, customers: tuple[str, ...], source: str) -> None:
+    """Erase each CUSTOMER (- reads ids from standard input, one a line): every worker puts a pseudonym in their place, and all counts stay.
+
+    An id is as events have it in customer_id or anonymous_id. Returns when Kafka has the erasures; workers apply them in their turn. What Kafka
+    itself holds stays there until its retention ends.
+    """
+    quiet_clients()
+    erasures = [(customer, _erasure(customer, source)) for customer in _named(customers)]
+    for customer, value in erasures:
+        if isinstance(made := decode_line(value), Rejected):
+            raise click.UsageError(f"{customer!r} cannot be a customer's id or {source!r} no source: {made.detail}")
+    run(settings, _send(settings, erasures))
+
+
+def _named(customers: Iterable[str]) -> list[str]:
+    """Those on the command line, with standard input's in the place of a dash."""
+    stdin = click.get_text_stream("stdin")
+    return [
+        name
+        for customer in customers
+        for name in ([line.strip() for line in stdin] if customer == "-" else [customer])
+        if name
+    ]
+
+
+def _erasure(customer: str, source: str) -> bytes:
+    event: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": str(uuid.uuid4()),
+        "source": source,
+        "type": "commerce.customer.erased.v1",
+        "time": datetime.now(UTC).isoformat(),
+        "subject": f"customer/{customer}",
+        "data": {"customer_id": customer},
+    }
+    return json.dumps(event).encode()
+
+
+async def _send(settings: Settings, erasures: Iterable[tuple[str, bytes]]) -> None:
+    topics = (settings.checkout_topic, settings.subscription_topic)
+    async with producer(settings) as sender:
+        shards = [(topic, number) for topic in topics for number in sorted(await sender.partitions_for(topic))]
+        for customer, value in erasures:
+            sent = [
+                await sender.send(topic, value, key=customer.encode(), partition=number, headers=_HEADERS)
+                for topic, number in shards
+            ]
+            await asyncio.gather(*sent)
+            click.echo(f"{customer}: erasure sent to {len(shards)} partitions of {' and '.join(topics)}", err=True)

@@ -1,0 +1,71 @@
+"""A producer for commands that send a few records to partitions of their choice, and how its failures are told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+import click
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownError
+
+from stream.security import client_options, refusal
+from stream.settings import Settings
+
+_T = TypeVar("_T")
+
+
+@asynccontextmanager
+async def producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
+    """A connected producer. What was sent with it must be awaited: leaving it tells nobody of a failure.
+
+    Raises:
+        KafkaError: Kafka cannot be reached, or refuses.
+    """
+    try:
+        connected = await _connect(settings, idempotent=True)
+    except UnknownError:  # a broker without producer ids, such as the embedded one
+        connected = await _connect(settings, idempotent=False)
+    try:
+        yield connected
+    finally:
+        await connected.stop()
+
+
+async def _connect(settings: Settings, *, idempotent: bool) -> AIOKafkaProducer:
+    made = AIOKafkaProducer(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        acks="all",
+        enable_idempotence=idempotent,
+        linger_ms=10,
+        max_request_size=8 * 1024 * 1024,
+        **client_options(settings),
+    )
+    try:
+        await made.start()
+    except BaseException:
+        await made.stop()
+        raise
+    return made
+
+
+@contextmanager
+def _told(settings: Settings) -> Iterator[None]:
+    """Failures of Kafka as the command's.
+
+    Raises:
+        click.ClickException: Kafka cannot be reached, or did not take or give what was asked.
+    """
+    servers = settings.kafka_bootstrap_servers
+    try:
+        yield
+    except KafkaConnectionError:
+        raise click.ClickException(f"cannot reach Kafka at {servers}: {asyncio.run(refusal(settings))}") from None
+    except (KafkaError, OSError) as error:
+        raise click.ClickException(f"Kafka at {servers}: {error!r}") from None
+
+
+def run(settings: Settings, work: Coroutine[Any, Any, _T]) -> _T:
+    """Carry a command's work out; raises `click.ClickException` where Kafka fails it."""
+    with _told(settings):
+        return asyncio.run(work)

@@ -1,0 +1,46 @@
+"""`forget`: one erasure in every partition of both topics, and nothing where it cannot be."""
+
+import asyncio
+
+from click.testing import CliRunner
+from support.workers import read_topic
+
+from stream.cli.root import cli
+from stream.core.event import ErasedEvent
+from stream.embedded.server import free_port
+from stream.events.decode import Decoder
+from stream.topics import Topic, create_topics
+
+
+def test_every_partition_of_both_topics_gets_the_same_erasure(embedded_broker, name_prefix):
+    servers = embedded_broker.bootstrap_servers
+    topics = {f"{name_prefix}c": "checkout", f"{name_prefix}s": "subscription"}
+    asyncio.run(create_topics(servers, [Topic(f"{name_prefix}c", 3), Topic(f"{name_prefix}s", 2)]))
+    options = ["--bootstrap-servers", servers, "--checkout-topic", f"{name_prefix}c"]
+    result = CliRunner().invoke(
+        cli, ["forget", *options, "--subscription-topic", f"{name_prefix}s", "anna", "-"], input="bert\n\n"
+    )
+    assert result.exit_code == 0, result.output
+    assert "anna: erasure sent to 5 partitions" in result.stderr
+    decoder = Decoder(topics, future=600_000_000)
+    found = {}
+    for topic in topics:
+        for record in asyncio.run(read_topic(servers, topic)):
+            event = decoder.decode(record)
+            assert isinstance(event, ErasedEvent)
+            assert record.key == event.customer.encode()
+            found.setdefault((event.customer, event.id), set()).add((topic, record.partition))
+    assert sorted(customer for customer, _ in found) == ["anna", "bert"]
+    assert [len(places) for places in found.values()] == [5, 5]
+
+
+def test_what_cannot_be_an_id_is_wrong_usage_and_nothing_is_sent():
+    result = CliRunner().invoke(cli, ["forget", "anna", "x" * 257])
+    assert result.exit_code == 2
+    assert "cannot be a customer's id" in result.stderr
+
+
+def test_a_kafka_that_is_not_there_is_told():
+    result = CliRunner().invoke(cli, ["forget", "--bootstrap-servers", f"127.0.0.1:{free_port()}", "anna"])
+    assert result.exit_code == 1
+    assert "cannot reach Kafka at 127.0.0.1" in result.stderr

@@ -1,0 +1,78 @@
+"""`redrive`: dead letters go back to the partition that they came from, as they were, and do not multiply."""
+
+import asyncio
+import json
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from click.testing import CliRunner
+from support.workers import read_topic
+
+from stream.cli.root import cli
+from stream.topics import Topic, create_topics
+
+
+def letter(value, reason="invalid", topic="checkout", partition=b"1", **more):
+    headers = {"upsell-reason": reason.encode(), "upsell-source-topic": topic, "upsell-source-partition": partition}
+    return value, [("ce_id", b"e1"), *headers.items(), *((name.replace("_", "-"), text) for name, text in more.items())]
+
+
+@pytest.fixture
+def redrive(embedded_broker, name_prefix):
+    """Put dead letters there, and run the command on them."""
+    servers = embedded_broker.bootstrap_servers
+    names = {name: f"{name_prefix}{name}" for name in ("checkout", "subscription", "dead-letter")}
+    asyncio.run(create_topics(servers, [Topic(name, 2) for name in names.values()]))
+
+    async def put(letters):
+        async with AIOKafkaProducer(bootstrap_servers=servers) as producer:
+            for value, headers in letters:
+                places = {"checkout", "subscription"}
+                sent = [(name, names[text].encode() if text in places else text) for name, text in headers]
+                await producer.send_and_wait(names["dead-letter"], value, key=b"key", headers=sent, timestamp_ms=10_000)
+
+    def run(*options, put_first=()):
+        asyncio.run(put(put_first))
+        given = [word for name, topic in names.items() for word in (f"--{name}-topic", topic)]
+        result = CliRunner().invoke(cli, ["redrive", "--bootstrap-servers", servers, *given, *options])
+        assert result.exit_code == 0, result.output
+        return result.stdout, {name: asyncio.run(read_topic(servers, names[name])) for name in names}
+
+    return run
+
+
+def test_they_go_back_as_they_were_to_where_they_were(redrive):
+    dry, topics = redrive("--dry-run", put_first=[letter(b"one"), letter(b"two", topic="subscription", partition=b"0")])
+    assert "to be sent" in dry
+    assert topics["checkout"] == []
+    _, topics = redrive()
+    (one,), (two,) = topics["checkout"], topics["subscription"]
+    assert (one.value, one.key, one.partition) == (b"one", b"key", 1)
+    assert (two.value, two.key, two.partition) == (b"two", b"key", 0)
+    assert [name for name, _ in one.headers] == ["ce_id", "upsell-redriven"]
+    assert one.timestamp > 10_000, "the time stamp is the present one"
+
+
+def test_what_is_asked_for_goes_and_the_rest_stays(redrive):
+    letters = [letter(b"one"), letter(b"two", "future"), letter(b"three", "future", topic="subscription")]
+    told, topics = redrive("--reason", "future", "--until", "1970-01-01T00:00:11Z", "--json", put_first=letters)
+    assert json.loads(told) == {"dry_run": False, "reasons": {"future": {"sent": 2}}}
+    assert [record.value for record in topics["checkout"]] == [b"two"]
+    assert [record.value for record in topics["subscription"]] == [b"three"]
+    assert "no dead letters" in redrive("--since", "1970-01-01T00:00:11Z")[0]
+
+
+def test_what_cannot_go_back_is_told_and_left_alone(redrive):
+    letters = [
+        letter(b"", upsell_cut_bytes=b"9"),
+        (b"outcome", [("upsell-reason", b"outcome_too_large")]),
+        letter(b"gone", partition=b"7"),
+        letter(b"elsewhere", topic=b"another-topic"),
+        letter(b"again", upsell_redriven=b"then"),
+    ]
+    told, topics = redrive("--json", put_first=letters)
+    assert json.loads(told)["reasons"] == {
+        "invalid": {"cut": 1, "no such partition": 2, "sent back before": 1},
+        "outcome_too_large": {"no source": 1},
+    }
+    assert topics["checkout"] == topics["subscription"] == []
