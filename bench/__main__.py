@@ -4,7 +4,7 @@
     make bench ARGS="throughput --runs 5"       one of them
     make bench ARGS="--quick"                   everything, small and rough
 
-Results go to bench/results/latest.json (`--results`).
+Results go to build/bench.json (`--results`).
 """
 
 import argparse
@@ -52,7 +52,7 @@ def main() -> int:
     parser.add_argument(
         "benchmarks", nargs="*", metavar="BENCHMARK", help=f"{', '.join(BENCHMARKS)}, page; default: all but the page"
     )
-    parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results" / "latest.json")
+    parser.add_argument("--results", type=Path, default=ROOT / "build" / "bench.json")
     parser.add_argument("--records", type=int, help="events, or open checkouts; default: each benchmark's own")
     parser.add_argument("--runs", type=int, help="of throughput, growth, start")
     parser.add_argument(

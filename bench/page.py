@@ -27,7 +27,7 @@ make bench ARGS=page
 ```
 
 Needs what the tests marked `kafka` and `redis` need, and an idle machine. The third is small and rough; the last one writes this page from
-`bench/results/latest.json`.
+`build/bench.json`.
 Java and Maven build the Kafka Streams peer, and pip installs Quix Streams by hash, both outside the tree. `make bench ARGS=--help` lists the options.
 
 ## What is measured
