@@ -6,6 +6,7 @@ request and has so long for it, and there are so many connections; one more take
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -13,6 +14,7 @@ from typing import Final, Self
 
 import msgspec
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from stream.observe import page
 from stream.observe.counters import Counters
@@ -71,6 +73,7 @@ class HttpServer:
         application.on_response_prepare.append(_finish_headers)
         for path, handler in self._routes().items():
             application.router.add_get(path, handler)
+        logging.getLogger("aiohttp.server").addFilter(_is_ours)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN)
         await runner.setup()
         self._runner = runner
@@ -172,6 +175,11 @@ def _json(body: bytes, status: int) -> web.Response:
 async def _finish_headers(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.popall(hdrs.SERVER, None)
     response.force_close()
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """No request that is no HTTP: aiohttp would tell it as an error, with what the client sent."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _abort(connection: web.RequestHandler) -> None:

@@ -205,3 +205,15 @@ async def test_who_asks_at_once_gets_the_same_answer(view, ready):
     assert (counters.made, len(bodies)) == (1, 1)
     await server._metrics(None)
     assert counters.made == 2
+
+
+@pytest.mark.parametrize(
+    "junk", [b"\x16\x03\x01 secret", b"GET / HTTP/1.1\r\nno header, secret\r\n\r\n", b"secret\r\n\r\n"]
+)
+async def test_what_is_no_http_is_refused_and_not_logged(server, caplog, junk):
+    caplog.set_level("DEBUG")
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(junk)
+    assert (await reader.read()).startswith(b"HTTP/1.0 400")
+    writer.close()
+    assert "secret" not in caplog.text
