@@ -41,7 +41,7 @@ _CLAIMS: Final = (
     Claim(
         "load: what is missing",
         "stream/core/shard.py",
-        frozenset({"missing", "missing_customers", "undecided", "expiry", "forget"}),
+        frozenset({"missing", "missing_customers", "reached", "undecided", "expiry", "forget"}),
     ),
     Claim("step: windows and totals", "stream/core/windows.py"),
     Claim("step: windows and totals", "stream/core/cells.py"),

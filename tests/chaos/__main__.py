@@ -8,6 +8,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 from chaos.faults import ALL
+from chaos.restart import restart
 from chaos.run import chaos
 
 
@@ -17,7 +18,14 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
     parser.add_argument("--only", choices=[fault.__name__ for fault in ALL], action="append", help="repeatable")
+    parser.add_argument(
+        "--restart", type=int, metavar="ENTITIES", help="measure restarts with so many stored entities, and no faults"
+    )
     asked = parser.parse_args()
+    if asked.restart:
+        with TemporaryDirectory(prefix="upsell-chaos-") as directory:
+            asyncio.run(restart(Path(directory), asked.restart))
+        return
     kinds = [fault for fault in ALL if not asked.only or fault.__name__ in asked.only]
     faults = [kinds[number % len(kinds)] for number in range(asked.faults)]
     Random(f"order {asked.seed}").shuffle(faults)
