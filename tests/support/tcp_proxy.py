@@ -1,7 +1,8 @@
 """A TCP proxy on loopback that loses or holds back what the server says."""
 
 import asyncio
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Self
 
 from stream.embedded.server import HOST
@@ -38,7 +39,7 @@ class TcpProxy:
         await self._held.wait()
 
     async def cut(self) -> None:
-        for pipe in self._pipes:
+        for pipe in list(self._pipes):
             pipe.cancel()
         await asyncio.gather(*self._pipes, return_exceptions=True)
 
@@ -57,23 +58,37 @@ class TcpProxy:
             writer.close()
             return
         try:
-            server_reader, server_writer = await asyncio.open_connection(HOST, self.server_port)
-        except OSError:
+            async with self._cuttable():
+                server_reader, server_writer = await asyncio.open_connection(HOST, self.server_port)
+        except (OSError, asyncio.CancelledError):
             writer.close()
             return
-        for pipe in (self._pipe(reader, server_writer), self._pipe(server_reader, writer, replies=True)):
-            task = asyncio.create_task(pipe)
-            self._pipes.add(task)
-            task.add_done_callback(self._pipes.discard)
+        self._start(self._pipe(reader, server_writer), server_writer)
+        self._start(self._pipe(server_reader, writer, replies=True), writer)
+
+    def _start(self, pipe: Coroutine[None, None, None], writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(pipe)
+        self._pipes.add(task)
+        task.add_done_callback(self._pipes.discard)
+        # Here and not in the task, which may be cut before it has begun.
+        task.add_done_callback(lambda _: writer.close())
+
+    @asynccontextmanager
+    async def _cuttable(self) -> AsyncIterator[None]:
+        """Let `cut` reach this task as well."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._pipes.add(task)
+        try:
+            yield
+        finally:
+            self._pipes.discard(task)
 
     async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool = False) -> None:
-        try:
-            with suppress(OSError):
-                while data := await reader.read(65_536):
-                    if (replies or self._both) and not self._flowing.is_set():
-                        self._held.set()
-                        await self._flowing.wait()
-                    writer.write(data)
-                    await writer.drain()
-        finally:
-            writer.close()
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                if (replies or self._both) and not self._flowing.is_set():
+                    self._held.set()
+                    await self._flowing.wait()
+                writer.write(data)
+                await writer.drain()
