@@ -14,7 +14,8 @@ BUSY: Final = 2
 
 _HEAD: Final = """# Performance
 
-Made by `bench/page.py` from one run of `make bench`, on one machine: ratios between rows of one table mean something elsewhere, events per second do not.
+Made by `bench/page.py` from results of `make bench` on one machine; each section is one run, at the time it gives.
+Ratios between rows of one table mean something elsewhere, events per second do not.
 
 """
 _REPEAT: Final = """## How to repeat it
