@@ -40,7 +40,9 @@ def forget(settings: Settings, *, customers: tuple[str, ...], source: str) -> No
     itself holds stays there until its retention ends.
     """
     quiet_clients()
-    erasures = [(customer, _erasure(customer, source)) for customer in _named(customers)]
+    erasures = [
+        (customer, erasure(customer, source, str(uuid.uuid4()), datetime.now(UTC))) for customer in _named(customers)
+    ]
     for customer, value in erasures:
         if isinstance(made := decode_line(value), Rejected):
             raise click.UsageError(f"{customer!r} cannot be a customer's id or {source!r} no source: {made.detail}")
@@ -58,13 +60,14 @@ def _named(customers: Iterable[str]) -> list[str]:
     ]
 
 
-def _erasure(customer: str, source: str) -> bytes:
+def erasure(customer: str, source: str, id: str, time: datetime) -> bytes:  # noqa: A002 - the event's id
+    """The CloudEvent that erases a customer."""
     event: dict[str, Any] = {
         "specversion": "1.0",
-        "id": str(uuid.uuid4()),
+        "id": id,
         "source": source,
         "type": "commerce.customer.erased.v1",
-        "time": datetime.now(UTC).isoformat(),
+        "time": time.isoformat(),
         "subject": f"customer/{customer}",
         "data": {"customer_id": customer},
     }

@@ -13,7 +13,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from simulation.worker import Consumer
 
-from stream.core import cells
+from stream.core import cells, checkout
+from stream.core.shard import Shard
 from stream.runner import Runner
 from stream.tables import redis
 from stream.tables.interface import Claim, Commit, Committed
@@ -157,7 +158,17 @@ def falling_back_to_kafkas_offset() -> Iterator[None]:
         yield
 
 
-MUTATIONS: dict[str, Callable[[], AbstractContextManager[None]]] = {
+def erasing_no_checkouts() -> AbstractContextManager[Any]:
+    """A customer's own record is cleared; their carts go on naming them."""
+    return mock.patch.object(checkout, "rename", return_value=None)
+
+
+def forgetting_too_early() -> AbstractContextManager[Any]:
+    """Without the lateness that is allowed."""
+    return mock.patch.object(Shard, "expiry", lambda self: (self.watermark, min(self.watermark, self._at)))
+
+
+MUTATIONS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "no owner check": no_owner_check,
     "no offset check": no_offset_check,
     "increments in place of absolute values": increments,
@@ -165,4 +176,6 @@ MUTATIONS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "commit before publish": commit_before_publish,
     "skipping a batch on mismatch": skipping_a_batch_on_mismatch,
     "falling back to Kafka's offset": falling_back_to_kafkas_offset,
+    "erasing no checkouts": erasing_no_checkouts,
+    "forgetting too early": forgetting_too_early,
 }

@@ -11,6 +11,7 @@ import copy
 from collections import deque
 from contextvars import ContextVar
 from dataclasses import dataclass
+from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,8 +26,8 @@ from stream.core import cells
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-EPOCH = 1_767_607_200 - 1000
-"""Added to the world's clock: the world begins at 2026-01-05T10:00:00Z."""
+EPOCH = 1_767_607_200
+"""When the world begins: 2026-01-05T10:00:00Z."""
 
 _lua = lua51.LuaRuntime(encoding=None, unpack_returned_tuples=False)
 _compiled: dict[bytes, Any] = {}
@@ -78,28 +79,42 @@ def _unpack(data: bytes) -> Any:
         return _lua.table_from(
             {name.encode(): _lua.table_from(counts) for name, counts in msgspec.msgpack.decode(data).items()}
         )
-    at = 0
-
-    def read() -> Any:
-        nonlocal at
+    at, end = 0, len(data)
+    items: list[Any] = []
+    open_arrays: list[tuple[list[Any], int]] = []
+    """Arrays around the present one, and how long the present one will be."""
+    length = 1
+    while at < end:
         sort = data[at]
-        if sort == 0xD3:
-            at += 9
-            return int.from_bytes(data[at - 8 : at], "big", signed=True)
-        size = int.from_bytes(data[at + 1 : at + 5], "big")
         at += 5
-        if sort == 0xDB:
-            at += size
-            return data[at - size : at]
-        assert sort == 0xDD, sort
-        return _lua.table_from([read() for _ in range(size)])
+        if sort == _RAW:
+            begin, at = at, at + _size(data, at - 4)[0]
+            items.append(data[begin:at])
+        elif sort == _INTEGER:
+            items.append(_integer(data, at - 4)[0])
+            at += 4
+        else:
+            assert sort == _ARRAY, sort
+            open_arrays.append((items, length))
+            items, length = [], _size(data, at - 4)[0]
+        while len(items) == length and open_arrays:
+            whole = _lua.table_from(items)
+            items, length = open_arrays.pop()
+            items.append(whole)
+    return items[0]
 
-    return read()
+
+_RAW, _INTEGER, _ARRAY = 0xDB, 0xD3, 0xDD
+_size, _integer = Struct(">I").unpack_from, Struct(">q").unpack_from
 
 
-def _bound(text: bytes) -> tuple[float, bool]:
-    """Of a range of scores: the number, and whether it is left out."""
-    return (float(text[1:]), True) if text[:1] == b"(" else (float(text), False)
+def _least(text: bytes) -> float:
+    """The least whole number in a range of scores, which all are whole."""
+    return int(text[1:]) + 1 if text[:1] == b"(" else float(text)
+
+
+def _most(text: bytes) -> float:
+    return int(text[1:]) - 1 if text[:1] == b"(" else float(text)
 
 
 def _text(value: Any) -> bytes:
@@ -178,14 +193,11 @@ class Store:
     _zrem = _hdel
 
     def _between(self, key: bytes, least: Any, most: Any) -> list[bytes]:
-        low, without_low = _bound(least)
-        high, without_high = _bound(most)
-        return [
-            member
-            for member, score in self.keys.get(key, {}).items()
-            if (low < score or (low == score and not without_low))
-            and (score < high or (score == high and not without_high))
-        ]
+        stored = self.keys.get(key)
+        if not stored:
+            return []
+        low, high = _least(least), _most(most)
+        return [member for member, score in stored.items() if low <= score <= high]
 
     def _zcount(self, key: bytes, least: bytes, most: bytes) -> int:
         return len(self._between(key, least, most))
@@ -212,7 +224,8 @@ class Judge:
 class Redis:
     """The server."""
 
-    def __init__(self, world: World, judge: Judge) -> None:
+    def __init__(self, world: World, judge: Judge, haste: float = 1.0) -> None:
+        """`haste`: how much faster than the world's its clock is; above 1 it jumps, every two of the world's seconds."""
         self.store = Store()
         self.skew = 0.0
         """Seconds by which its clock is wrong."""
@@ -232,6 +245,7 @@ class Redis:
         self.commits = 0
         self._world = world
         self._judge = judge
+        self._haste = haste
         self._sessions: dict[Session, None] = {}
         self._waiting: list[Callable[[], None]] = []
         self._calls = 0
@@ -242,7 +256,10 @@ class Redis:
     def now(self) -> int:
         if self.stands_at is not None:
             return self.stands_at
-        now = int((EPOCH + self._world.now + self.skew) * MICROSECONDS)
+        passed = self._world.now + self.skew - 1000
+        if self._haste != 1.0:
+            passed = passed // 2 * 2 * self._haste
+        now = int((EPOCH + passed) * MICROSECONDS)
         self.latest = max(self.latest, now)
         return now
 

@@ -6,20 +6,35 @@ Rules: a scenario is a function of its seed. Times are seconds since the beginni
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import TYPE_CHECKING
 from zlib import crc32
 
+import msgspec
 from faust.types import TP
 from simulation.kafka import Log, Record
 
+from stream.cli.forget import erasure
+from stream.settings import Settings
+from stream.simulate.record import Emitted
 from stream.simulate.shop import Shop, ShopSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CHECKOUT, SUBSCRIPTION = "checkout-events", "subscription-events"
 PARTITIONS = 2
 START = datetime(2026, 1, 5, 10, tzinfo=UTC)
-LENGTH = 36.0
+LENGTH = 18.0
 """Seconds in which faults begin."""
+HASTE = 43_200.0
+"""Seconds of the shop's time, and of Redis', in one of a scenario in which days pass."""
+SETTINGS = Settings(_env_file=None, app_id="simulated", redis_timeout=1.5, windows=("1m", "1h"), cached_entities=1000)
+HASTY_SETTINGS = SETTINGS.model_copy(
+    # No event comes later than half a day: what is forgotten is never asked for again.
+    update={"windows": ("6h", "2d"), "lateness_hours": 12, "checkout_retention_days": 0.5, "subscription_retention_days": 1}
+)  # fmt: skip
 
 
 @dataclass(frozen=True, order=True)
@@ -51,6 +66,15 @@ class Scenario:
     faults: tuple[Fault, ...]
     halting: Fault | None = None
     """A fault after which shards must stand still until somebody has looked."""
+    erasures: int = 0
+    """Times that a customer asks to be forgotten."""
+    haste: float = 1.0
+    """Seconds of the shop's time, and of Redis', in one of the world's: 1, or `HASTE`, in which entities and customers expire."""
+
+    @property
+    def settings(self) -> Settings:
+        """The workers'."""
+        return SETTINGS if self.haste == 1.0 else HASTY_SETTINGS
 
     @property
     def quiet(self) -> float:
@@ -115,7 +139,11 @@ def scenario(seed: int) -> Scenario:
     if seed % 10 == 9:
         kind = HALTING[seed // 10 % len(HALTING)]
         halting = Fault(LENGTH + 12.0, kind, dice.randrange(2 * PARTITIONS), 15.0, round(dice.random(), 3))
-    return Scenario(seed, workers, dice.randint(40, 110), dice.random() < 0.2, faults, halting)
+    events, backlog = dice.randint(30, 80), dice.random() < 0.2
+    erasures = dice.randint(1, 6) if dice.random() < 0.5 else 0
+    # A shard that is halted forgets nothing any more: what must be gone from the others may be there.
+    haste = HASTE if halting is None and dice.random() < 0.25 else 1.0
+    return Scenario(seed, workers, events, backlog, faults, halting, erasures, haste)
 
 
 def _fault(dice: Random, kind: str, workers: int) -> Fault:
@@ -144,11 +172,12 @@ class Traffic:
 
 
 def traffic(scenario: Scenario) -> Traffic:
-    """A small shop's day: every type of event, repeats, disorder, poison, offsets with gaps."""
+    """A small shop's day, or nine: every type of event, repeats, disorder, poison, offsets with gaps, customers who ask to be forgotten."""
+    haste = scenario.haste
     shop = Shop(
         ShopSettings(
-            seed=scenario.seed, rate=6.0, customers=12, pace=40.0, month_seconds=20.0, duplicates=0.06, disorder_seconds=6.0,
-            poison=0.04, currencies=("EUR", "USD"),
+            seed=scenario.seed, rate=8.0 / haste, customers=12, pace=60.0 / haste, month_seconds=10.0 * haste, duplicates=0.06,
+            disorder_seconds=3.0 if haste == 1.0 else haste, poison=0.04, currencies=("EUR", "USD"),
         ),
         START,
     )  # fmt: skip
@@ -156,19 +185,47 @@ def traffic(scenario: Scenario) -> Traffic:
     gaps = dice.random() < 0.3
     logs = {TP(topic, number): Log() for topic in (CHECKOUT, SUBSCRIPTION) for number in range(PARTITIONS)}
     made = Traffic([], logs, set())
-    for emitted in shop.take(scenario.events):
-        partition = TP(CHECKOUT if emitted.topic == "checkout" else SUBSCRIPTION, crc32(emitted.key) % PARTITIONS)
+    emitted = list(shop.take(scenario.events))
+    sent = [
+        (each.arrival, TP(CHECKOUT if each.topic == "checkout" else SUBSCRIPTION, crc32(each.key) % PARTITIONS), each)
+        for each in emitted
+    ]
+    sent.extend(_erasures(scenario, emitted))
+    for arrival, partition, each in sorted(sent, key=lambda one: one[0]):
         log = logs[partition]
-        at = (emitted.arrival - START).total_seconds()
         record = Record(
             partition.topic,
             log.end + (dice.randrange(3) if gaps else 0),
-            emitted.key,
-            emitted.value,
-            round(emitted.arrival.timestamp() * 1000),
+            each.key,
+            each.value,
+            round(arrival.timestamp() * 1000),
         )
         log.append(record)
+        at = (arrival - START).total_seconds() / haste
         made.appends.append((0.0 if scenario.backlog else min(at, LENGTH), partition, record))
-        if emitted.poison is not None:
+        if each.poison is not None:
             made.poison.add((partition, record.offset))
     return made
+
+
+def _erasures(scenario: Scenario, emitted: list[Emitted]) -> Iterator[tuple[datetime, TP, Emitted]]:
+    """What `upsell-stream forget` sends, to every partition of both topics: before, between and after what else the customer does; also twice."""
+    dice = Random(f"erasures {scenario.seed}")
+    names = [name for each in emitted if each.poison is None and (name := _customer(each.value))]
+    end = max(each.arrival for each in emitted)
+    for number in range(scenario.erasures if names else 0):
+        customer = dice.choice(names)
+        time = START + (end - START) * min(1.0, dice.uniform(0.0, 1.5))
+        value = erasure(customer, "simulated", f"erasure {number}", time)
+        for _ in range(dice.choice((1, 1, 2))):
+            for topic in (CHECKOUT, SUBSCRIPTION):
+                for partition in range(PARTITIONS):
+                    # A repeat that comes later than an entity is remembered would be another erasure.
+                    arrival = time + timedelta(seconds=scenario.haste * dice.uniform(0.001, 1.0))
+                    yield arrival, TP(topic, partition), Emitted("checkout", customer.encode(), value, time, arrival)
+
+
+def _customer(value: bytes) -> str | None:
+    data = msgspec.json.decode(value)["data"]
+    name: str | None = data.get("customer_id") or data.get("anonymous_id")
+    return name

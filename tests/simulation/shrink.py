@@ -31,6 +31,11 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
         yield replace(scenario, faults=faults[:place] + faults[place + 1 :])
     if scenario.halting is not None:
         yield replace(scenario, halting=None)
+    if scenario.erasures:
+        yield replace(scenario, erasures=0)
+        yield replace(scenario, erasures=scenario.erasures - 1)
+    if scenario.haste != 1.0:
+        yield replace(scenario, haste=1.0)
     if scenario.workers > 1:
         yield replace(scenario, workers=scenario.workers - 1)
     for events in (scenario.events // 2, scenario.events * 3 // 4, scenario.events - 1):

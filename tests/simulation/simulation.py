@@ -17,34 +17,36 @@ import msgspec
 from faust.types import TP
 from simulation import kafka
 from simulation.redis_server import Judge, Redis
-from simulation.scenario import CHECKOUT, REFUSALS, REWINDS, SUBSCRIPTION, Fault, Scenario, traffic
+from simulation.scenario import CHECKOUT, REFUSALS, REWINDS, SETTINGS, SUBSCRIPTION, Fault, Scenario, traffic
 from simulation.worker import Worker
 from simulation.world import World
 
 from stream import clock, publish, runner, shards, transport
 from stream.core.cells import decode_summary
 from stream.core.changes import ShardId
-from stream.core.config import STEP
+from stream.core.config import DAY, STEP
+from stream.core.customers import Customer, member
+from stream.core.event import ErasedEvent
 from stream.core.figures import Figures, ShardFigures
 from stream.core.offline import Offline, _figures
 from stream.core.registry import Registry
 from stream.events.decode import Decoder, Rejected
 from stream.events.outcome import outcome_event
-from stream.settings import Settings
+from stream.runner import FORGET_EVERY
 from stream.tables.keys import Keys
 from stream.tables.redis import _counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from simulation.kafka import Log
 
-SETTINGS = Settings(
-    _env_file=None, app_id="simulated", redis_timeout=1.5, windows=("1m", "5m", "1h"), cached_entities=1000
-)
+    from stream.settings import Settings
+
 KEYS = Keys(SETTINGS.redis_prefix, SETTINGS.app_id)
 DRAIN = 60.0
 """Seconds after the last fault in which everything must be applied."""
+_customer = msgspec.msgpack.Decoder(Customer).decode
 _decoder = Decoder({CHECKOUT: "checkout", SUBSCRIPTION: "subscription"}, SETTINGS.future)
 
 
@@ -59,28 +61,79 @@ class Report:
     events: int = 0
     commits: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    """What the workers' instruments counted."""
+    """What the workers' instruments counted, and how much was forgotten in the end."""
     seconds: float = 0.0
     """Of virtual time."""
 
 
 class _Pure:
-    """What the records of one partition below an offset lead to, with the windows at a moment."""
+    """What the records of one partition below an offset lead to, with the windows at a moment.
 
-    def __init__(self, partition: TP, log: Log, as_of: int, before: int) -> None:
+    Nothing is forgotten while they are applied; what may be forgotten in the end is left out of what must be stored then.
+    """
+
+    def __init__(self, settings: Settings, partition: TP, log: Log, as_of: int, before: int) -> None:
         self.outcomes: dict[int, list[bytes]] = {}
         """Offset of a record -> the outcomes that it leads to."""
-        offline = Offline(SETTINGS.core(), Registry(), as_of)
+        self.erased: set[str] = set()
+        """Customers who asked to be forgotten, and did nothing since. A repeat is not another wish: it leaves alone who came back."""
+        asked: set[tuple[str, str]] = set()
+        core = settings.core()
+        offline = Offline(core, Registry(), as_of)
         for record in log.records:
             if record.offset >= before or isinstance(event := _decoder.decode(record), Rejected):
                 continue
             step = offline.apply(event)
             self.outcomes[record.offset] = [
-                outcome_event(version, SETTINGS.app_id) for version in step.versions if version.publish
+                outcome_event(version, settings.app_id) for version in step.versions if version.publish
             ]
+            if not isinstance(event, ErasedEvent):
+                self.erased.discard(event.customer)
+            elif (event.id, event.customer) not in asked:
+                asked.add((event.id, event.customer))
+                self.erased.add(event.customer)
         shard = offline._shards["checkout" if partition.topic == CHECKOUT else "subscription"]
         self.figures = _figures(shard)
-        self.entities = shard.take().entities
+        after = as_of - core.horizon
+        self.sets = {
+            name: kept
+            for name, scores in shard.scores().items()
+            if (kept := {who: score for who, score in scores.items() if score is not None and score > after})
+        }
+        changes = shard.take()
+        old = shard.watermark - core.lateness
+        self.expired = old, min(old, as_of)
+        """Entities and customers whose expiry lies before may be forgotten."""
+        self.entity_expiry = {
+            key: expiry for key, expiry in changes.entity_expiry.items() if expiry is not None and expiry >= old
+        }
+        self.entities = {
+            key: data for key, data in changes.entities.items() if (changes.entity_expiry.get(key) or old) >= old
+        }
+        self._purchased_after = after
+        self.customers = self.lasting(changes.customers)
+        self.forgotten = Counter(
+            {
+                "entities forgotten": len(changes.entities) - len(self.entities),
+                "customers forgotten": sum(data is not None for data in changes.customers.values())
+                - len(self.customers),
+            }
+        )
+
+    def lasting(self, customers: Mapping[bytes, bytes | None]) -> dict[bytes, Customer]:
+        """Customers without what may be forgotten of them: how much of that is still there is a matter of when they were last touched."""
+        entities, records = self.expired
+        kept = {}
+        for who, data in customers.items():
+            if data is None:
+                continue
+            customer = _customer(data)
+            customer.purchases = [each for each in customer.purchases if each.time > self._purchased_after]
+            customer.held_by = {name: day for name, day in customer.held_by.items() if not day or day * DAY >= entities}
+            customer.erasure = customer.erasure if customer.erasure * DAY >= records else 0
+            if not customer.empty:
+                kept[who] = customer
+        return kept
 
 
 class _Commits(Judge):
@@ -106,7 +159,7 @@ class Simulation:
         self.keys = {partition: KEYS.shard(ShardId(*partition)) for partition in self.traffic.logs}
         self.partition_of = {keys.shard: partition for partition, keys in self.keys.items()}
         self.commits = _Commits()
-        self.redis = Redis(self.world, self.commits)
+        self.redis = Redis(self.world, self.commits, scenario.haste)
         self.broker = kafka.Broker(self.world, {partition: log.end for partition, log in self.traffic.logs.items()})
         self.commits.broker = self.broker
         self.faults: Counter[str] = Counter()
@@ -115,6 +168,7 @@ class Simulation:
         self.cluster = "cluster"
         self.doomed: set[TP] = set()
         """Partitions that must be halted in the end."""
+        self.forgotten: Counter[str] = Counter()
         self._next_worker = 0
         self._fetch_errors = self._losing = 0.0
 
@@ -136,19 +190,28 @@ class Simulation:
                 begin = world.now
                 world.run(lambda: False, begin + scenario.quiet)
                 self._end_faults()
-                if not world.problems and not world.run(self._is_done, world.now + DRAIN):
-                    world.problem(f"not everything was applied in time: {self._standing()}")
+                self._drain()
+                if scenario.haste != 1.0:
+                    # A commit forgets, and not each does: one more once everything is applied.
+                    world.run(lambda: False, world.now + FORGET_EVERY)
+                    self._stand(max(view.summary.at for view in map(self._view, self.keys) if view is not None))
+                    self._drain()
                 if not world.problems:
                     self._compare()
             finally:
                 self._dispose()
         return Report(
             scenario, world.problems, world.trace, self.faults, len(self.traffic.appends), self.redis.commits,
-            Counter(
+            self.forgotten
+            + Counter(
                 {name: sum(worker.instruments.counts.get(name, 0) for worker in self.everyone) for name in ("fenced", "commit_failure", "commit", "halted")}
             ),
             world.now - begin,
         )  # fmt: skip
+
+    def _drain(self) -> None:
+        if not self.world.problems and not self.world.run(self._is_done, self.world.now + DRAIN):
+            self.world.problem(f"not everything was applied in time: {self._standing()}")
 
     def _append(self, partition: TP, record: kafka.Record) -> None:
         if partition not in self.doomed or self.broker.logs[partition].end <= record.offset:
@@ -159,7 +222,7 @@ class Simulation:
             return
         self._next_worker += 1
         self.world.note(f"worker {self._next_worker} starts at place {place}")
-        worker = Worker(self._next_worker, self.world, self.redis, self.broker, SETTINGS, self.cluster)
+        worker = Worker(self._next_worker, self.world, self.redis, self.broker, self.scenario.settings, self.cluster)
         worker.fetch_errors, worker.losing_batches = self._fetch_errors, self._losing
         self.workers[place] = worker
         self.everyone.append(worker)
@@ -398,13 +461,17 @@ class Simulation:
         if redis.frozen:
             redis.thaw()
         broker.failing, broker.away = 0.0, False
-        redis.stands_at = (redis.latest // STEP + 2) * STEP
+        self._stand(redis.latest)
         self._fetch_errors = self._losing = 0.0
         for worker in self.everyone:
             if worker.alive:
                 worker.thaw()
                 worker.link.mend()
                 worker.unreachable, worker.fetch_errors, worker.losing_batches = False, 0.0, 0.0
+
+    def _stand(self, time: int) -> None:
+        """Have Redis' clock stand still, a little later than a time."""
+        self.redis.stands_at = (time // STEP + 2) * STEP
 
     def _stored(self, partition: TP) -> int | None:
         offset = self.redis.store.command(b"HGET", self.keys[partition].shard, b"offset")
@@ -419,7 +486,7 @@ class Simulation:
         return ShardFigures(decode_summary(summary), customers)
 
     def _is_done(self) -> bool:
-        halted = self._halted()
+        halted, stands_at = self._halted(), self.redis.stands_at or 0
         for partition, log in self.broker.logs.items():
             if partition in self.doomed:
                 if partition not in halted:
@@ -428,7 +495,8 @@ class Simulation:
             if (self._stored(partition) or 0) != log.end:
                 return False
             view = self._view(partition)
-            if view is None or view.summary.at != self.redis.stands_at:
+            # A worker that was frozen may have gone on from a clock that was put back meanwhile.
+            if view is None or view.summary.at < stands_at:
                 return False
         return True
 
@@ -462,11 +530,12 @@ class Simulation:
             if view is None:
                 self.world.problem(f"{partition}: there is no summary")
                 return
-            pure = pures[partition] = _Pure(partition, log, view.summary.at, 0 if stored is None else stored)
+            before = 0 if stored is None else stored
+            pure = pures[partition] = _Pure(self.scenario.settings, partition, log, view.summary.at, before)
             found.append(view)
             expected.append(pure.figures)
             keys, stored_keys = self.keys[partition], self.redis.store.keys
-            self._expect(f"{partition}: entities", stored_keys.get(keys.entities, {}), pure.entities)
+            self._compare_records(partition, pure)
             self._expect(f"{partition}: watermark", view.summary.watermark, pure.figures.summary.watermark)
             # A set that is empty drops out; offline nothing does.
             kept = {name: counts for name, counts in pure.figures.customers.items() if keys.set(name) in stored_keys}
@@ -475,6 +544,26 @@ class Simulation:
         self._compare_published(pures)
         halted = self._halted()
         self._expect("halted", set(halted), self.doomed)
+
+    def _compare_records(self, partition: TP, pure: _Pure) -> None:
+        keys, stored = self.keys[partition], self.redis.store.keys
+        entities, customers = stored.get(keys.entities, {}), stored.get(keys.customers, {})
+        self._expect(f"{partition}: entities", entities, pure.entities)
+        self._expect(f"{partition}: expiry of entities", stored.get(keys.entity_expiry, {}), pure.entity_expiry)
+        self._expect(f"{partition}: customers", pure.lasting(customers), pure.customers)
+        sets = {key.removeprefix(keys.sets): kept for key, kept in stored.items() if key.startswith(keys.sets)}
+        self._expect(f"{partition}: sets of customers", sets, pure.sets)
+        expiry = stored.get(keys.customer_expiry, {})
+        late = {who for who, time in expiry.items() if time < pure.expired[1] or who not in customers}
+        self.forgotten += pure.forgotten
+        self._expect(f"{partition}: customers who should be forgotten", late, set())
+        for name in sorted(pure.erased):
+            raw, who = msgspec.msgpack.encode(name), member(name, b"")
+            for record in (*entities.values(), *customers.values()):
+                if raw in record:
+                    self.world.problem(f"{partition}: {name} was erased, and a record names them: {record!r}")
+            if any(who in known for known in (customers, expiry, *sets.values())):
+                self.world.problem(f"{partition}: {name} was erased, and is still known as {who.hex()}")
 
     def _compare_published(self, pures: dict[TP, _Pure]) -> None:
         bodies: defaultdict[str, set[bytes]] = defaultdict(set)
