@@ -103,6 +103,8 @@ class Runner:
         self._changed = changed
         self._capacity = capacity
         self._active = True
+        self._assigned = time.monotonic()
+        """When Kafka last said that the shard is ours."""
         self._fault: Halted | None = None
         self._queue: deque[Batch] = deque()
         self._wake = asyncio.Event()
@@ -123,7 +125,7 @@ class Runner:
                 if ended is Committed.STOLEN:
                     self._bench.instruments.fenced()
                     log.warning("%s: another worker has taken the shard", self)
-                    await asyncio.sleep(self._bench.patience)
+                    await self._leave_to_the_other()
                 else:
                     log.warning("%s: the tables went back in time; reading again from what they hold", self)
         except (Halted, Unusable) as reason:
@@ -146,6 +148,7 @@ class Runner:
     def resume(self) -> None:
         """Go on after `suspend`."""
         self._active = True
+        self._assigned = time.monotonic()
         self._wake.set()
 
     def halt(self, reason: str) -> None:
@@ -162,9 +165,20 @@ class Runner:
     def is_stuck(self, seconds: float) -> bool:
         """Whether records have been waiting this long although there is nothing to wait for."""
         status = self.status
-        if not (self._active and status.claimed and status.stalled is None and status.lag):
+        waits = status.stalled is not None or status.unanswered
+        if waits or not (self._active and status.claimed and status.lag):
             self.progressed = time.monotonic()
         return time.monotonic() - self.progressed > seconds
+
+    async def _leave_to_the_other(self) -> None:
+        """Give Kafka the time to tell that the shard is another's.
+
+        None is needed where it has just told that it is ours: then the other had it before, as nobody's session ends so soon.
+        """
+        if time.monotonic() - self._assigned > self._bench.patience:
+            await asyncio.sleep(self._bench.patience)
+            while self.status.unanswered:  # noqa: ASYNC110 - looked for now and then, by the transport
+                await asyncio.sleep(IDLE)
 
     async def _take(self) -> None:
         bench = self._bench

@@ -96,6 +96,15 @@ class Shards:
         if (runner := self._runners.get(shard)) is not None:
             runner.status.high_watermark = offset
 
+    def see_unanswered(self, shard: ShardId | None, unanswered: bool) -> None:  # noqa: FBT001 - what is seen
+        """Note whether Kafka leaves unanswered what is asked about a shard; or what this member of its group tells it, for None."""
+        if shard is None:
+            if unanswered and not self.status.unanswered:
+                log.warning("Kafka does not answer; nothing is lost")
+            self.status.unanswered = unanswered
+        elif (runner := self._runners.get(shard)) is not None:
+            runner.status.unanswered = unanswered
+
     def offsets(self) -> dict[ShardId, int]:
         """What the tables hold, for displays: the next offset of each claimed shard that has one."""
         return {

@@ -10,6 +10,7 @@ Rules of this room:
 - What was fetched is delivered only if, after the fetch, the generation and the shard's position are those from before it. Otherwise it is
   dropped: who changed the position has it read again.
 - A shard is fetched only while it has room (`CREDITS`). Faust's own back-pressure is off: it takes no partition back that it starved.
+- What Kafka leaves unanswered is told (`_listen`): to aiokafka it is an error in the log and another try, without end.
 - Kafka's committed offsets are a display of what Redis holds. No commit, no seek and no fetch error may end the consumer's thread.
 - Nothing here knows what is in a record.
 """
@@ -21,6 +22,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
+from aiokafka.client import ConnectionGroup
 from aiokafka.errors import (
     IllegalStateError,
     KafkaError,
@@ -28,7 +30,7 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
     UnsupportedCodecError,
 )
-from aiokafka.structs import OffsetAndMetadata
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.exceptions import ImproperlyConfigured
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
@@ -59,6 +61,10 @@ ALONE: Final = 30.0
 """Seconds after such an error in which partitions are fetched one by one: aiokafka does not tell whose error it was, and gives no other records before it."""
 COMMIT_PATIENCE: Final = 2.0
 """Seconds for a commit to Kafka, which is only a display; shorter than Faust's interval between two (2.8 s)."""
+SILENCE: Final = 6.0
+"""Seconds without an answer after which Kafka counts as away: twice the longest interval between two heartbeats (`stream.framework.heartbeat`)."""
+LISTEN_EVERY: Final = 1.0
+"""Seconds between two looks at what was answered."""
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -84,6 +90,10 @@ class BatchConsumer(driver.Consumer):
         self._resting: dict[TP, float] = {}
         """Until when a partition is not fetched."""
         self._alone_until = 0.0
+        self._answered = 0.0
+        """When Kafka last answered this member of its group."""
+        self._seen: dict[ShardId, tuple[object, float]] = {}
+        """How a shard looks, by `_looks`, and since when."""
 
     @property
     def shards(self) -> Shards:
@@ -98,6 +108,7 @@ class BatchConsumer(driver.Consumer):
         """Refuse to run with another assignor than Faust's sticky one, which settings can silently take away."""
         if self._thread._assignor is not self.app.assignor:  # noqa: SLF001 - there is no other way to see it
             raise ImproperlyConfigured("Faust's assignor is not in use; leave table_standby_replicas at its default")
+        self.add_future(self._listen())
 
     # Flow control is by credits.
 
@@ -120,7 +131,7 @@ class BatchConsumer(driver.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Take over the new assignment; it is read once Faust lets the flow go on."""
         await super().on_partitions_assigned(assigned, generation_id)
-        for known in (self._positions, self._asked, self._resting):
+        for known in (self._positions, self._asked, self._resting, self._seen):
             known.clear()
         self.shards.assign(ShardId(*tp) for tp in assigned)
 
@@ -258,6 +269,43 @@ class BatchConsumer(driver.Consumer):
             tp.topic, tp.partition, batch.end - 1, last.timestamp / 1000, last.timestamp_type, [], None, value, None,
             tp=tp, generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
+
+    # Silence
+
+    async def _listen(self) -> None:
+        while not self.should_stop:
+            self._look_for_answers(time.monotonic())
+            await self.sleep(LISTEN_EVERY)
+
+    def _look_for_answers(self, now: float) -> None:
+        """Tell the shards whether Kafka answers the heartbeats of its group's member, and whoever waits for records, though it be with none."""
+        client = self._thread._ensure_consumer()  # noqa: SLF001 - nothing public tells when a heartbeat was answered
+        coordinator = (client._coordinator.coordinator_id, ConnectionGroup.COORDINATION)  # noqa: SLF001 - likewise
+        connection = client._client._conns.get(coordinator)  # noqa: SLF001 - likewise
+        if not self.shards.status.assigned:
+            self._answered = now  # giving partitions out may take the group longer
+        elif connection is not None:
+            self._answered = max(self._answered, connection._last_action)  # noqa: SLF001 - likewise
+        away = now - self._answered > SILENCE
+        self.shards.see_unanswered(None, away)
+        for shard in self.shards.status.shards:
+            looks = self._looks(shard)
+            before, since = self._seen.get(shard, (None, now))
+            if looks is None or looks != before:
+                since = now
+            self._seen[shard] = looks, since
+            self.shards.see_unanswered(shard, away or now - since > SILENCE)
+
+    def _looks(self, shard: ShardId) -> object:
+        """Another one after every answer about a shard; None while it waits for none."""
+        position = self.shards.position(shard)
+        if position is None or position.outstanding >= CREDITS:
+            return None
+        try:
+            told = self._thread._ensure_consumer().last_poll_timestamp(TopicPartition(*shard))  # noqa: SLF001 - Faust has no way to it
+        except AssertionError:  # as in `_high_watermark`
+            return None
+        return position, position.read, told
 
     # Display
 

@@ -115,6 +115,7 @@ class Worker:
         self.publisher = Publisher()
         self.topics = Topics()
         self.instruments = Instruments()
+        self.patience = 0.0
         self.chunk = 7
         self.beginning = 0
         self.end = len(log)
@@ -130,7 +131,7 @@ class Worker:
         bench = Bench(
             app_id="test", cluster="cluster", core=CoreConfig(), registry=Registry(), tables=self.tables, clock=clock,
             decoder=Decoder({SHARD.topic: "checkout"}, 600_000_000), publisher=self.publisher,
-            outcome_topic="outcomes", dead_letter_topic="dead", instruments=self.instruments, patience=0.0, topics=self.topics,
+            outcome_topic="outcomes", dead_letter_topic="dead", instruments=self.instruments, patience=self.patience, topics=self.topics,
         )  # fmt: skip
         changed = asyncio.Event()
         self.runner = Runner(SHARD, "checkout", bench, changed, 1000)
@@ -350,6 +351,35 @@ async def test_another_owner_is_respected_until_it_is_our_turn():
     assert len(worker.instruments.named("fenced")) == 1
 
 
+async def test_a_shard_that_was_just_given_out_again_is_taken_back_at_once():
+    worker = Worker(log_of(SENT))
+    worker.patience = 2 * LIMIT
+    async with worker.running():
+        await worker.read(7)
+        worker.runner.suspend()
+        await worker.tables.claim(SHARD, b"other")
+        worker.runner.resume()
+        await worker.read_all()
+        await assert_right(worker)
+    assert len(worker.instruments.named("fenced")) == 1
+
+
+async def test_who_lost_a_shard_does_not_claim_it_while_kafka_cannot_tell_whose_it_is():
+    worker = Worker(log_of(SENT))
+    async with worker.running():
+        await worker.read(7)
+        worker.runner.status.unanswered = True
+        await worker.tables.claim(SHARD, b"other")
+        worker.end = len(SENT)
+        await worker.until(lambda: bool(worker.instruments.named("fenced")))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert (await worker.tables.owners([SHARD]))[0].nonce == b"other"
+        worker.runner.status.unanswered = False
+        await worker.read_all()
+        await assert_right(worker)
+
+
 async def test_idle_windows_move_on():
     worker = Worker(log_of(SENT))
     async with worker.running():
@@ -545,4 +575,9 @@ def test_stuck_is_only_who_has_records_and_nothing_to_wait_for():
     runner.progressed -= 100
     assert runner.is_stuck(60)
     runner.status.stalled = "connection: cut"
+    assert not runner.is_stuck(60)
+    runner.status.stalled = None
+    runner.progressed -= 100
+    assert runner.is_stuck(60)
+    runner.status.unanswered = True
     assert not runner.is_stuck(60)

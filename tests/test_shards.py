@@ -134,6 +134,20 @@ async def test_readiness_names_what_is_missing(shards):
     )
 
 
+async def test_a_kafka_that_does_not_answer_is_named_once_and_a_partition_by_itself(shards):
+    shards.assign([A, B])
+    for runner in runners(shards).values():
+        runner.status.claimed = True
+    for shard in (None, A, B):
+        shards.see_unanswered(shard, True)
+    assert shards.status.readiness() == (False, ["Kafka does not answer"])
+    for shard in (None, B, C):
+        shards.see_unanswered(shard, False)
+    assert shards.status.readiness() == (False, ["checkout-events/0: Kafka does not answer"])
+    shards.see_unanswered(A, False)
+    assert shards.status.readiness() == (True, [])
+
+
 async def test_a_runner_that_ends_by_an_error_ends_the_worker(shards):
     shards.assign([A])
     error = RuntimeError("nobody expected this")

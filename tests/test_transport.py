@@ -4,6 +4,7 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+from aiokafka.client import ConnectionGroup
 from aiokafka.errors import (
     CorruptRecordException,
     KafkaError,
@@ -16,7 +17,8 @@ from faust.types import TP
 
 from stream.batch import CREDITS, Position
 from stream.core.changes import ShardId
-from stream.transport import BatchConsumer
+from stream.status import ShardStatus, Status
+from stream.transport import SILENCE, BatchConsumer
 
 A, B = TP("checkout-events", 0), TP("checkout-events", 1)
 
@@ -32,6 +34,8 @@ class Shards:
         self.halted = {}
         self.reread_shards = []
         self.watermarks = {}
+        self.status = Status(assigned=True)
+        self.unanswered = set()
 
     def position(self, shard):
         return self.positions.get(shard)
@@ -52,6 +56,9 @@ class Shards:
     def see_high_watermark(self, shard, offset):
         self.watermarks[shard] = offset
 
+    def see_unanswered(self, shard, unanswered):
+        (self.unanswered.add if unanswered else self.unanswered.discard)(shard)
+
 
 class Consumer(BatchConsumer):
     """The client is a dict of logs; `during` runs while it fetches."""
@@ -68,12 +75,18 @@ class Consumer(BatchConsumer):
         self.fetches = []
         self.during = lambda: None
         self.coordination = SimpleNamespace(done=lambda: False)
-        client = SimpleNamespace(_coordinator=SimpleNamespace(_coordination_task=self.coordination))
+        self.connection = SimpleNamespace(_last_action=0.0)
+        self.told = dict.fromkeys(partitions, 0)
+        client = SimpleNamespace(
+            _coordinator=SimpleNamespace(_coordination_task=self.coordination, coordinator_id=7),
+            _client=SimpleNamespace(_conns={(7, ConnectionGroup.COORDINATION): self.connection}),
+            last_poll_timestamp=lambda tp: self.told[TP(*tp)],
+        )
         self._thread = SimpleNamespace(_ensure_consumer=lambda: client)
 
     def __post_init__(self) -> None:
-        self._positions, self._shown, self._asked, self._resting = {}, {}, {}, {}
-        self._alone_until = 0.0
+        self._positions, self._shown, self._asked, self._resting, self._seen = {}, {}, {}, {}, {}
+        self._alone_until = self._answered = 0.0
 
     def _get_active_partitions(self):
         return set(self.logs)
@@ -101,7 +114,12 @@ class Consumer(BatchConsumer):
     async def _wait_for_change(self, seconds):
         await asyncio.sleep(0)
 
+    def unanswered(self, now):
+        self._look_for_answers(now)
+        return self.app.shards.unanswered
+
     def want(self, tp, offset, *, verify=False):
+        self.app.shards.status.shards.setdefault(ShardId(*tp), ShardStatus())
         position = self.app.shards.positions[ShardId(*tp)] = Position(offset, verify=verify)
         return position
 
@@ -280,3 +298,61 @@ async def test_it_ends_when_the_client_has_left_its_group_for_good():
     consumer.coordination.done = lambda: True
     with pytest.raises(KafkaError, match="membership"):
         await consumer.read()
+
+
+LATER = 1.5 * SILENCE
+
+
+async def test_a_member_of_the_group_whose_heartbeats_are_not_answered_is_told_until_they_are():
+    consumer = Consumer(A)
+    consumer.want(A, 3)
+    assert consumer.unanswered(1.0) == set()
+    assert consumer.unanswered(LATER) == {None, A}
+    consumer.connection._last_action = LATER
+    consumer.told[A] += 1
+    assert consumer.unanswered(LATER + 1) == set()
+    consumer._thread._ensure_consumer()._client._conns.clear()
+    assert consumer.unanswered(2 * LATER) == {None, A}
+
+
+async def test_while_partitions_are_given_out_the_group_may_take_its_time():
+    consumer = Consumer()
+    consumer.app.shards.status.assigned = False
+    assert consumer.unanswered(LATER) == set()
+    consumer.app.shards.status.assigned = True
+    assert consumer.unanswered(LATER + 1) == set()
+    assert consumer.unanswered(2 * LATER) == {None}
+
+
+async def test_a_partition_of_which_nothing_is_told_is_unanswered_and_an_idle_one_is_not():
+    consumer = Consumer(A, B)
+    consumer.want(A, 3)
+    consumer.want(B, 3)
+    for now in range(30):
+        consumer.connection._last_action = now
+        consumer.told[B] += 1
+        silent = consumer.unanswered(now)
+    assert silent == {A}
+    consumer.told[A] += 1
+    assert consumer.unanswered(30) == set()
+
+
+async def test_who_has_no_room_for_records_waits_for_no_answer():
+    consumer = Consumer(A)
+    position = consumer.want(A, 3)
+    position.outstanding = CREDITS
+    for now in range(30):
+        consumer.connection._last_action = now
+        assert consumer.unanswered(now) == set()
+    position.outstanding -= 1
+    assert consumer.unanswered(30) == set()
+
+
+async def test_records_that_are_taken_are_an_answer():
+    consumer = Consumer(A)
+    consumer.want(A, 0)
+    await consumer.read()
+    for now in range(30):
+        consumer.connection._last_action = now
+        consumer.app.shards.positions[ShardId(*A)].read += 1
+        assert consumer.unanswered(now) == set()

@@ -182,7 +182,7 @@ def _workers(times: Times) -> tuple[Alert, ...]:
             team="platform",
             scope="pipeline",
             summary="Worker {{ $labels.instance }} is not ready",
-            description="It runs, but has no partitions, no state, or cannot commit; its /readyz says which.",
+            description="It runs, but has no partitions, no answer from Kafka, no state, or cannot commit; its /readyz says which.",
             dashboard=_PIPELINE,
         ),
         Alert(

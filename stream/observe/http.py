@@ -22,7 +22,7 @@ from stream.observe.view import View
 from stream.settings import Settings
 
 Readiness = Callable[[], tuple[bool, list[str]]]
-"""Whether the worker is ready (assigned, state claimed, committing), and what is missing."""
+"""Whether the worker is ready (assigned, answered by Kafka, state claimed, committing), and what is missing."""
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 

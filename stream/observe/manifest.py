@@ -114,7 +114,7 @@ MANIFEST: tuple[Metric, ...] = (
     _counter("upsell_fenced_total", "Shards lost to another owner in the midst of work."),
     _gauge("upsell_shard_halted", "Whether an assigned shard stands still until somebody mends it.", *_SHARD),
     _counter("upsell_rebalances_total", "Times that partitions were assigned anew."),
-    _gauge("upsell_ready", "Whether the worker is ready: assigned, state claimed, committing."),
+    _gauge("upsell_ready", "Whether the worker is ready: assigned, answered by Kafka, state claimed, committing."),
     _gauge("upsell_build_info", "Always 1; what runs here.", "version", "python", "faust"),
     _counter("upsell_label_overflow_total", "Times that a label value had no place and was counted as other.", "label"),
 )

@@ -1,6 +1,6 @@
 """The faults. Each one is done to a `Run` under load, and returns when what was broken is mended; the run then waits until all is well again.
 
-A fault that keeps the workers from working waits until one of them says that it is not ready.
+A fault that keeps the workers from working waits until one of them says that it is not ready; one of Kafka, until all of them do, as all are its group.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from chaos.load import BOMB
 from redis.exceptions import RedisError
+from support.servers import start, stop
 from support.workers import LIMIT
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ Fault = Callable[["Run"], Awaitable[None]]
 
 REWIND = 1.0
 """Seconds that a Redis loses that is killed, as with `appendfsync everysec`."""
+SLOW_LOADING = ["--key-load-delay", "1000"]
+"""Options of a Redis that waits for so many microseconds after each command that it loads; it answers others after every thousand."""
 
 
 async def kill_worker(run):
@@ -71,20 +74,34 @@ async def scale(run):
     await run.until_shared(3)
 
 
+async def blink_kafka(run):
+    """All connections to Kafka closed, and none accepted for a moment, which nobody need call away."""
+    run.kafka_proxy.refusing = True
+    await run.kafka_proxy.cut()
+    await asyncio.sleep(run.dice.uniform(0, run.session))
+    run.kafka_proxy.refusing = False
+
+
 async def cut_kafka(run):
-    """All connections to Kafka closed, and none accepted for a while."""
-    await _cut(run, run.kafka_proxy)
+    """All connections to Kafka closed, and none accepted."""
+    run.kafka_proxy.refusing = True
+    await run.kafka_proxy.cut()
+    await run.health.until_none_is_ready("Kafka")
+    run.kafka_proxy.refusing = False
 
 
 async def cut_redis(run):
-    """All connections to Redis closed, and none accepted for a while."""
-    await _cut(run, run.redis_proxy, unready=True)
+    """All connections to Redis closed, and none accepted."""
+    run.redis_proxy.refusing = True
+    await run.redis_proxy.cut()
+    await run.health.until_unready()
+    run.redis_proxy.refusing = False
 
 
 async def half_open_kafka(run):
-    """Connections to Kafka that are open and silent, both ways, until the group gives its members up."""
+    """Connections to Kafka that are open and silent, both ways."""
     run.kafka_proxy.hold(both=True)
-    await asyncio.sleep(run.session + 2)
+    await run.health.until_none_is_ready("Kafka")
     await run.kafka_proxy.cut()
     run.kafka_proxy.release()
 
@@ -99,9 +116,9 @@ async def half_open_redis(run):
 
 async def restart_redis(run):
     """Redis stopped in order and started again."""
-    await _stop(run.redis)
+    await stop(run.redis)
     await run.health.until_unready()
-    await _start(run.redis)
+    await start(run.redis)
 
 
 async def rewind_redis(run):
@@ -112,7 +129,7 @@ async def rewind_redis(run):
     file = run.redis.append_only_file
     run.note(f"{file.stat().st_size - kept:,} of {file.stat().st_size:,} bytes lost")
     os.truncate(file, kept)
-    await _start(run.redis)
+    await start(run.redis)
 
 
 async def lose_replies(run):
@@ -153,11 +170,36 @@ async def hang_redis(run):
     await run.client.execute_command("DEBUG", "SLEEP", "3")
 
 
+async def pause_redis(run):
+    """A server that takes no writes for now (CLIENT PAUSE), as before a failover."""
+    await run.client.client_pause(int(LIMIT * 1000), all=False)
+    await run.health.until_unready("timeout")
+    await run.client.client_unpause()
+
+
+async def load_redis(run):
+    """Redis restarted, and slow to load its file (LOADING)."""
+    await stop(run.redis)
+    run.redis.options += SLOW_LOADING
+    loading = asyncio.create_task(start(run.redis))
+    await run.health.until_unready("loading")
+    await run.client.config_set("key-load-delay", 0)
+    await loading
+    del run.redis.options[-len(SLOW_LOADING) :]
+
+
 async def kill_kafka(run):
-    """The broker killed, away until a worker says so, and started again."""
+    """The broker killed, and started again."""
     run.kafka.kill()
-    await asyncio.sleep(3)
-    await _start(run.kafka)
+    await run.health.until_none_is_ready("Kafka")
+    await start(run.kafka)
+
+
+async def freeze_kafka(run):
+    """SIGSTOP for the broker, and SIGCONT."""
+    run.kafka.pause()
+    await run.health.until_none_is_ready("Kafka")
+    run.kafka.resume()
 
 
 async def large_record(run):
@@ -173,27 +215,6 @@ async def bomb(run):
 ALL: tuple[Fault, ...] = (
     kill_worker, freeze_worker, lose_replies, rewind_redis, kill_kafka, flush_redis, fill_redis, bomb,
     stop_worker, cut_kafka, cut_redis, half_open_redis, restart_redis, busy_redis, scale, large_record,
-    half_open_kafka, hang_redis,
+    half_open_kafka, hang_redis, blink_kafka, freeze_kafka, pause_redis, load_redis,
 )  # fmt: skip
 SHORT: tuple[Fault, ...] = (kill_worker, lose_replies, rewind_redis, freeze_worker, flush_redis, fill_redis, bomb)
-
-
-async def _cut(run, proxy, *, unready=False):
-    proxy.refusing = True
-    await proxy.cut()
-    if unready:
-        await run.health.until_unready()
-    else:
-        await asyncio.sleep(run.dice.uniform(1, run.session))
-    proxy.refusing = False
-
-
-async def _start(server):
-    # In this thread, as servers end with the one that started them; the proxies go on meanwhile.
-    for pause in server._starting():
-        await asyncio.sleep(pause)
-
-
-async def _stop(server):
-    for pause in server._stopping():
-        await asyncio.sleep(pause)

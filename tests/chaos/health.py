@@ -22,6 +22,7 @@ class Health:
         self._workers = workers
         self._urls: dict[Worker, str] = {}
         self._ready: dict[Worker, bool] = {}
+        self._said: dict[Worker, str] = {}
 
     async def __aenter__(self):
         self._client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE))
@@ -43,10 +44,18 @@ class Health:
         self._ready.clear()
         await self._until(lambda: len(self.running()) == number and all(map(self._ready.get, self.running())))
 
-    async def until_unready(self) -> None:
-        """Wait until a worker says that it is not."""
+    async def until_unready(self, because: str = "") -> None:
+        """Wait until a worker says that it is not, with these words among its reasons."""
         self._ready.clear()
-        await self._until(lambda: False in self._ready.values())
+        await self._until(lambda: any(self._is_unready(worker, because) for worker in self._ready))
+
+    async def until_none_is_ready(self, because: str) -> None:
+        """Wait until every worker says that it is not, with these words among its reasons."""
+        self._ready.clear()
+        await self._until(lambda: all(self._is_unready(worker, because) for worker in self.running()))
+
+    def _is_unready(self, worker: Worker, because: str) -> bool:
+        return self._ready.get(worker) is False and because in self._said[worker]
 
     async def _until(self, condition) -> None:
         try:
@@ -55,7 +64,9 @@ class Health:
                     self._workers.check()
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            raise AssertionError(f"readyz: {[(w.log.name, r) for w, r in self._ready.items()]}") from None
+            raise AssertionError(
+                f"readyz: {[(w.log.name, r, self._said[w]) for w, r in self._ready.items()]}"
+            ) from None
 
     async def _look(self) -> None:
         while True:
@@ -70,10 +81,12 @@ class Health:
                 self._urls[worker] = worker.url
             return
         said: dict[str, int | str] = {}
+        reasons = ""
         for path in ("/livez", "/readyz"):
             try:
                 async with self._client.get(self._urls[worker] + path) as answer:
                     said[path] = answer.status
+                    reasons = await answer.text()
             except (aiohttp.ClientError, TimeoutError) as error:
                 said[path] = repr(error)
         if worker in self.frozen or not worker.wanted or worker.process.poll() is not None:
@@ -83,4 +96,5 @@ class Health:
             self.lies.append(f"{worker.log.name}: /livez {said['/livez']}")
         if said["/readyz"] not in (200, 503):
             self.lies.append(f"{worker.log.name}: /readyz {said['/readyz']}")
+        self._said[worker] = reasons
         self._ready[worker] = said["/readyz"] == 200

@@ -19,7 +19,7 @@ from chaos import faults as kinds
 from chaos.health import Health
 from chaos.load import LARGEST, Sender, large_values, records
 from redis.asyncio import Redis
-from support.kafka_server import KafkaServer
+from support.kafka_server import QUICKLY_BACK, KafkaServer
 from support.redis_server import RedisServer
 from support.servers import started
 from support.tcp_proxy import TcpProxy
@@ -123,7 +123,13 @@ async def chaos(directory: Path, *, events: int, faults: Sequence[kinds.Fault], 
         kafka_proxy = await stack.enter_async_context(TcpProxy(0))
         size = str(LARGEST)
         kafka = enter(
-            started(KafkaServer({"message.max.bytes": size, "replica.fetch.max.bytes": size}, "640m", kafka_proxy.port))
+            started(
+                KafkaServer(
+                    {"message.max.bytes": size, "replica.fetch.max.bytes": size, **QUICKLY_BACK},
+                    "640m",
+                    kafka_proxy.port,
+                )
+            )
         )
         kafka_proxy.server_port = kafka.proxied_port
         workers = enter(
@@ -164,7 +170,9 @@ async def _strike(run: Run, fault: kinds.Fault, number: int, share: int) -> None
     run.say(f"fault {number}: {fault.__name__}")
     began = time.monotonic()
     await fault(run)
+    mended = time.monotonic()
     await run.health.until_ready(WORKERS)
+    run.measure(f"all ready after {fault.__name__}", time.monotonic() - mended)
     await sending
     run.note(f"well again after {time.monotonic() - began:.1f} s")
 

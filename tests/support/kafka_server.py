@@ -16,6 +16,8 @@ from stream.embedded.broker import speaks_kafka
 from stream.embedded.server import HOST, Server, ServerFailedError, ServerUnavailableError, free_port
 
 VERSION = "4.1.0"
+QUICKLY_BACK = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
+"""Settings for a server that is killed and started again: it is let in once its old session is over, by default after 9 s."""
 _POM = Path(__file__).with_name("kafka.pom.xml")
 
 

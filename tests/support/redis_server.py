@@ -12,7 +12,7 @@ class RedisServer(Server):
     """One Redis; its files are in `directory` and go at `close`.
 
     Without `append_only` it forgets everything when it ends; with it, `kill` loses at most what was not yet written.
-    `options` are further command-line arguments, such as `"--maxmemory", "10mb"`.
+    `options` are further command-line arguments, such as `"--maxmemory", "10mb"`; they may be changed between two starts.
     """
 
     name = "Redis"
@@ -22,7 +22,7 @@ class RedisServer(Server):
         self._directory = TemporaryDirectory(prefix="upsell-redis-")
         self.directory = Path(self._directory.name)
         self._append_only = append_only
-        self._options = options
+        self.options = [*options]
 
     @property
     def url(self) -> str:
@@ -46,7 +46,7 @@ class RedisServer(Server):
             "--save", "",
             "--appendonly", "yes" if self._append_only else "no",
             "--loglevel", "warning",
-            *self._options,
+            *self.options,
         ]  # fmt: skip
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 """How a test gets a server of its own, to stop, kill, freeze or fill; what the fixtures share starts here too."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
@@ -20,3 +21,15 @@ def started(server: S) -> Iterator[S]:
         except ServerUnavailableError as error:
             pytest.skip(str(error))
         yield server
+
+
+async def start(server: Server) -> None:
+    """Start it again, in this thread, as servers end with the one that started them; the event loop turns meanwhile."""
+    for pause in server._starting():
+        await asyncio.sleep(pause)
+
+
+async def stop(server: Server) -> None:
+    """Stop it in order; the event loop turns meanwhile."""
+    for pause in server._stopping():
+        await asyncio.sleep(pause)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -71,6 +72,14 @@ class Worker:
                 return answer.read().decode()
 
         return await asyncio.to_thread(read)
+
+    async def readiness(self) -> tuple[int, str]:
+        """Status and body of its `/readyz`."""
+        try:
+            return 200, await self.get("/readyz")
+        except urllib.error.HTTPError as answer:
+            with answer:
+                return answer.code, answer.read().decode()
 
     @property
     def shards(self) -> set[str]:

@@ -1,0 +1,94 @@
+"""`/readyz` while Kafka is away, in each way in which it can be, of a worker with shards and of one without."""
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+
+import pytest
+from support import traffic
+from support.kafka_server import QUICKLY_BACK, KafkaServer
+from support.servers import start, started
+from support.tcp_proxy import TcpProxy
+from support.workers import LIMIT, group
+
+from stream.embedded.server import HOST
+from stream.transport import SILENCE
+
+pytestmark = [pytest.mark.kafka, pytest.mark.redis]
+
+
+@asynccontextmanager
+async def killed(kafka, _):
+    kafka.kill()
+    yield
+    await start(kafka)
+
+
+@asynccontextmanager
+async def frozen(kafka, _):
+    kafka.pause()
+    yield
+    kafka.resume()
+
+
+@asynccontextmanager
+async def cut(_, proxy):
+    proxy.refusing = True
+    await proxy.cut()
+    yield
+    proxy.refusing = False
+
+
+@asynccontextmanager
+async def half_open(_, proxy):
+    proxy.hold(both=True)
+    yield
+    await proxy.cut()
+    proxy.release()
+
+
+async def until(workers, status):
+    """Wait until all workers answer so, and show that they are alive."""
+    said = []
+    try:
+        async with asyncio.timeout(LIMIT):
+            while {code for code, _ in said} != {status}:
+                workers.check()
+                said = await asyncio.gather(*(worker.readiness() for worker in workers.workers))
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise AssertionError(said) from None
+    assert set(await asyncio.gather(*(worker.get("/livez") for worker in workers.workers))) == {"ok\n"}
+    return [body for _, body in said]
+
+
+@pytest.mark.timeout(900)
+async def test_a_worker_is_ready_as_long_as_kafka_answers_and_as_soon_as_it_does_again(
+    redis_server, name_prefix, tmp_path
+):
+    async with TcpProxy(0) as proxy:
+        with (
+            started(KafkaServer(QUICKLY_BACK, proxy=proxy.port)) as kafka,
+            group(f"{HOST}:{proxy.port}", redis_server.url, name_prefix, tmp_path) as workers,
+        ):
+            proxy.server_port = kafka.proxied_port
+            # One partition a topic: one of the two workers has none.
+            await workers.create_topics(1, 1)
+            for _ in range(2):
+                workers.start()
+            await workers.until_shared(lambda shares: shares == [2, 0])
+            await until(workers, 200)
+            idle_until = time.monotonic() + 2 * SILENCE
+            while time.monotonic() < idle_until:
+                assert {status for status, _ in await asyncio.gather(*(w.readiness() for w in workers.workers))} == {
+                    200
+                }
+                await asyncio.sleep(0.5)
+            for number, broken in enumerate((killed, frozen, cut, half_open)):
+                async with broken(kafka, proxy):
+                    assert all("Kafka" in body for body in await until(workers, 503))
+                await until(workers, 200)
+                await workers.send(traffic.checkouts(20, first=20 * number))
+                await workers.applied()
+            for worker in workers.workers:
+                assert await worker.stop() == 0
