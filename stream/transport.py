@@ -226,6 +226,9 @@ class BatchConsumer(driver.Consumer):
             pass  # from before the first seek
         except OffsetOutOfRangeError as error:
             for tp, offset in error.args[0].items():
+                if await self._may_seek_again(tp, offset):
+                    self.shards.reread([ShardId(*tp)])
+                    continue
                 self.shards.halt(
                     ShardId(*tp),
                     f"Kafka has no offset {offset}: the topic was made anew, or its records were deleted before they were read. "
@@ -238,6 +241,24 @@ class BatchConsumer(driver.Consumer):
             # Some errors move aiokafka's position over the record in question.
             self.shards.reread(ShardId(*tp) for tp in sorted(ready))
         return {}
+
+    async def _may_seek_again(self, tp: TP, offset: int) -> bool:
+        """Whether nothing is lost although Kafka does not have an offset that was fetched.
+
+        It may have been wanted before the last assignment; or it is that of the record before the next one, which was only to be recognised,
+        and which retention took after the log was sought.
+        """
+        position = self._positions.get(tp)
+        if position is None:
+            return True
+        if position.offset is None or offset >= position.offset:
+            return False
+        try:
+            beginnings = await self.earliest_offsets(tp)
+        except (IllegalStateError, TimeoutError, KafkaError) as error:
+            log.warning("cannot look where the log begins: %r", error)
+            return True  # it is sought again, and met again if it is there to be met
+        return bool(beginnings[tp] > offset)
 
     def _on_unreadable(self, tp: TP, error: KafkaError) -> None:
         if isinstance(error, UnsupportedCodecError):

@@ -223,6 +223,31 @@ async def test_an_offset_that_kafka_does_not_have_halts_its_shard():
     assert "no offset 3" in consumer.app.shards.halted[A]
 
 
+async def test_retention_may_take_what_was_applied_between_seeking_and_reading():
+    consumer = Consumer(A)
+    consumer.want(A, 3, verify=True)
+
+    def expire():
+        consumer.beginnings[A] = 3
+        raise OffsetOutOfRangeError({TopicPartition(*A): 2})
+
+    consumer.during = expire
+    assert await consumer.read() == {}
+    assert consumer.app.shards.halted == {}
+    assert consumer.app.shards.reread_shards == [A]
+    consumer.during = lambda: None
+    consumer.want(A, 3, verify=True)
+    assert (await consumer.read())[A].start == 3
+
+
+async def test_a_log_that_ends_before_what_was_applied_halts_its_shard():
+    consumer = Consumer(A)
+    consumer.want(A, 13, verify=True)
+    consumer.during = failing(OffsetOutOfRangeError({TopicPartition(*A): 12}))
+    assert await consumer.read() == {}
+    assert "no offset 12" in consumer.app.shards.halted[A]
+
+
 async def test_any_other_error_has_the_same_records_read_again_after_a_rest():
     consumer = Consumer(A)
     consumer.want(A, 3)
