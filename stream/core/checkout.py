@@ -7,7 +7,6 @@ are remembered besides, so that a second event with the same identity changes no
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from typing import TypeVar
 
 import msgspec
 
@@ -34,26 +33,17 @@ REMEMBERED = 1000
 """Refunds that a checkout remembers, the first ones."""
 
 
-class Cart(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Lines as some fact gave them."""
+class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What one event said, as far as it still counts."""
 
     order: Order
     currency: str
     lines: tuple[Line, ...]
-
-
-class Label(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A label's value as some fact gave it."""
-
-    order: Order
-    value: str
-
-
-class Made(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The fact that made the transaction."""
-
-    order: Order
-    customer: str
+    channel: str | None
+    segment: str | None
+    intent: tuple[Line, ...] | None = None
+    customer: str = ""
+    """Of completed facts alone."""
 
 
 class Returned(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -64,7 +54,14 @@ class Returned(msgspec.Struct, frozen=True, array_like=True, gc=False):
     refund: Refund
 
 
-Fact = TypeVar("Fact", Cart, Label, Made, Returned)
+NOWHERE = -1
+"""No fact has that part."""
+_STARTED, _UPDATED, _COMPLETED, _ORDER_UPDATED = (
+    CheckoutType.STARTED,
+    CheckoutType.UPDATED,
+    CheckoutType.COMPLETED,
+    CheckoutType.ORDER_UPDATED,
+)
 
 
 class Checkout(msgspec.Struct, array_like=True, gc=False):
@@ -80,15 +77,19 @@ class Checkout(msgspec.Struct, array_like=True, gc=False):
     """Time of the first started fact."""
     open: bool = False
     """A started, updated or completed fact exists: there is an opportunity."""
-    cart: Cart | None = None
+    facts: list[Fact] = []
+    """Those that have a part below, each by its position here."""
+    cart: int = NOWHERE
     """First non-empty cart of started and updated."""
-    intent_of_started: Cart | None = None
-    intent_of_completed: Cart | None = None
-    made: Made | None = None
-    final: Cart | None = None
+    intent_of_started: int = NOWHERE
+    intent_of_completed: int = NOWHERE
+    made: int = NOWHERE
+    """First completed."""
+    final: int = NOWHERE
     """Last of completed and order-updated."""
-    channel: Label | None = None
-    segment: Label | None = None
+    channel: int = NOWHERE
+    """Last with a channel; likewise a segment."""
+    segment: int = NOWHERE
     refunds: tuple[Returned, ...] = ()
     """The first fact of each refund id, in order."""
     canceled: bool = False
@@ -105,62 +106,117 @@ class Checkout(msgspec.Struct, array_like=True, gc=False):
 
 def take_in(record: Checkout, event: CheckoutEvent, mark: bytes) -> None:
     """Add a fact whose identity, `mark`, is not among those seen."""
-    order: Order = (event.time, event.version, event.type, event.id, event.source)
-    time = event.time
+    kind, time = event.type, event.time
+    order: Order = (time, event.version, kind, event.id, event.source)
     record.newest = max(record.newest, time)
     record.first = min(record.first, time)
     record.seen = remember(record.seen, mark)
-    if event.channel:
-        record.channel = _last(record.channel, Label(order, event.channel))
-    if event.segment:
-        record.segment = _last(record.segment, Label(order, event.segment))
-    match event.type:
-        case CheckoutType.STARTED:
-            record.open = True
+    facts = record.facts
+    here = len(facts)
+    lines: tuple[Line, ...] = ()
+    intent, customer = None, ""
+    if event.channel and _comes_last(facts, record.channel, order):
+        record.channel = here
+    if event.segment and _comes_last(facts, record.segment, order):
+        record.segment = here
+    if kind <= _COMPLETED:
+        record.open = True
+    if kind <= _UPDATED:
+        if kind == _STARTED:
             record.started = time if record.started is None else min(record.started, time)
-            if event.products:
-                record.cart = _first(record.cart, Cart(order, event.currency, event.products))
-            if event.intent is not None:
-                record.intent_of_started = _first(record.intent_of_started, Cart(order, event.currency, event.intent))
-        case CheckoutType.UPDATED:
-            record.open = True
-            if event.products:
-                record.cart = _first(record.cart, Cart(order, event.currency, event.products))
-        case CheckoutType.COMPLETED:
-            record.open = True
-            record.made = _first(record.made, Made(order, event.customer))
-            record.final = _last(record.final, Cart(order, event.currency, event.products))
-            if event.intent is not None:
-                record.intent_of_completed = _first(
-                    record.intent_of_completed, Cart(order, event.currency, event.intent)
-                )
-        case CheckoutType.ORDER_UPDATED:
-            record.final = _last(record.final, Cart(order, event.currency, event.products))
-        case CheckoutType.REFUNDED if event.refund is not None:
-            known = {returned.refund.refund_id: returned for returned in record.refunds}
-            returned = Returned(order, event.currency, event.refund)
-            known[event.refund.refund_id] = _first(known.get(event.refund.refund_id), returned)
+            if event.intent is not None and _comes_first(facts, record.intent_of_started, order):
+                record.intent_of_started, intent = here, event.intent
+        if event.products and _comes_first(facts, record.cart, order):
+            record.cart, lines = here, event.products
+    elif kind <= _ORDER_UPDATED:
+        if _comes_last(facts, record.final, order):
+            record.final, lines = here, event.products
+        if kind == _COMPLETED:
+            if _comes_first(facts, record.made, order):
+                record.made, customer = here, event.customer
+            if event.intent is not None and _comes_first(facts, record.intent_of_completed, order):
+                record.intent_of_completed, intent = here, event.intent
+    elif event.refund is not None:
+        known = {returned.refund.refund_id: returned for returned in record.refunds}
+        other = known.get(event.refund.refund_id)
+        if other is None or order < other.order:
+            known[event.refund.refund_id] = Returned(order, event.currency, event.refund)
             record.refunds = tuple(sorted(known.values(), key=_order)[:REMEMBERED])
-        case _:
-            record.canceled = True
+    else:
+        record.canceled = True
+    parts = _parts(record)
+    if here in parts:
+        facts.append(Fact(order, event.currency, lines, event.channel, event.segment, intent, customer))
+        if here:
+            _drop_idle(record, parts)
+
+
+def _comes_first(facts: Sequence[Fact], at: int, order: Order) -> bool:
+    return at < 0 or order < facts[at].order
+
+
+def _comes_last(facts: Sequence[Fact], at: int, order: Order) -> bool:
+    return at < 0 or order > facts[at].order
+
+
+def _parts(record: Checkout) -> tuple[int, ...]:
+    """Positions of the facts that count."""
+    return (
+        record.cart,
+        record.final,
+        record.intent_of_started,
+        record.intent_of_completed,
+        record.made,
+        record.channel,
+        record.segment,
+    )
+
+
+def _drop_idle(record: Checkout, parts: tuple[int, ...]) -> None:
+    """Leave out the facts that have no part, and of the others what none asks for."""
+    cart, final, started, completed, made, channel, segment = parts
+    facts: list[Fact] = []
+    places = {NOWHERE: NOWHERE}
+    for at, fact in enumerate(record.facts):
+        if at not in parts:
+            continue
+        places[at] = len(facts)
+        lines = fact.lines if at in (cart, final) else ()
+        intent = fact.intent if at in (started, completed) else None
+        customer = fact.customer if at == made else ""
+        if lines is not fact.lines or intent is not fact.intent or customer != fact.customer:
+            fact = Fact(fact.order, fact.currency, lines, fact.channel, fact.segment, intent, customer)  # noqa: PLW2901 - the same fact
+        facts.append(fact)
+    if len(facts) < len(record.facts):
+        record.cart, record.final, record.intent_of_started = places[cart], places[final], places[started]
+        record.intent_of_completed, record.made = places[completed], places[made]
+        record.channel, record.segment = places[channel], places[segment]
+    record.facts = facts
 
 
 def rename(record: Checkout, customer: str, name: str) -> None:
     """Put another name where a customer's id is."""
-    if record.made is not None and record.made.customer == customer:
-        record.made = Made(record.made.order, name)
+    if record.made >= 0 and record.facts[record.made].customer == customer:
+        record.facts[record.made] = msgspec.structs.replace(record.facts[record.made], customer=name)
 
 
 def _order(fact: Returned) -> Order:
     return fact.order
 
 
-def _first(known: Fact | None, new: Fact) -> Fact:
-    return new if known is None or new.order < known.order else known
+def channel(record: Checkout) -> str | None:
+    """The newest one."""
+    return record.facts[record.channel].channel if record.channel >= 0 else None
 
 
-def _last(known: Fact | None, new: Fact) -> Fact:
-    return new if known is None or new.order > known.order else known
+def segment(record: Checkout) -> str | None:
+    """The newest one."""
+    return record.facts[record.segment].segment if record.segment >= 0 else None
+
+
+def final(record: Checkout) -> Fact | None:
+    """The fact whose lines are the final ones."""
+    return record.facts[record.final] if record.final >= 0 else None
 
 
 def opportunity_time(record: Checkout) -> int | None:
@@ -170,17 +226,30 @@ def opportunity_time(record: Checkout) -> int | None:
     return record.first if record.started is None else record.started
 
 
+def _intent(record: Checkout) -> tuple[str, tuple[Line, ...]] | None:
+    """Currency and lines that the customer came for."""
+    for at in (record.intent_of_completed, record.intent_of_started):
+        if at >= 0:
+            fact = record.facts[at]
+            return fact.currency, fact.intent or ()
+    if record.cart >= 0:
+        fact = record.facts[record.cart]
+        return fact.currency, fact.lines
+    return None
+
+
 def assess(record: Checkout) -> Assessment | None:
     """The judged transaction; None until an order is completed."""
-    made, final = record.made, record.final
-    if made is None or final is None:
+    if record.made < 0:
         return None
+    facts = record.facts
+    made, final = facts[record.made], facts[record.final]
     bought = merge(final.lines)
     places = exponent(final.currency)
-    intent = record.intent_of_completed or record.intent_of_started or record.cart
-    comparable = intent is not None and intent.currency == final.currency
-    same = intent is not None and comparable and intent.lines == final.lines and kept_whole(bought)
-    wanted = bought if same else merge(intent.lines) if intent is not None and comparable else []
+    intent = _intent(record)
+    comparable = intent is not None and intent[0] == final.currency
+    same = intent is not None and comparable and intent[1] == final.lines and kept_whole(bought)
+    wanted = bought if same else merge(intent[1]) if intent is not None and comparable else []
     verdicts = judge(wanted, bought) if comparable and not same else []
     amount = rounded(_net(bought), places)
     upsell, cross_sell, downsell = _kinds(verdicts) if verdicts else (0, 0, 0)
@@ -189,8 +258,8 @@ def assess(record: Checkout) -> Assessment | None:
         made.order[3],
         made.order[0],
         made.customer,
-        record.channel.value if record.channel else None,
-        record.segment.value if record.segment else None,
+        channel(record),
+        segment(record),
         final.currency,
         "unknown" if intent is None else "known" if comparable else "incomparable",
         tuple([_public(verdict, places) for verdict in verdicts]),

@@ -1,11 +1,10 @@
 """What the core judges: validated events, one immutable struct for each journey, and one for both.
 
 Rules: everything here has passed the contract (`stream.events`); empty strings are None, lines and items with quantity 0 are gone, prices and
-discounts are non-negative decimals in major units, times are microseconds since the epoch (UTC). The structs are also what a shard
-remembers, so they encode as arrays and new fields go to the end.
+discounts are non-negative decimal strings in major units (`core.money` computes with them), times are microseconds since the epoch (UTC). The
+structs are also what a shard remembers, so they encode as arrays and new fields go to the end.
 """
 
-from decimal import Decimal
 from enum import Enum, IntEnum
 from typing import ClassVar, Literal
 
@@ -13,8 +12,6 @@ import msgspec
 
 Journey = Literal["checkout", "subscription"]
 Interval = Literal["day", "week", "month", "year"]
-
-ZERO = Decimal(0)
 
 
 class CheckoutType(IntEnum):
@@ -55,9 +52,9 @@ class Line(msgspec.Struct, frozen=True, array_like=True, gc=False):
     category: str | None
     quantity: int
     """Units, at least 1."""
-    price: Decimal
+    price: str
     """Unit list price, major units."""
-    discount: Decimal = ZERO
+    discount: str = "0"
     """Off the whole line, major units, as sent (it may exceed the list total)."""
     replaces: str | None = None
     offer_id: str | None = None
@@ -72,7 +69,7 @@ class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Role base (True) or addon; the default of the contract is already applied."""
     category: str | None
     quantity: int
-    price: Decimal
+    price: str
     """Per unit and interval, major units."""
     interval: Interval
     interval_count: int = 1
@@ -84,7 +81,7 @@ class Refund(msgspec.Struct, frozen=True, array_like=True, gc=False):
     refund_id: str
     products: tuple[Line, ...] | None = None
     """None where none are named; empty where all that are named have quantity 0."""
-    amount: Decimal | None = None
+    amount: str | None = None
 
 
 class CheckoutEvent(msgspec.Struct, frozen=True, gc=False):

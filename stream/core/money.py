@@ -17,9 +17,9 @@ Exact = int | Fraction
 
 
 @lru_cache(maxsize=16_384)  # prices repeat
-def exact(amount: Decimal) -> int:
-    """A decimal of major units with at most `SCALE` places as an exact amount."""
-    return int(amount.scaleb(SCALE))
+def exact(amount: str) -> int:
+    """A decimal string of major units with at most `SCALE` places as an exact amount."""
+    return int(Decimal(amount).scaleb(SCALE))
 
 
 @cache

@@ -272,15 +272,15 @@ class Shard:
             return _PLAIN["duplicate"]
         else:
             expiry = _day(record.newest + retention)
-        unmatched = record.made is None and event.type in _NEEDS_ORDER
+        unmatched = record.made < 0 and event.type in _NEEDS_ORDER
         buyer = record.sale.member if record.sale is not None else None
         checkout.take_in(record, event, mark)
         telling = _Telling()
         record.opportunity = self._restate_opportunity(
             record.opportunity,
             checkout.opportunity_time(record),
-            record.channel.value if record.channel else None,
-            record.segment.value if record.segment else None,
+            checkout.channel(record),
+            checkout.segment(record),
         )
         assessment = checkout.assess(record)
         if assessment is not None:
@@ -654,13 +654,13 @@ def _labels_of_event(event: SubscriptionEvent) -> Iterator[Label]:
 def _labels_of_record(record: Record) -> Iterator[Label]:
     """Values that were decided when they came, by some worker, perhaps not by this one."""
     if isinstance(record, Checkout):
-        if record.channel is not None:
-            yield "channel", record.channel.value
-        if record.segment is not None:
-            yield "segment", record.segment.value
-        if record.final is not None:
-            yield "currency", record.final.currency
-            for line in record.final.lines:
+        if channel := checkout.channel(record):
+            yield "channel", channel
+        if segment := checkout.segment(record):
+            yield "segment", segment
+        if final := checkout.final(record):
+            yield "currency", final.currency
+            for line in final.lines:
                 if line.category:
                     yield "category", line.category
         return

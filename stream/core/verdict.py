@@ -81,7 +81,7 @@ def merge(lines: Iterable[Line]) -> list[Merged]:
     for line in lines:
         key = _key(line)
         listed = exact(line.price) * line.quantity
-        discount = min(exact(line.discount), listed) if line.discount else 0
+        discount = min(exact(line.discount), listed) if line.discount != "0" else 0
         seen = merged.get(key)
         if seen is None:
             merged[key] = Merged(

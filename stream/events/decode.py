@@ -14,7 +14,6 @@ import msgspec
 from pydantic import ValidationError
 
 from stream.core.event import (
-    ZERO,
     CheckoutEvent,
     CheckoutType,
     CustomerType,
@@ -39,10 +38,10 @@ from stream.events.models import (
     ProductLine,
     RefundedData,
     SubscriptionData,
+    check_money,
     check_total,
     parse_currency,
     parse_flag,
-    parse_money,
     parse_time,
     parse_version,
 )
@@ -318,7 +317,7 @@ def _erased_event(_: CustomerType, envelope: CloudEvent, data: ErasedData) -> Er
 
 def _refund(refund: models.Refund) -> Refund:
     products = _lines(refund.products) if refund.products else None
-    return Refund(refund.refund_id, products, parse_money(refund.amount) if refund.amount else None)
+    return Refund(refund.refund_id, products, check_money(refund.amount) if refund.amount else None)
 
 
 def _lines(lines: list[ProductLine] | None) -> tuple[Line, ...]:
@@ -343,8 +342,8 @@ def _line(line: ProductLine) -> Line:
         line.product_id or None,
         line.category or None,
         line.quantity,
-        parse_money(line.price),
-        parse_money(line.discount) if line.discount else ZERO,
+        check_money(line.price),
+        check_money(line.discount) if line.discount else "0",
         line.replaces or None,
         line.offer_id or None,
     )
@@ -364,7 +363,7 @@ def _item(item: models.Item, *, default_base: bool) -> Item:
         base=default_base if item.role is None else item.role == "base",
         category=item.category or None,
         quantity=item.quantity,
-        price=parse_money(item.price),
+        price=check_money(item.price),
         interval=item.interval,
         interval_count=item.interval_count or 1,
     )

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 
 from support.kafka_server import KafkaServer
@@ -98,7 +97,7 @@ async def _fill(workers: Group, entities: int) -> None:
 
 def _carts(partition: int, number: int, now: int) -> Iterator[CheckoutEvent]:
     lines = tuple(
-        Line(f"SKU-{name}", None, f"product-{name}", "things", 1, Decimal("12.50")) for name in ("first", "second")
+        Line(f"SKU-{name}", None, f"product-{name}", "things", 1, "12.50") for name in ("first", "second")
     )
     for at in range(number):
         name = f"stored-{partition}-{at}"

@@ -211,8 +211,8 @@ _lines = st.lists(
         product_id=st.sampled_from(["P", "Q", "R"]),
         category=st.sampled_from(["x", "y", None]),
         quantity=st.integers(1, 4),
-        price=st.integers(0, 500).map(lambda cents: Decimal(cents) / 100),
-        discount=st.integers(0, 500).map(lambda cents: Decimal(cents) / 100),
+        price=st.integers(0, 500).map(lambda cents: str(Decimal(cents) / 100)),
+        discount=st.integers(0, 500).map(lambda cents: str(Decimal(cents) / 100)),
         replaces=st.sampled_from(["a", "P", None, None]),
     ),
     max_size=6,
@@ -256,8 +256,8 @@ def test_verdicts_scale_with_prices(intent, final, factor):
                 x.product_id,
                 x.category,
                 x.quantity,
-                x.price * factor,
-                x.discount * factor,
+                str(Decimal(x.price) * factor),
+                str(Decimal(x.discount) * factor),
                 x.replaces,
             )
             for x in lines
@@ -290,4 +290,4 @@ def test_the_order_of_final_lines_of_different_prices_does_not_matter(intent, fi
     ],
 )
 def test_rounding_is_half_even_at_the_currency_s_exponent(amount, places, expected):
-    assert plain(rounded(exact(Decimal(amount)), places), places) == expected
+    assert plain(rounded(exact(amount), places), places) == expected

@@ -6,7 +6,7 @@ import pytest
 from support.sent_events import MICROS, event, item, line
 
 from stream.core.money import SCALE, exact, exponent
-from stream.events.models import CURRENCIES, EVENT_TYPES, parse_money, parse_time, parse_version
+from stream.events.models import CURRENCIES, EVENT_TYPES, check_money, parse_time, parse_version
 
 
 def test_every_currency_has_an_exponent_that_the_core_can_round_to():
@@ -15,8 +15,8 @@ def test_every_currency_has_an_exponent_that_the_core_can_round_to():
 
 
 def test_the_core_holds_every_price_exactly():
-    assert exact(parse_money("999999999999999.9999999999")) == 10 ** (15 + SCALE) - 1
-    assert exact(parse_money("0.0000000001")) == 1
+    assert exact(check_money("999999999999999.9999999999")) == 10 ** (15 + SCALE) - 1
+    assert exact(check_money("0.0000000001")) == 1
 
 
 @pytest.mark.parametrize(
@@ -67,5 +67,5 @@ def test_empty_and_null_are_absent_wherever_they_stand():
 
 
 def test_money_keeps_what_was_sent():
-    assert parse_money("007.50") == Decimal("7.50")
-    assert str(parse_money("7.50")) == "7.50"
+    assert exact(check_money("007.50")) == exact("7.50")
+    assert check_money("7.50") == "7.50"

@@ -1,15 +1,13 @@
 """Short hands for the case tables."""
 
-from decimal import Decimal
-
 from stream.core.event import Item, Line
 
 
 def line(product=None, sku=None, q=1, price="10", *, variant=None, category=None, off="0", replaces=None, offer=None):
     """A product line; by default one unit at 10.00."""
-    return Line(sku, variant, product, category, q, Decimal(price), Decimal(off), replaces, offer)
+    return Line(sku, variant, product, category, q, price, off, replaces, offer)
 
 
 def item(plan, q=1, price="10", *, product=None, base=False, interval="month", count=1, category=None):
     """A subscription's item; its product has the plan's first letter unless named."""
-    return Item(plan, product or plan[0], base, category, q, Decimal(price), interval, count)
+    return Item(plan, product or plan[0], base, category, q, price, interval, count)

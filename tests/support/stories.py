@@ -1,6 +1,5 @@
 """Events of one checkout or one subscription as short stories, and what the core makes of them."""
 
-from decimal import Decimal
 
 from stream.core.config import CoreConfig
 from stream.core.event import CheckoutEvent, CheckoutType, Refund, SubscriptionEvent, SubscriptionType
@@ -33,7 +32,7 @@ class Story:
         self._number += 1
         if refund is not None:
             name, lines, amount = refund
-            refund = Refund(name, None if lines is None else tuple(lines), None if amount is None else Decimal(amount))
+            refund = Refund(name, None if lines is None else tuple(lines), amount)
         return self.apply(
             CheckoutEvent(
                 type=CheckoutType[type.upper()],
