@@ -8,6 +8,7 @@ the core's event in the same functions here, and a property test holds that what
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, NoReturn, Protocol, cast
 
 import msgspec
@@ -320,33 +321,42 @@ def _refund(refund: models.Refund) -> Refund:
     return Refund(refund.refund_id, products, check_money(refund.amount) if refund.amount else None)
 
 
-def _lines(lines: list[ProductLine] | None) -> tuple[Line, ...]:
+def _lines(lines: list[ProductLine] | list[msgspec.Raw] | None) -> tuple[Line, ...]:
     if not lines:
         return ()
     # Made before it is dropped: a line without quantity must be right as well.
-    made = [_line(line) for line in lines]
-    total, empty = 0, False
-    for line in made:
-        total += exact(line.price) * line.quantity
-        empty = empty or not line.quantity
+    made = map(_line, lines) if isinstance(lines[0], ProductLine) else map(_decoded_line, map(bytes, lines))
+    kept, total = [], 0
+    for line, listed in made:
+        total += listed
+        if line.quantity:
+            kept.append(line)
     check_total(total)
-    return tuple([line for line in made if line.quantity] if empty else made)
+    return tuple(kept)
 
 
-def _line(line: ProductLine) -> Line:
+@lru_cache(maxsize=16_384)  # a shop has so many products, and a cart is told of several times
+def _decoded_line(data: bytes) -> tuple[Line, int]:
+    return _line(_decode_line(data))
+
+
+def _line(line: ProductLine) -> tuple[Line, int]:
+    """The line, and its list total as an exact amount."""
     if not (line.sku or line.variant_id or line.product_id):
         raise _Unsure
-    return Line(
+    price = check_money(line.price)
+    made = Line(
         line.sku or None,
         line.variant_id or None,
         line.product_id or None,
         line.category or None,
         line.quantity,
-        check_money(line.price),
+        price,
         check_money(line.discount) if line.discount else "0",
         line.replaces or None,
         line.offer_id or None,
     )
+    return made, exact(price) * line.quantity
 
 
 def _items(items: list[models.Item]) -> tuple[Item, ...]:
@@ -380,6 +390,7 @@ _MAKE: Mapping[type, Callable[[Any, Any, Any], Event]] = {
 _ENVELOPE = {name: field for name, field in CloudEvent.model_fields.items() if name != "data"}
 _Attributes = make_struct("Attributes", _ENVELOPE)
 _decode_envelope = msgspec.json.Decoder(make_struct("Envelope", _ENVELOPE, data=msgspec.Raw)).decode
+_decode_line: Callable[[bytes], ProductLine] = msgspec.json.Decoder(struct_for(ProductLine)).decode
 _READERS = {
     name: _Reader(
         event_type,

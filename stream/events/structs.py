@@ -1,7 +1,8 @@
 """msgspec structs made from the pydantic models: the same fields, types and bounds, decoded many times faster.
 
 Rules: a struct knows what the types of a model's fields say and none of its validators, so it accepts more than the model where a validator decides;
-whoever decodes with it applies the `parse_*` functions of `models`. A type that is not translated here is an error at import.
+whoever decodes with it applies the `parse_*` functions of `models`. Product lines stay bytes, for they repeat and are remembered. A type that is not
+translated here is an error at import.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +15,7 @@ import msgspec
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from stream.events.models import Sent
+from stream.events.models import ProductLine, Sent
 
 _BOUNDS = {
     annotated_types.MinLen: "min_length",
@@ -58,7 +59,7 @@ def _translate(annotation: Any, metadata: Iterable[Any]) -> Any:
     if origin in (Union, UnionType):
         return Union[tuple(_translate(argument, ()) for argument in arguments)]  # noqa: UP007 - a tuple of types
     if origin is list:
-        annotation = list[_translate(arguments[0], ())]  # type: ignore[misc]  # a type at run time
+        annotation = list[msgspec.Raw if arguments[0] is ProductLine else _translate(arguments[0], ())]  # type: ignore[misc]  # at run time
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
         annotation = struct_for(annotation)
     elif origin is not Literal and annotation not in (str, int, NoneType):
