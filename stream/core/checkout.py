@@ -114,7 +114,7 @@ def take_in(record: Checkout, event: CheckoutEvent, mark: bytes) -> None:
     facts = record.facts
     here = len(facts)
     lines: tuple[Line, ...] = ()
-    intent, customer = None, ""
+    intent, customer, moved = None, "", False
     if event.channel and _comes_last(facts, record.channel, order):
         record.channel = here
     if event.segment and _comes_last(facts, record.segment, order):
@@ -125,16 +125,21 @@ def take_in(record: Checkout, event: CheckoutEvent, mark: bytes) -> None:
         if kind == _STARTED:
             record.started = time if record.started is None else min(record.started, time)
             if event.intent is not None and _comes_first(facts, record.intent_of_started, order):
+                moved = record.intent_of_started >= 0
                 record.intent_of_started, intent = here, event.intent
         if event.products and _comes_first(facts, record.cart, order):
+            moved = moved or record.cart >= 0
             record.cart, lines = here, event.products
     elif kind <= _ORDER_UPDATED:
         if _comes_last(facts, record.final, order):
+            moved = record.final >= 0
             record.final, lines = here, event.products
         if kind == _COMPLETED:
             if _comes_first(facts, record.made, order):
+                moved = moved or record.made >= 0
                 record.made, customer = here, event.customer
             if event.intent is not None and _comes_first(facts, record.intent_of_completed, order):
+                moved = moved or record.intent_of_completed >= 0
                 record.intent_of_completed, intent = here, event.intent
     elif event.refund is not None:
         known = {returned.refund.refund_id: returned for returned in record.refunds}
@@ -144,11 +149,20 @@ def take_in(record: Checkout, event: CheckoutEvent, mark: bytes) -> None:
             record.refunds = tuple(sorted(known.values(), key=_order)[:REMEMBERED])
     else:
         record.canceled = True
-    parts = _parts(record)
+    parts = {
+        NOWHERE,
+        record.cart,
+        record.final,
+        record.intent_of_started,
+        record.intent_of_completed,
+        record.made,
+        record.channel,
+        record.segment,
+    }
     if here in parts:
         facts.append(Fact(order, event.currency, lines, event.channel, event.segment, intent, customer))
-        if here:
-            _drop_idle(record, parts)
+        if moved or len(parts) <= len(facts):
+            _drop_idle(record)
 
 
 def _comes_first(facts: Sequence[Fact], at: int, order: Order) -> bool:
@@ -159,38 +173,27 @@ def _comes_last(facts: Sequence[Fact], at: int, order: Order) -> bool:
     return at < 0 or order > facts[at].order
 
 
-def _parts(record: Checkout) -> tuple[int, ...]:
-    """Positions of the facts that count."""
-    return (
-        record.cart,
-        record.final,
-        record.intent_of_started,
-        record.intent_of_completed,
-        record.made,
-        record.channel,
-        record.segment,
-    )
-
-
-def _drop_idle(record: Checkout, parts: tuple[int, ...]) -> None:
+def _drop_idle(record: Checkout) -> None:
     """Leave out the facts that have no part, and of the others what none asks for."""
-    cart, final, started, completed, made, channel, segment = parts
+    carts = (record.cart, record.final)
+    intents = (record.intent_of_started, record.intent_of_completed)
+    parts = (*carts, *intents, record.made, record.channel, record.segment)
     facts: list[Fact] = []
     places = {NOWHERE: NOWHERE}
     for at, fact in enumerate(record.facts):
         if at not in parts:
             continue
         places[at] = len(facts)
-        lines = fact.lines if at in (cart, final) else ()
-        intent = fact.intent if at in (started, completed) else None
-        customer = fact.customer if at == made else ""
+        lines = fact.lines if at in carts else ()
+        intent = fact.intent if at in intents else None
+        customer = fact.customer if at == record.made else ""
         if lines is not fact.lines or intent is not fact.intent or customer != fact.customer:
             fact = Fact(fact.order, fact.currency, lines, fact.channel, fact.segment, intent, customer)  # noqa: PLW2901 - the same fact
         facts.append(fact)
     if len(facts) < len(record.facts):
-        record.cart, record.final, record.intent_of_started = places[cart], places[final], places[started]
-        record.intent_of_completed, record.made = places[completed], places[made]
-        record.channel, record.segment = places[channel], places[segment]
+        record.cart, record.final, record.made = places[record.cart], places[record.final], places[record.made]
+        record.intent_of_started, record.intent_of_completed = (places[at] for at in intents)
+        record.channel, record.segment = places[record.channel], places[record.segment]
     record.facts = facts
 
 
@@ -271,7 +274,7 @@ def assess(record: Checkout) -> Assessment | None:
             amount,
         ),
         by_category(
-            [line.category for line in bought if line.takes_part],
+            [line.category for line in bought if line.net],
             [(verdict.final.category, verdict.kind) for verdict in verdicts],
         ),
         _loss(record, final.currency, wanted if comparable else None, bought, verdicts)
@@ -289,7 +292,7 @@ def _kinds(verdicts: Iterable[LineVerdict]) -> tuple[Exact, Exact, Exact]:
 
 
 def _net(lines: Iterable[Merged]) -> Exact:
-    return sum([line.listed - line.discount for line in lines])
+    return sum([line.net for line in lines])
 
 
 def _public(verdict: LineVerdict, places: int) -> JudgedLine:

@@ -73,6 +73,7 @@ class Customer(msgspec.Struct, array_like=True, gc=False):
         return True
 
 
+@lru_cache(maxsize=16_384)  # asked twice an event, and customers come again
 def member(customer: str, key: bytes) -> bytes:
     """The 16 bytes under which a customer is known."""
     return blake2b(customer.encode(), digest_size=16, key=key).digest()
@@ -89,16 +90,27 @@ def set_name(kind: str, dimension: str, value: str) -> bytes:
     return f"{kind}|{dimension}|{value}".encode()
 
 
+def buy(record: Customer, sale: Sale, after: int) -> tuple[bytes, ...] | None:
+    """Add a purchase that is newer than all others; None where it is not, and `restate` is to be asked.
+
+    Returns:
+        The sets in which the customer's score is the purchase's time now.
+    """
+    time, purchases = sale.time, record.purchases
+    if time <= after or (
+        purchases and (purchases[-1].time > time or purchases[0].time <= after or len(purchases) >= KEPT)
+    ):
+        return None
+    purchases.append(Purchase(sale.key, time, sale.kinds, sale.channel, sale.segment))
+    return _sets(sale.kinds & (UPSELL | CROSS_SELL | ANY), sale.channel, sale.segment)
+
+
 def restate(record: Customer, old: Sale | None, new: Sale | None, after: int) -> dict[bytes, int | None]:
     """Replace one purchase by another; either may be absent. Purchases at or before `after` are dropped.
 
     Returns:
         The new score in every set that the change touches; None where the customer no longer belongs to it.
     """
-    if old is None and new is not None and new.time > after and _is_newest(record, new.time, after):
-        purchase = Purchase(new.key, new.time, new.kinds, new.channel, new.segment)
-        record.purchases.append(purchase)
-        return dict.fromkeys(purchase.sets(), new.time)
     touched: set[bytes] = set()
     kept = []
     for purchase in record.purchases:
@@ -122,12 +134,6 @@ def restate(record: Customer, old: Sale | None, new: Sale | None, after: int) ->
                 touched.remove(name)
                 scores[name] = purchase.time
     return scores | dict.fromkeys(touched)
-
-
-def _is_newest(record: Customer, time: int, after: int) -> bool:
-    """Whether a purchase at `time` comes last, and none before it has to go."""
-    purchases = record.purchases
-    return not purchases or (purchases[-1].time <= time and purchases[0].time > after and len(purchases) < KEPT)
 
 
 @lru_cache(maxsize=4096)

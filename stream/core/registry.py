@@ -58,12 +58,21 @@ class Registry:
         if event.currency not in values["currency"]:
             labels.append(("currency", event.currency))
         categories = values["category"]
-        parts: Sequence[Line | Item] = event.products if isinstance(event, CheckoutEvent) else event.items or ()
-        for part in parts:
+        for part in _parts(event):
             category = part.category
             if category and category not in categories and ("category", category) not in labels:
                 labels.append(("category", category))
         return labels
+
+    def knows_all(self, events: Sequence[CheckoutEvent | SubscriptionEvent]) -> bool:
+        """Whether every label of these events is admitted."""
+        values = self._values
+        return (
+            {event.channel for event in events} - {None} <= values["channel"].keys()
+            and {event.segment for event in events} - {None} <= values["segment"].keys()
+            and {event.currency for event in events} <= values["currency"].keys()
+            and {part.category for event in events for part in _parts(event)} - {None} <= values["category"].keys()
+        )
 
     def update(self, registry: Mapping[str, Iterable[str]]) -> None:
         """Take over the application's registry."""
@@ -97,3 +106,7 @@ class Registry:
         if value is None:
             return UNKNOWN
         return value if value in self._values[name] else OTHER
+
+
+def _parts(event: CheckoutEvent | SubscriptionEvent) -> Sequence[Line | Item]:
+    return event.products if isinstance(event, CheckoutEvent) else event.items or ()

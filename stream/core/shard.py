@@ -141,6 +141,13 @@ class Shard:
         self._at = 0
         self._sets: set[bytes] = set()
         self._scores: dict[bytes, dict[bytes, int | None]] = {}
+        self._bought: dict[tuple[bytes, ...], dict[bytes, int]] = {}
+        """Newest purchases that are not in `_scores` yet, by the sets that they are to go to."""
+        self._buyers: set[bytes] = set()
+        """Whose they are: nobody has two."""
+        self._horizon = config.horizon
+        self._counted_after = -(2**62) if not config.forget_customers else -self._horizon
+        """Purchases up to this time are in no window."""
         self._moved = False
         self._loaded_labels: dict[Label, None] = {}
         if stored.state is not None:
@@ -226,9 +233,10 @@ class Shard:
     def undecided(self, events: Iterable[Event]) -> list[Label]:
         """Label values that the application's registry must decide on, in order of appearance; ask when the entities are there."""
         labels, self._loaded_labels = self._loaded_labels, {}
-        for event in events:
-            if not isinstance(event, ErasedEvent) and (unknown := self._registry.unknown(event)):
-                labels.update(dict.fromkeys(unknown))
+        sales = [event for event in events if not isinstance(event, ErasedEvent)]
+        if not self._registry.knows_all(sales):
+            for event in sales:
+                labels.update(dict.fromkeys(self._registry.unknown(event)))
         return [(name, value) for name, value in labels if self._registry.undecided(name, value)]
 
     # Time
@@ -240,6 +248,8 @@ class Shard:
             return
         self._settle()
         self._at, self._moved = at, True
+        if self._config.forget_customers:
+            self._counted_after = at - self._horizon
         for window in self._windows:
             window.advance(at)
         if self._longest is not None:
@@ -366,6 +376,7 @@ class Shard:
                 holder.member = new if holder.member == old else holder.member
                 self._subscriptions.put(key, holder)
         if known is not None:
+            self._settle_scores()
             for each in self._sets:
                 self._scores.setdefault(each, {})[old] = None
             for each, score in customers.newest(record, self._counted_after).items():
@@ -480,15 +491,25 @@ class Shard:
 
     def _restate_purchase(self, member: bytes, old: Sale | None, new: Sale | None) -> None:
         record = self._customers.use(member) or Customer()
-        for name, score in customers.restate(record, old, new, self._counted_after).items():
-            self._scores.setdefault(name, {})[member] = score
-            self._sets.add(name)
+        if member in self._buyers:
+            self._settle_scores()
+        names = customers.buy(record, new, self._counted_after) if old is None and new is not None else None
+        if names is not None and new is not None:
+            self._bought.setdefault(names, {})[member] = new.time
+            self._buyers.add(member)
+        else:
+            for name, score in customers.restate(record, old, new, self._counted_after).items():
+                self._scores.setdefault(name, {})[member] = score
+                self._sets.add(name)
         self._put_customer(member, record)
 
-    @property
-    def _counted_after(self) -> int:
-        """Purchases up to this time are in no window."""
-        return self._at - self._config.horizon if self._config.forget_customers else -(2**62)
+    def _settle_scores(self) -> None:
+        """Bring the newest purchases into the scores."""
+        for names, members in self._bought.items():
+            for name in names:
+                self._scores.setdefault(name, {}).update(members)
+            self._sets.update(names)
+        self._bought, self._buyers = {}, set()
 
     def _hold(self, member: bytes, entity: str, until: int | None) -> None:
         """Let a customer's record name an entity that holds their id until it may be forgotten."""
@@ -552,6 +573,7 @@ class Shard:
     def take(self) -> Changes:
         """Everything that changed since the last call, and the summary at the present head of the windows."""
         self._settle()
+        self._settle_scores()
         panes: dict[bytes, bytes | None] = dict.fromkeys(self._orphans)
         self._orphans = []
         for window in self._windows:
@@ -559,7 +581,7 @@ class Shard:
         entities, entity_expiry = self._entities.take(self._capacity)
         for member in self._customers.dirty:
             record = self._customers.records[member]
-            self._customers.expiry[member] = None if record is None else record.expiry(self._config.horizon)
+            self._customers.expiry[member] = None if record is None else record.expiry(self._horizon)
         records, customer_expiry = self._customers.take(self._capacity)
         moved, self._moved = self._moved, False
         scores, self._scores = self._scores, {}
@@ -576,7 +598,7 @@ class Shard:
             scores=scores,
             counted=sorted(self._sets if moved else scores),
             bounds=self.edges(),
-            trim=self._at - self._config.horizon if moved and self._config.forget_customers else None,
+            trim=self._counted_after if moved and self._config.forget_customers else None,
         )
 
     def edges(self) -> list[tuple[int, int]]:
@@ -585,6 +607,7 @@ class Shard:
 
     def scores(self) -> Mapping[bytes, Mapping[bytes, int | None]]:
         """Changes of the sorted sets since the last `take`."""
+        self._settle_scores()
         return self._scores
 
     def summary(self) -> Summary:

@@ -19,6 +19,7 @@ to intent lines one to one, in passes, dearest unit price first, ties in order o
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
+from functools import lru_cache
 
 import msgspec
 
@@ -27,9 +28,11 @@ from stream.core.money import Exact, exact
 from stream.core.result import Kind, Reason
 
 
-class Merged(msgspec.Struct, gc=False):
-    """Lines of one key. Amounts are exact (`core.money`)."""
+class Merged(msgspec.Struct, frozen=True, gc=False):
+    """Lines of one key. Amounts are exact (`core.money`). Not made by hand: `merge` knows what belongs together."""
 
+    key: tuple[int, str]
+    """Under which lines are merged."""
     sku: str | None
     variant_id: str | None
     product_id: str | None
@@ -39,13 +42,8 @@ class Merged(msgspec.Struct, gc=False):
     quantity: int
     listed: Exact
     """List total: price x quantity."""
-    discount: Exact
-    """At most the list total."""
-
-    @property
-    def net(self) -> Exact:
-        """Net total: list total - discount."""
-        return self.listed - self.discount
+    net: Exact
+    """List total - discount, which is at most the list total."""
 
     @property
     def unit(self) -> Exact:
@@ -57,12 +55,12 @@ class Merged(msgspec.Struct, gc=False):
     @property
     def takes_part(self) -> bool:
         """A gift does not."""
-        return self.listed > self.discount
+        return self.net > 0
 
     def left(self, units: int) -> "Merged":
         """The same line with `units` of its quantity; list total and discount shrink in proportion."""
         share = Fraction(units, self.quantity)
-        return msgspec.structs.replace(self, quantity=units, listed=self.listed * share, discount=self.discount * share)
+        return msgspec.structs.replace(self, quantity=units, listed=self.listed * share, net=self.net * share)
 
 
 class LineVerdict(msgspec.Struct, frozen=True, gc=False):
@@ -77,37 +75,50 @@ class LineVerdict(msgspec.Struct, frozen=True, gc=False):
 
 def merge(lines: Iterable[Line]) -> list[Merged]:
     """Lines of the same key added up, whatever their price, in order of first appearance."""
-    merged: dict[tuple[int, str | None], Merged] = {}
-    for line in lines:
-        key = _key(line)
-        listed = exact(line.price) * line.quantity
-        discount = min(exact(line.discount), listed) if line.discount != "0" else 0
-        seen = merged.get(key)
-        if seen is None:
-            merged[key] = Merged(
-                line.sku,
-                line.variant_id,
-                line.product_id,
-                line.category,
-                line.replaces,
-                line.offer_id,
-                line.quantity,
-                listed,
-                discount,
-            )
-        else:
-            seen.quantity += line.quantity
-            seen.listed += listed
-            seen.discount += discount
-            seen.category = seen.category or line.category
-            seen.replaces = seen.replaces or line.replaces
-            seen.offer_id = seen.offer_id or line.offer_id
+    each = [_alone(line) for line in lines]
+    merged = {line.key: line for line in each}
+    if len(merged) == len(each):
+        return each
+    merged.clear()
+    for line in each:
+        seen = merged.get(line.key)
+        merged[line.key] = line if seen is None else _together(seen, line)
     return list(merged.values())
+
+
+@lru_cache(maxsize=16_384)  # a cart's lines are judged again with every version of it
+def _alone(line: Line) -> Merged:
+    listed = exact(line.price) * line.quantity
+    key = (0, line.sku) if line.sku else (1, line.variant_id) if line.variant_id else (2, line.product_id or "")
+    return Merged(
+        key,
+        line.sku,
+        line.variant_id,
+        line.product_id,
+        line.category,
+        line.replaces,
+        line.offer_id,
+        line.quantity,
+        listed,
+        max(0, listed - exact(line.discount)),
+    )
+
+
+def _together(first: Merged, other: Merged) -> Merged:
+    return msgspec.structs.replace(
+        first,
+        quantity=first.quantity + other.quantity,
+        listed=first.listed + other.listed,
+        net=first.net + other.net,
+        category=first.category or other.category,
+        replaces=first.replaces or other.replaces,
+        offer_id=first.offer_id or other.offer_id,
+    )
 
 
 def kept_whole(lines: Iterable[Merged]) -> bool:
     """Whether these lines, judged against themselves, surely give no verdict: each is matched by itself in pass 1."""
-    return not any(line.replaces for line in lines) and _is_plain(lines)
+    return not any([line.replaces for line in lines]) and _is_plain(lines)
 
 
 def _is_plain(*carts: Iterable[Merged]) -> bool:
@@ -125,20 +136,20 @@ def _is_plain(*carts: Iterable[Merged]) -> bool:
 
 def judge(intent: Sequence[Merged], final: Sequence[Merged]) -> list[LineVerdict]:
     """The verdicts on the final lines, in order of their appearance; lines that were kept have none."""
-    wanted = [line for line in intent if line.takes_part]
-    bought = [line for line in final if line.takes_part]
+    wanted = [line for line in intent if line.net]
+    bought = [line for line in final if line.net]
     products = {line.product_id for line in wanted if line.product_id}
     matched: dict[int, tuple[int, Merged]] = {}
     asking = list(range(len(bought)))
     passes = range(len(_PASSES))
-    if not any(line.replaces for line in bought):
+    if not any([line.replaces for line in bought]):
         passes = range(1, len(_PASSES))
         if _is_plain(wanted, bought):
             # Keys are unique on either side, so it does not matter who is asked first.
             passes = range(2, len(_PASSES))
-            keyed = {_key(line): line for line in wanted}
+            keyed = {line.key: line for line in wanted}
             for at, line in enumerate(bought):
-                own = keyed.pop(_key(line), None)
+                own = keyed.pop(line.key, None)
                 if own is not None:
                     matched[at] = (1, own)
             wanted = list(keyed.values())
@@ -172,11 +183,6 @@ def judge(intent: Sequence[Merged], final: Sequence[Merged]) -> list[LineVerdict
         if verdict is not None:
             verdicts.append(verdict)
     return verdicts
-
-
-def _key(line: Line | Merged) -> tuple[int, str | None]:
-    """Under which lines are merged."""
-    return (0, line.sku) if line.sku else (1, line.variant_id) if line.variant_id else (2, line.product_id)
 
 
 def _unit(line: Merged) -> Exact:
