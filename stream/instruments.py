@@ -19,8 +19,8 @@ class Instruments(Protocol):
     def dead_letter(self, reason: str) -> None:
         """One record was rejected, and committed as such."""
 
-    def transaction(self, kind: str, journey: str, channel: str, segment: str) -> None:
-        """One transaction was newly counted under a kind."""
+    def transactions(self, kind: str, journey: str, channel: str, segment: str, number: int) -> None:
+        """So many transactions were newly counted under a kind."""
 
     def judged(self, topic: str, partition: int, versions: Sequence[Version]) -> None:
         """Versions of a shard's transactions that were published, and are committed now."""

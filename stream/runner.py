@@ -21,6 +21,7 @@ import time
 from collections import Counter, deque
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from aiokafka.errors import KafkaError
@@ -438,13 +439,13 @@ class Runner:
             instruments.event(topic, None, "rejected", len(rejected))
         for rejection in rejected:
             instruments.dead_letter(rejection.reason)
-        for (kind, outcome), number in Counter((event.type, step.result) for event, step in steps).items():
-            instruments.event(topic, _NAMES[self._journey, kind], outcome, number)
-        for _, step in steps:
-            for counted, channel, segment in step.counted:
-                instruments.transaction(counted, self._journey, channel, segment)
-            for label in step.overflow:
-                instruments.overflow(label)
+        for (sort, outcome), number in Counter((event.type, step.result) for event, step in steps).items():
+            instruments.event(topic, _NAMES[self._journey, sort], outcome, number)
+        counted = Counter(chain.from_iterable(step.counted for _, step in steps))
+        for (kind, channel, segment), number in counted.items():
+            instruments.transactions(kind, self._journey, channel, segment, number)
+        for label in chain.from_iterable(step.overflow for _, step in steps):
+            instruments.overflow(label)
         if published := [version for _, step in steps for version in step.versions if version.publish]:
             instruments.judged(*self.id, published)
         instruments.delays([(now - event.time) / 1_000_000 for event, _ in steps])

@@ -118,7 +118,7 @@ def _together(first: Merged, other: Merged) -> Merged:
 
 def kept_whole(lines: Iterable[Merged]) -> bool:
     """Whether these lines, judged against themselves, surely give no verdict: each is matched by itself in pass 1."""
-    return not any([line.replaces for line in lines]) and _is_plain(lines)
+    return not any(line.replaces for line in lines) and _is_plain(lines)
 
 
 def _is_plain(*carts: Iterable[Merged]) -> bool:
@@ -142,7 +142,7 @@ def judge(intent: Sequence[Merged], final: Sequence[Merged]) -> list[LineVerdict
     matched: dict[int, tuple[int, Merged]] = {}
     asking = list(range(len(bought)))
     passes = range(len(_PASSES))
-    if not any([line.replaces for line in bought]):
+    if not any(line.replaces for line in bought):
         passes = range(1, len(_PASSES))
         if _is_plain(wanted, bought):
             # Keys are unique on either side, so it does not matter who is asked first.

@@ -83,13 +83,13 @@ class Counters:
         """A record became a dead letter."""
         self._dead_letters.labels(reason).inc()
 
-    def transaction(self, kind: str, journey: str, channel: str, segment: str) -> None:
-        """A transaction (`all`) or a kind of it was newly counted; labels bounded (`Step.counted`)."""
+    def transactions(self, kind: str, journey: str, channel: str, segment: str, number: int) -> None:
+        """Transactions (`all`) or a kind of them were newly counted; labels bounded (`Step.counted`)."""
         key = (kind, journey, channel, segment)
         counter = self._transactions_of.get(key)
         if counter is None:
             counter = self._transactions_of[key] = self._transactions.labels(*key)
-        counter.inc()
+        counter.inc(number)
 
     def commit(self, events: int, seconds: float) -> None:
         """A batch of so many records was committed, which took so long."""

@@ -43,7 +43,7 @@ class NewestSales:
 
     def __init__(self) -> None:
         """Start with none."""
-        self._sales: OrderedDict[tuple[str, int, str], FlaggedSale] = OrderedDict()
+        self._sales: OrderedDict[tuple[str, int, str], Judged] = OrderedDict()
 
     def add(self, topic: str, partition: int, versions: Iterable[Version]) -> None:
         """Take note of versions of a shard's transactions, in their order."""
@@ -51,7 +51,7 @@ class NewestSales:
             key = (topic, partition, version.transaction)
             self._sales.pop(key, None)
             if not version.withdrawn and not _FLAGS.isdisjoint(version.judged.kinds):
-                self._sales[key] = _sale(version.judged)
+                self._sales[key] = version.judged
         while len(self._sales) > KEPT:
             self._sales.popitem(last=False)
 
@@ -62,7 +62,9 @@ class NewestSales:
 
     def newest(self) -> list[FlaggedSale]:
         """At most `SHOWN`, newest first."""
-        return sorted(self._sales.values(), key=lambda sale: sale.time, reverse=True)[:SHOWN]
+        return [
+            _sale(judged) for judged in sorted(self._sales.values(), key=lambda sale: sale.time, reverse=True)[:SHOWN]
+        ]
 
 
 def _sale(judged: Judged) -> FlaggedSale:

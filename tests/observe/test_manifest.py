@@ -33,7 +33,7 @@ def fed(counters, channels=("web",), segments=("new",), partitions=1):
         for kind in ("all", "upsell", "cross_sell", "downsell", "any"):
             for channel in channels:
                 for segment in segments:
-                    counters.transaction(kind, journey, channel, segment)
+                    counters.transactions(kind, journey, channel, segment, 1)
     counters.dead_letter("not_json")
     counters.commit_failure("timeout")
     counters.overflow("channel")
