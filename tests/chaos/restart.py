@@ -96,9 +96,7 @@ async def _fill(workers: Group, entities: int) -> None:
 
 
 def _carts(partition: int, number: int, now: int) -> Iterator[CheckoutEvent]:
-    lines = tuple(
-        Line(f"SKU-{name}", None, f"product-{name}", "things", 1, "12.50") for name in ("first", "second")
-    )
+    lines = tuple(Line(f"SKU-{name}", None, f"product-{name}", "things", 1, "12.50") for name in ("first", "second"))
     for at in range(number):
         name = f"stored-{partition}-{at}"
         yield CheckoutEvent(

@@ -1,6 +1,5 @@
 """What the models say on their own; the rest is held by the tests of decoding and of the schemas."""
 
-
 import pytest
 from support.sent_events import MICROS, event, item, line
 

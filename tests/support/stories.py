@@ -1,6 +1,5 @@
 """Events of one checkout or one subscription as short stories, and what the core makes of them."""
 
-
 from stream.core.config import CoreConfig
 from stream.core.event import CheckoutEvent, CheckoutType, Refund, SubscriptionEvent, SubscriptionType
 from stream.core.offline import Offline
