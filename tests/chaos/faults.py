@@ -217,4 +217,6 @@ ALL: tuple[Fault, ...] = (
     stop_worker, cut_kafka, cut_redis, half_open_redis, restart_redis, busy_redis, scale, large_record,
     half_open_kafka, hang_redis, blink_kafka, freeze_kafka, pause_redis, load_redis,
 )  # fmt: skip
-SHORT: tuple[Fault, ...] = (kill_worker, lose_replies, rewind_redis, freeze_worker, flush_redis, fill_redis, bomb)
+SHORT: tuple[Fault, ...] = (
+    kill_worker, lose_replies, rewind_redis, freeze_worker, cut_kafka, flush_redis, fill_redis, kill_kafka, bomb,
+)  # fmt: skip
