@@ -6,9 +6,7 @@ decides the records, the faults, their order and their victims; when exactly the
 
 import asyncio
 import json
-import os
 import re
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -19,15 +17,16 @@ from chaos import faults as kinds
 from chaos.health import Health
 from chaos.load import LARGEST, Sender, large_values, records
 from redis.asyncio import Redis
+from support.commands import output, totals, until_totals
 from support.kafka_server import QUICKLY_BACK, KafkaServer
 from support.redis_server import RedisServer
 from support.servers import started
 from support.tcp_proxy import TcpProxy
-from support.workers import LIMIT, Group, Worker, environment, group, read_topic
+from support.workers import LIMIT, Group, Worker, group, read_topic
 
 from stream.cli.rates import figures_of
 from stream.core.cells import decode_summary
-from stream.core.figures import JOURNEYS, TOTAL
+from stream.core.figures import TOTAL
 from stream.core.offline import Offline
 from stream.embedded.server import HOST
 from stream.events.decode import Rejected, decode_line
@@ -183,10 +182,10 @@ async def account(run: Run, directory: Path) -> None:
     file = directory / "sent.jsonl"
     file.write_bytes(b"".join(value + b"\n" for value in run.sender.good))
     published, expected = await asyncio.to_thread(_judge, run)
-    await _until_counted(run, expected)
+    await until_totals(run.workers, expected, 10 * LIMIT)
     figures = await _settled(run)
-    pure = json.loads(await _output("classify", "--summary", "--json", "--as-of", figures["as_of"], file))
-    run.expect({name: _without_customers(pure[name]) for name in expected} == expected, "classify differs from itself")
+    pure = json.loads(await output("classify", "--summary", "--json", "--as-of", figures["as_of"], file))
+    run.expect(totals(pure) == expected, "classify differs from itself")
     for window in figures["windows"].keys() - {TOTAL}:
         ours, theirs = figures["windows"][window], pure["windows"][window]
         run.expect(ours == theirs, f"window {window} at {figures['as_of']}:\n{ours}\n{theirs}")
@@ -220,20 +219,7 @@ def _judge(run: Run) -> tuple[dict[str, bytes], dict]:
             if version.publish:
                 published[version.id] = outcome_event(version, settings.app_id)
     summary = offline.figures().summary()
-    return published, {name: _without_customers(summary[name]) for name in ("all", *JOURNEYS)}
-
-
-async def _until_counted(run: Run, expected: dict) -> None:
-    total = None
-    try:
-        async with asyncio.timeout(10 * LIMIT):
-            while total != expected:
-                run.workers.check()
-                document = json.loads(await _output("rates", "--json", settings=run.workers.settings))
-                total = {name: document["windows"][TOTAL][name] for name in expected}
-                await asyncio.sleep(1)
-    except TimeoutError:
-        raise AssertionError(f"total:\n{total}\nnot\n{expected}") from None
+    return published, totals(summary)
 
 
 async def _settled(run: Run) -> dict:
@@ -249,29 +235,6 @@ async def _settled(run: Run) -> dict:
                 await asyncio.sleep(0.2)
     finally:
         await tables.close()
-
-
-async def _output(*arguments, settings=None) -> bytes:
-    """What `upsell-stream` prints."""
-    variables = {"PATH": os.environ["PATH"]} if settings is None else environment(settings)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "stream", *map(str, arguments),
-        env=variables, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    output, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()
-    return output
-
-
-def _without_customers(summary):
-    """`total` counts no customers."""
-    if not isinstance(summary, dict):
-        return summary
-    return {
-        name: _without_customers(value)
-        for name, value in summary.items()
-        if name != "customers" and not name.startswith("customer_")
-    }
 
 
 def _origin(headers: dict[str, bytes]) -> tuple[str, int, int]:

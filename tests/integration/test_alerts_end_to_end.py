@@ -7,16 +7,16 @@ import asyncio
 import dataclasses
 import json
 import re
-import sys
 import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
+from support.commands import output
 from support.prometheus_server import PrometheusServer
 from support.servers import started
-from support.workers import LIMIT, environment, group
+from support.workers import LIMIT, group
 
 from deploy.generate import rules
 from deploy.generate.rule import DAY, HOUR, MINUTE, Places, Times
@@ -124,12 +124,7 @@ async def until_counted(workers, truth):
         async with asyncio.timeout(LIMIT):
             while counted != truth:
                 workers.check()
-                process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "stream", "rates", "--json"),
-                    env=environment(workers.settings),
-                    stdout=asyncio.subprocess.PIPE,
-                )
-                document = json.loads((await process.communicate())[0])
+                document = json.loads(await output("rates", "--json", settings=workers.settings))
                 counted = {journey: counts(document["windows"]["total"][journey]) for journey in truth}
     except TimeoutError:
         assert counted == truth

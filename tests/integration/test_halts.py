@@ -36,10 +36,7 @@ async def stored(settings):
 async def test_a_topic_made_anew(kafka, redis_server, name_prefix, tmp_path, running, records):
     with group(kafka.bootstrap_servers, redis_server.url, name_prefix, tmp_path) as workers:
         topic = workers.settings.checkout_topic
-        await workers.create_topics(1, 1)
-        worker = workers.start()
-        await workers.send(traffic.checkouts(20))
-        await workers.applied()
+        worker = await workers.begin(traffic.checkouts(20))
         before = list(workers.sent)
         if not running:
             assert await worker.stop() == 0
@@ -61,10 +58,7 @@ async def test_a_topic_made_anew(kafka, redis_server, name_prefix, tmp_path, run
 async def test_retention_past_the_stored_offset(kafka, redis_server, name_prefix, tmp_path, running):
     with group(kafka.bootstrap_servers, redis_server.url, name_prefix, tmp_path) as workers:
         topic = workers.settings.checkout_topic
-        await workers.create_topics(1, 1)
-        worker = workers.start()
-        await workers.send(traffic.checkouts(20))
-        await workers.applied()
+        worker = await workers.begin(traffic.checkouts(20))
         before = list(workers.sent)
         if running:
             worker.pause()
@@ -94,10 +88,7 @@ async def test_another_cluster_behind_the_same_address(redis_server, name_prefix
     with started(KafkaServer()) as kafka:
         port = kafka.port
         with group(kafka.bootstrap_servers, redis_server.url, name_prefix, tmp_path) as workers:
-            await workers.create_topics(1, 1)
-            worker = workers.start()
-            await workers.send(traffic.checkouts(20))
-            await workers.applied()
+            worker = await workers.begin(traffic.checkouts(20))
             assert await worker.stop() == 0
             kafka.close()
             another = KafkaServer()
@@ -116,10 +107,7 @@ async def test_another_cluster_behind_the_same_address(redis_server, name_prefix
 async def test_a_state_of_a_newer_version(embedded_broker, embedded_valkey, name_prefix, tmp_path):
     with group(embedded_broker.bootstrap_servers, embedded_valkey.url, name_prefix, tmp_path) as workers:
         topic = workers.settings.checkout_topic
-        await workers.create_topics(1, 1)
-        worker = workers.start()
-        await workers.send(traffic.checkouts(20))
-        await workers.applied()
+        worker = await workers.begin(traffic.checkouts(20))
         assert await worker.stop() == 0
         tables = connect(workers.settings)
         keys = Keys(workers.settings.redis_prefix, workers.settings.app_id).shard(ShardId(topic, 0))

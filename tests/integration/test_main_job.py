@@ -8,59 +8,16 @@ import json
 import os
 import re
 import shutil
-import sys
 
 import pytest
 from oracle import oracle
-from support.workers import LIMIT, environment, group
+from support.commands import output, totals, until_totals
+from support.workers import LIMIT, group
 
 BASKETS = int(os.environ.get("UPSELL_BASKETS", "3000"))
+PATIENCE = max(LIMIT, BASKETS / 100)
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.timeout(3600)]
-
-
-async def run(*arguments, settings=None):
-    """What `upsell-stream` prints."""
-    variables = {} if settings is None else environment(settings)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "stream",
-        *map(str, arguments),
-        env={"PATH": os.environ["PATH"]} | variables,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()
-    return output
-
-
-def without_customers(summary):
-    """`total` counts no customers."""
-    if not isinstance(summary, dict):
-        return summary
-    return {
-        name: without_customers(value)
-        for name, value in summary.items()
-        if name != "customers" and not name.startswith("customer_")
-    }
-
-
-async def until_equal(workers, expected):
-    """Wait until `rates --json` tells the expected `total`; returns the whole document."""
-    limit = max(LIMIT, BASKETS / 100)
-    document, total = {}, {}
-    try:
-        async with asyncio.timeout(limit):
-            while total != expected:
-                workers.check()
-                document = json.loads(await run("rates", "--json", settings=workers.settings))
-                total = {name: document["windows"]["total"].get(name) for name in ("all", "checkout", "subscription")}
-                await asyncio.sleep(1)
-    except TimeoutError:
-        assert total == expected
-    return document
 
 
 async def check_metrics(workers, document):
@@ -89,18 +46,17 @@ async def check_metrics(workers, document):
 async def test_real_baskets(kafka, redis_server, name_prefix, tmp_path):
     file = tmp_path / "baskets.jsonl"
     asked = ["replay", "completejourney", "--baskets", BASKETS, "--end-now"]
-    await run(*asked, "--to-file", file)
+    await output(*asked, "--to-file", file)
     with group(kafka.bootstrap_servers, redis_server.url, name_prefix, tmp_path, kafka_session_timeout=20) as workers:
         await workers.create_topics(4, 4)
         workers.start()
         workers.start()
         await workers.until_shared(lambda shares: shares == [4, 4])
         _, summary = await asyncio.gather(
-            run(*asked, settings=workers.settings), run("classify", "--summary", "--json", file)
+            output(*asked, settings=workers.settings), output("classify", "--summary", "--json", file)
         )
         summary = json.loads(summary)
-        expected = {name: without_customers(summary[name]) for name in ("all", "checkout", "subscription")}
-        document = await until_equal(workers, expected)
+        document = await until_totals(workers, totals(summary), PATIENCE)
         for worker in workers.workers:
             assert await worker.stop() == 0
     assert summary["checkout"]["transactions"] == BASKETS
@@ -126,10 +82,9 @@ async def test_a_simulated_shop_with_duplicates_disorder_and_poison(kafka, redis
         await workers.create_topics(4, 3)
         workers.start()
         workers.start()
-        await run("simulate", *knobs, "--truth", truth, settings=workers.settings)
+        await output("simulate", *knobs, "--truth", truth, settings=workers.settings)
         planted = json.loads(truth.read_bytes())
-        expected = {name: without_customers(planted[name]) for name in ("all", "checkout", "subscription")}
-        document = await until_equal(workers, expected)
+        document = await until_totals(workers, totals(planted), PATIENCE)
         await check_metrics(workers, document)
         for worker in workers.workers:
             assert await worker.stop() == 0

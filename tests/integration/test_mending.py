@@ -2,13 +2,16 @@
 
 import asyncio
 import json
-import sys
+import signal
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from redis.asyncio import Redis
 from support import traffic
-from support.workers import LIMIT, environment, group, read_topic
+from support.commands import output, started
+from support.workers import LIMIT, group, read_topic
 
 from stream.core.customers import member
 from stream.settings import load
@@ -23,15 +26,6 @@ SERVERS = [
 def servers(request):
     broker, tables = map(request.getfixturevalue, request.param)
     return broker.bootstrap_servers, tables.url
-
-
-async def command(settings, *words):
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "stream", *words, env=environment(settings), stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0
-    return output
 
 
 async def stored(url, prefix):
@@ -56,7 +50,7 @@ async def test_a_customer_is_forgotten_and_the_totals_stay(servers, name_prefix,
         marks = (b"k7007", member("k7007", key))
         held = await stored(servers[1], name_prefix)
         assert all(mark in held for mark in marks)
-        await command(workers.settings, "forget", "k7007")
+        await output("forget", "k7007", settings=workers.settings)
         async with asyncio.timeout(LIMIT):
             while any(mark in held for mark in marks):
                 workers.check()
@@ -84,15 +78,63 @@ async def test_dead_letters_sent_back_twice_count_once(servers, name_prefix, tmp
             while len(await read_topic(servers[0], workers.settings.dead_letter_topic)) < 42:
                 workers.check()
                 await asyncio.sleep(0.2)
-        told = json.loads(await command(workers.settings, "redrive", "--json"))
+        told = json.loads(await output("redrive", "--json", settings=workers.settings))
         assert told["reasons"] == {"future": {"sent": 40}, "not_json": {"sent": 2}}
         workers.sent += early
         await workers.applied()
-        await command(workers.settings, "redrive", "--reason", "future")
+        await output("redrive", "--reason", "future", settings=workers.settings)
         await workers.send(traffic.checkouts(5, first=500))
         await workers.applied()
         assert 'result="duplicate"' in await worker.get("/metrics")
         letters = await read_topic(servers[0], workers.settings.dead_letter_topic)
         assert [dict(each.headers).get("upsell-redriven") is not None for each in letters].count(True) == 2
-        told = json.loads(await command(workers.settings, "redrive", "--json", "--dry-run"))
+        told = json.loads(await output("redrive", "--json", "--dry-run", settings=workers.settings))
         assert told["reasons"]["not_json"] == {"sent": 2, "sent back before": 2}
+
+
+async def refuse_larger_than(kafka, topic, size):
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    await admin.start()
+    try:
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": str(size)})])
+    finally:
+        await admin.close()
+
+
+@pytest.mark.kafka
+@pytest.mark.redis
+@pytest.mark.parametrize("by", ["Ctrl-C", "kill -9", "a refusal of Kafka's"])
+async def test_a_redrive_that_ended_half_way_is_made_again_and_everything_counts_once(
+    kafka, redis_server, name_prefix, tmp_path, by
+):
+    with group(kafka.bootstrap_servers, redis_server.url, name_prefix, tmp_path) as workers:
+        worker = await workers.begin(traffic.subscriptions(1))
+        topic = workers.settings.checkout_topic
+        rejected = list(traffic.checkouts(3_000))
+        if by == "a refusal of Kafka's":
+            await refuse_larger_than(kafka, topic, 100_000)
+            rejected[4_000] = rejected[4_000]._replace(value=rejected[4_000].value + b" " * 100_000)
+        source = [("upsell-source-topic", topic.encode()), ("upsell-source-partition", b"0")]
+        headers = [("upsell-reason", b"invalid"), *source]
+        async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, max_batch_size=100_000) as producer:
+            for sent in rejected:
+                await producer.send(workers.settings.dead_letter_topic, sent.value, key=sent.key, headers=headers)
+        first = await started("redrive", "--json", settings=workers.settings)
+        if by != "a refusal of Kafka's":
+            await workers.until_committed(1)
+            first.send_signal(signal.SIGINT if by == "Ctrl-C" else signal.SIGKILL)
+        told, said = await first.communicate()
+        gone = len(await read_topic(kafka.bootstrap_servers, topic))
+        assert 0 < gone < len(rejected)
+        assert first.returncode not in (0, None)
+        if by == "Ctrl-C":
+            assert json.loads(told)["reasons"] == {"invalid": {"sent": gone}}
+        if by == "a refusal of Kafka's":
+            assert b"MessageSizeTooLarge" in said
+            assert b"Traceback" not in said
+            await refuse_larger_than(kafka, topic, 1_000_000)
+        told = json.loads(await output("redrive", "--json", settings=workers.settings))
+        assert told["reasons"] == {"invalid": {"sent": len(rejected)}}
+        workers.sent += rejected
+        await workers.applied()
+        assert f'result="duplicate",topic="{topic}"' in await worker.get("/metrics")

@@ -317,10 +317,7 @@ async def test_no_secret_and_no_person_is_told(embedded_broker, embedded_valkey,
     key, person = f"sentinel{secrets.token_hex(8)}", f"person{secrets.token_hex(8)}"
     given = {"customer_hash_key": key, "log_level": "debug"}
     with group(embedded_broker.bootstrap_servers, embedded_valkey.url, name_prefix, tmp_path, **given) as workers:
-        await workers.create_topics(1, 1)
-        worker = workers.start()
-        await workers.send(sentinel_traffic(person))
-        await workers.applied()
+        worker = await workers.begin(sentinel_traffic(person))
         async with asyncio.timeout(LIMIT):
             while "upsell_window_" not in await worker.get("/metrics"):  # noqa: ASYNC110 - a page has no event
                 await asyncio.sleep(0.1)
@@ -336,10 +333,7 @@ async def test_no_secret_and_no_person_is_told(embedded_broker, embedded_valkey,
 async def test_a_halt_and_a_defect_name_no_person(embedded_broker, embedded_valkey, name_prefix, tmp_path):
     person = f"person{secrets.token_hex(8)}"
     with group(embedded_broker.bootstrap_servers, embedded_valkey.url, name_prefix, tmp_path) as workers:
-        await workers.create_topics(1, 1)
-        worker = workers.start()
-        await workers.send(sentinel_traffic(person))
-        await workers.applied()
+        worker = await workers.begin(sentinel_traffic(person))
         tables = connect(workers.settings)
         keys = tables._keys.shard(ShardId(workers.settings.checkout_topic, 0))
         try:

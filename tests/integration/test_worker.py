@@ -172,10 +172,7 @@ async def test_five_hundred_slow_clients_hold_up_neither_the_work_nor_a_scrape(s
 @on_real
 async def test_a_log_that_lost_unread_records_halts_its_shard_and_no_other(servers, name_prefix, tmp_path):
     with group(*servers, name_prefix, tmp_path) as workers:
-        await workers.create_topics(1, 1)
-        worker = workers.start()
-        await workers.send([*traffic.checkouts(20), *traffic.subscriptions(20)])
-        await workers.applied()
+        worker = await workers.begin([*traffic.checkouts(20), *traffic.subscriptions(20)])
         assert await worker.stop() == 0
         tables = connect(workers.settings)
         shard = ShardId(workers.settings.checkout_topic, 0)

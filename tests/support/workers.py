@@ -172,6 +172,14 @@ class Group:
         self.workers.append(worker)
         return worker
 
+    async def begin(self, events: Iterable[Sent]) -> Worker:
+        """A worker on topics of one partition, which has applied these events."""
+        await self.create_topics(1, 1)
+        worker = self.start()
+        await self.send(events)
+        await self.applied()
+        return worker
+
     async def send(self, events: Iterable[Sent], pause: float = 0.0, compression: str | None = None) -> None:
         """Send, waiting so long after every hundred events."""
         async with AIOKafkaProducer(
