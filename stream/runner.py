@@ -59,6 +59,8 @@ _NAMES: Final = {(journey, sort.kind): name for name, sort in EVENT_TYPES.items(
 
 IDLE: Final = 1.0
 """Seconds between two looks at the clock while no batch comes."""
+LOST_AFTER: Final = 10.0
+"""Seconds in which a batch that was fetched comes here even on a busy machine; one that does not is read again."""
 FORGET_AT_LEAST: Final = 100
 """Entities (and customers) that one commit may forget, whatever its size; more where it has more records."""
 FORGET_EVERY: Final = 1.0
@@ -108,6 +110,8 @@ class Runner:
         """When Kafka last said that the shard is ours."""
         self._fault: Halted | None = None
         self._queue: deque[Batch] = deque()
+        self._awaited: float | None = None
+        """Since when a batch that was fetched has been on its way here; by the monotonic clock."""
         self._wake = asyncio.Event()
         self._verified = False
         self._forget_after = 0.0
@@ -139,6 +143,7 @@ class Runner:
         """Queue a batch, unless it was read from a position that is no longer wanted."""
         if batch.position is self.position:
             self._queue.append(batch)
+            self._awaited = None
             self._wake.set()
 
     def suspend(self) -> None:
@@ -234,6 +239,8 @@ class Runner:
                     return batch
                 if self._queue or self.position is None:
                     continue
+                if self._is_one_lost(self.position):
+                    continue
                 if self._shard.due(self._bench.clock.now()):
                     return None
             try:
@@ -241,6 +248,19 @@ class Runner:
                     await self._wake.wait()
             except TimeoutError:
                 pass
+
+    def _is_one_lost(self, position: Position) -> bool:
+        """Whether a batch did not come here, and the position is left for that: with no room for others, none would show the gap."""
+        now = time.monotonic()
+        if not position.outstanding:
+            self._awaited = None
+        elif self._awaited is None:
+            self._awaited = now
+        elif now - self._awaited > LOST_AFTER:
+            log.warning("%s: records that were fetched did not come here; reading again", self)
+            self._leave_position()
+            return True
+        return False
 
     def _checked(self, batch: Batch) -> Batch | None:
         """What of a batch is to be applied; None if nothing is, or if it does not follow on what was applied."""
@@ -419,6 +439,7 @@ class Runner:
 
     def _leave_position(self) -> None:
         self.position = None
+        self._awaited = None
         self._queue.clear()
 
     def _let_go(self) -> None:

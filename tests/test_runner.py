@@ -11,6 +11,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 from support import traffic
 
+from stream import runner as module
 from stream.batch import CREDITS, Position
 from stream.clock import Clock
 from stream.core.cells import SALES, decode_summary
@@ -236,6 +237,19 @@ async def test_the_very_first_batch_may_be_lost_too():
         worker.runner.position.read = 7
         await worker.read_all()
         await assert_right(worker)
+
+
+async def test_batches_that_are_lost_with_none_to_follow_are_read_again(monkeypatch):
+    monkeypatch.setattr(module, "LOST_AFTER", 0.05)
+    monkeypatch.setattr(module, "IDLE", 0.01)
+    async with Worker(log_of(SENT)).running() as worker:
+        await worker.read(14)
+        for lost in (worker.log[14:21], worker.log[21:28]):
+            worker.runner.position.take(SHARD, lost)
+        assert worker.runner.position.outstanding == CREDITS
+        await worker.read_all()
+        await assert_right(worker)
+    assert [position.offset for position in worker.positions] == [None, 14]
 
 
 async def test_a_defect_halts_the_shard_and_commits_nothing():
