@@ -81,7 +81,21 @@ def add(cells: Cells, key: tuple[str, ...], vector: Iterable[int]) -> None:
 def merge(cells: Cells, other: Mapping[tuple[str, ...], Sequence[int]]) -> None:
     """Add all of `other` to `cells`."""
     for key, vector in other.items():
-        add(cells, key, vector)
+        entry = cells.get(key)
+        if entry is None:
+            cells[key] = [*vector]
+        else:
+            entry[:] = map(plus, entry, vector)
+            if not any(entry):
+                del cells[key]
+
+
+def total(parts: Iterable[Mapping[tuple[str, ...], Sequence[int]]]) -> Cells:
+    """The sum of some."""
+    cells: Cells = {}
+    for part in parts:
+        merge(cells, part)
+    return cells
 
 
 def subtract(cells: Cells, other: Mapping[tuple[str, ...], Sequence[int]]) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from stream.core import checkout, customers, subscription
 from stream.core.assessment import Assessment, Opportunity, Sale, book
 from stream.core.bookings import Bookings
-from stream.core.cells import Cells, Summary, encode_summary, merge
+from stream.core.cells import Cells, Summary, encode_summary, merge, total
 from stream.core.changes import Changes, ShardId, Stored
 from stream.core.checkout import Checkout
 from stream.core.config import DAY, STEP, CoreConfig
@@ -653,10 +653,11 @@ def _gathered(slices: dict[int, Cells], length: int) -> dict[int, Cells]:
     """Slices `length` times as long."""
     if length == 1:
         return slices
-    longer: dict[int, Cells] = {}
+    groups: dict[int, list[Cells]] = {}
     for index, cells in slices.items():
-        merge(longer.setdefault(-(-index // length), {}), cells)
-    return longer
+        groups.setdefault(-(-index // length), []).append(cells)
+    # Mostly a batch lies in one slice, which need not be copied: nobody changes it.
+    return {index: group[0] if len(group) == 1 else total(group) for index, group in groups.items()}
 
 
 def _day(time: int) -> int:
