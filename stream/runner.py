@@ -347,12 +347,15 @@ class Runner:
     async def _load(self, events: Sequence[Event]) -> None:
         """Bring what the events need into the shard's memory, and their labels before the registry."""
         bench, shard = self._bench, self._shard
-        if keys := shard.missing(events):
-            loaded = await self._patiently(lambda: bench.tables.load(self.id, keys, ()))
+        keys = shard.missing(events)
+        # Most customers are named by the events, the others by records: those that are in memory, and those that come with the first answer.
+        while (customers := shard.missing_customers(events)) or keys:
+            loaded = await self._patiently(partial(bench.tables.load, self.id, keys, customers))
             shard.provide(dict(zip(keys, loaded.entities, strict=True)))
-        if customers := shard.missing_customers(events):
-            loaded = await self._patiently(lambda: bench.tables.load(self.id, (), customers))
             shard.provide_customers(dict(zip(customers, loaded.customers, strict=True)))
+            if not any(loaded.entities):
+                break
+            keys = []
         if reached := shard.reached(events):
             loaded = await self._patiently(lambda: bench.tables.load(self.id, reached, ()))
             shard.provide(dict(zip(reached, loaded.entities, strict=True)))

@@ -1,9 +1,9 @@
 """One shard: everything that one partition of one topic needs, and the fold over its events.
 
-Rules: `step` is the only thing that takes in events. Records that it needs must have been provided: ask `missing`, `missing_customers`,
-`reached` and `undecided` first, in this order. Everything that changed is handed over once, by `take`, as absolute values. A shard whose changes could not
-be committed is thrown away, never repaired. Given the same events and the same times of `advance`, two shards end equal,
-however the events were cut into batches.
+Rules: `step` is the only thing that takes in events. Records that it needs must have been provided: ask `missing`, `missing_customers` (again
+where an entity was provided that exists), `reached` and `undecided` first, in this order. Everything that changed is handed over once, by `take`, as
+absolute values. A shard whose changes could not be committed is thrown away, never repaired. Given the same events and the same times of
+`advance`, two shards end equal, however the events were cut into batches.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -198,7 +198,7 @@ class Shard:
             self._loaded_labels.update(dict.fromkeys(_labels_of_record(record)))
 
     def missing_customers(self, events: Iterable[Event]) -> list[bytes]:
-        """Keys of the customers that must be provided; ask when the entities are there."""
+        """Keys of the customers that must be provided, as far as the events and the entities that are there tell."""
         wanted: dict[bytes, None] = {}
         for event in events:
             if isinstance(event, ErasedEvent):
