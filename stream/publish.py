@@ -57,8 +57,8 @@ class Publisher:
             "bootstrap_servers": bootstrap_servers.split(","),
             "client_id": client_id,
             "acks": "all",
-            # One commit waits for its messages, so there is little to gain from a long wait for more.
-            "linger_ms": 2,
+            # A commit waits for its messages, which are all there at once: others would only be waited for.
+            "linger_ms": 0,
             "max_batch_size": 64 * 1024,
             "max_request_size": LARGEST_MESSAGE,
             "request_timeout_ms": 10_000,
