@@ -3,7 +3,8 @@
 Rules of this room:
 
 - Redis is the truth. What a claim returns is what the shard goes on from; Kafka's committed offsets are not looked at.
-- Outcomes and dead letters are acknowledged by Kafka before the commit that implies them.
+- Outcomes and dead letters are acknowledged by Kafka before the commit that implies them. So what was loaded for a batch must be of the same time as the
+  memory: if the shard was taken, or the tables went back, nothing of the batch is told.
 - A batch that starts elsewhere than at the next offset is not applied: the shard asks to be read anew from there.
 - While the tables or Kafka cannot answer, the same call is made again, with backoff, for as long as the task lives. A commit keeps its
   batch id, so that one which did happen is recognised.
@@ -35,7 +36,7 @@ from stream.events.outcome import OUTCOME_HEADERS, dead_letter, outcome_event
 from stream.publish import Message, Unacknowledged
 from stream.source import Source, recognise, resume
 from stream.status import ShardStatus
-from stream.tables.interface import Claim, Commit, Committed, Retry, Unusable
+from stream.tables.interface import Claim, Commit, Committed, Owner, Retry, Unusable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -287,7 +288,9 @@ class Runner:
         await self._recognise_topic()
         shard.advance(now)
         decoded = [bench.decoder.decode(record) for record in batch.records]
-        await self._load([event for event in decoded if not isinstance(event, Rejected)])
+        events = [event for event in decoded if not isinstance(event, Rejected)]
+        if await self._load(events) and (refusal := await self._refusal()) is not None:
+            return refusal
         messages: list[Message] = []
         steps: list[tuple[Event, Step]] = []
         rejected: list[Rejected] = []
@@ -344,12 +347,14 @@ class Runner:
         """The offset that the tables hold."""
         return self.status.offset
 
-    async def _load(self, events: Sequence[Event]) -> None:
-        """Bring what the events need into the shard's memory, and their labels before the registry."""
+    async def _load(self, events: Sequence[Event]) -> bool:
+        """Bring what the events need into the shard's memory, and their labels before the registry; returns whether the tables were asked."""
         bench, shard = self._bench, self._shard
         keys = shard.missing(events)
+        asked = False
         # Most customers are named by the events, the others by records: those that are in memory, and those that come with the first answer.
         while (customers := shard.missing_customers(events)) or keys:
+            asked = True
             loaded = await self._patiently(partial(bench.tables.load, self.id, keys, customers))
             shard.provide(dict(zip(keys, loaded.entities, strict=True)))
             shard.provide_customers(dict(zip(customers, loaded.customers, strict=True)))
@@ -357,10 +362,20 @@ class Runner:
                 break
             keys = []
         if reached := shard.reached(events):
+            asked = True
             loaded = await self._patiently(lambda: bench.tables.load(self.id, reached, ()))
             shard.provide(dict(zip(reached, loaded.entities, strict=True)))
         if labels := shard.undecided(events):
             await self._admit(labels)
+        return asked
+
+    async def _refusal(self) -> Committed | None:
+        """How a commit would be refused now; None where it would not be, so that what was loaded is of the same time as the memory."""
+        (owner,) = await self._patiently(lambda: self._bench.tables.owners([self.id]))
+        claim = self._claim
+        if owner.nonce is not None and owner.nonce != claim.nonce and owner.epoch >= claim.epoch:
+            return Committed.STOLEN
+        return None if owner == Owner(claim.nonce, claim.epoch, self._stored) else Committed.REWOUND
 
     async def _admit(self, labels: Sequence[tuple[str, str]]) -> None:
         """Bring labels before the application's registry, and once more those that it has lost although shards in memory count under them."""

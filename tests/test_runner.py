@@ -110,8 +110,9 @@ class Instruments:
 class Worker:
     """One runner, and a transport that reads a list."""
 
-    def __init__(self, log: list[Record], tables: Tables | None = None) -> None:
+    def __init__(self, log: list[Record], tables: Tables | None = None, journey: str = "checkout") -> None:
         self.log = log
+        self.journey = journey
         self.tables = tables or Tables()
         self.publisher = Publisher()
         self.topics = Topics()
@@ -131,11 +132,11 @@ class Worker:
         clock.now = lambda: self.tables.clock
         bench = Bench(
             app_id="test", cluster="cluster", core=CoreConfig(), registry=Registry(), tables=self.tables, clock=clock,
-            decoder=Decoder({SHARD.topic: "checkout"}, 600_000_000), publisher=self.publisher,
+            decoder=Decoder({SHARD.topic: self.journey}, 600_000_000), publisher=self.publisher,
             outcome_topic="outcomes", dead_letter_topic="dead", instruments=self.instruments, patience=self.patience, topics=self.topics,
         )  # fmt: skip
         changed = asyncio.Event()
-        self.runner = Runner(SHARD, "checkout", bench, changed, 1000)
+        self.runner = Runner(SHARD, self.journey, bench, changed, 1000)
         task = asyncio.create_task(self.runner.run())
         try:
             yield self
@@ -319,6 +320,57 @@ async def test_tables_that_went_back_in_time_are_followed(everything):
         await assert_right(worker)
     assert worker.positions[1].offset == (None if everything else 14)
     assert not worker.instruments.named("fenced")
+
+
+def a_plan_that_grows(versions):
+    """A subscription for one seat, two seats and so on."""
+    (created, changed) = traffic.subscriptions(1)
+    yield created
+    for seats in range(2, versions + 1):
+        event = json.loads(changed.value)
+        event["id"] += f"-{seats}"
+        event["time"] = event["time"].replace("10:00", f"10:{seats:02}")
+        event["data"]["items"][0]["quantity"] = seats
+        yield changed._replace(value=json.dumps(event).encode())
+
+
+async def test_nothing_is_told_from_records_that_are_older_than_the_memory():
+    sent = list(a_plan_that_grows(4))
+    first = Worker(log_of(sent), journey="subscription")
+    first.chunk = 1
+    async with first.running():
+        await first.read(1)
+        old = copy.deepcopy(first.tables.memory)
+        await first.read(2)
+    second = Worker(log_of(sent), first.tables, journey="subscription")
+    second.end = 2
+    async with second.running():
+        await second.until(lambda: second.runner.status.offset == 2 and not second.runner.busy)
+        second.tables.memory = old
+        second.end = len(sent)
+        await second.read_all()
+        await assert_right(second, sent)
+    told = [m.value for worker in (first, second) for m in worker.publisher.acknowledged]
+    assert len({json.loads(value)["id"] for value in told}) == len(set(told))
+
+
+async def test_nothing_is_told_from_records_that_are_newer_than_the_memory():
+    worker = Worker(log_of(SENT))
+    loads = []
+    load = worker.tables.load
+
+    async def load_when_taken(*arguments):
+        if len(loads) == 1:
+            await worker.tables.claim(SHARD, b"other")
+        loads.append(len(worker.publisher.acknowledged))
+        return await load(*arguments)
+
+    worker.tables.load = load_when_taken
+    async with worker.running():
+        await worker.read_all()
+        await assert_right(worker)
+    assert len(worker.instruments.named("fenced")) == 1
+    assert loads[1] == loads[2], "nothing of what was loaded meanwhile was told"
 
 
 async def test_a_tick_notices_that_the_tables_went_back():

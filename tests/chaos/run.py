@@ -197,7 +197,7 @@ async def account(run: Run, directory: Path) -> None:
     run.expect(
         bodies == {name: {body} for name, body in published.items()},
         f"outcomes: {len(published.keys() - bodies.keys())} missing, {len(bodies.keys() - published.keys())} invented, "
-        f"{sum(len(values) > 1 for values in bodies.values())} with two bodies",
+        f"with two bodies: {[values for values in bodies.values() if len(values) > 1]}",
     )
     run.say(f"{len(bodies):,} outcomes are those of classify, byte by byte ({len(outcomes) - len(bodies):,} repeats)")
     letters = await read_topic(run.kafka.bootstrap_servers, settings.dead_letter_topic)
