@@ -289,7 +289,7 @@ class Runner:
         shard.advance(now)
         decoded = [bench.decoder.decode(record) for record in batch.records]
         events = [event for event in decoded if not isinstance(event, Rejected)]
-        if await self._load(events) and (refusal := await self._refusal()) is not None:
+        if (refusal := await self._load(events)) is not None:
             return refusal
         messages: list[Message] = []
         steps: list[tuple[Event, Step]] = []
@@ -347,31 +347,34 @@ class Runner:
         """The offset that the tables hold."""
         return self.status.offset
 
-    async def _load(self, events: Sequence[Event]) -> bool:
-        """Bring what the events need into the shard's memory, and their labels before the registry; returns whether the tables were asked."""
-        bench, shard = self._bench, self._shard
+    async def _load(self, events: Sequence[Event]) -> Committed | None:
+        """Bring what the events need into the shard's memory, and their labels before the registry.
+
+        Returns how a commit would be refused by now, if what was loaded is of another time than the memory.
+        """
+        shard = self._shard
         keys = shard.missing(events)
-        asked = False
         # Most customers are named by the events, the others by records: those that are in memory, and those that come with the first answer.
         while (customers := shard.missing_customers(events)) or keys:
-            asked = True
-            loaded = await self._patiently(partial(bench.tables.load, self.id, keys, customers))
+            loaded = await self._patiently(partial(self._bench.tables.load, self.id, keys, customers))
+            if (refusal := self._refusal(loaded.owner)) is not None:
+                return refusal
             shard.provide(dict(zip(keys, loaded.entities, strict=True)))
             shard.provide_customers(dict(zip(customers, loaded.customers, strict=True)))
             if not any(loaded.entities):
                 break
             keys = []
         if reached := shard.reached(events):
-            asked = True
-            loaded = await self._patiently(lambda: bench.tables.load(self.id, reached, ()))
+            loaded = await self._patiently(partial(self._bench.tables.load, self.id, reached, ()))
+            if (refusal := self._refusal(loaded.owner)) is not None:
+                return refusal
             shard.provide(dict(zip(reached, loaded.entities, strict=True)))
         if labels := shard.undecided(events):
             await self._admit(labels)
-        return asked
+        return None
 
-    async def _refusal(self) -> Committed | None:
-        """How a commit would be refused now; None where it would not be, so that what was loaded is of the same time as the memory."""
-        (owner,) = await self._patiently(lambda: self._bench.tables.owners([self.id]))
+    def _refusal(self, owner: Owner) -> Committed | None:
+        """How a commit would be refused; None where it would not be."""
         claim = self._claim
         if owner.nonce is not None and owner.nonce != claim.nonce and owner.epoch >= claim.epoch:
             return Committed.STOLEN

@@ -71,19 +71,21 @@ class Commit(msgspec.Struct, frozen=True):
     changes: Changes
 
 
-class Loaded(msgspec.Struct, frozen=True):
-    """Answers in the order asked."""
-
-    entities: list[bytes | None]
-    customers: list[bytes | None]
-
-
 class Owner(msgspec.Struct, frozen=True):
     """Who holds a shard, and how far it is."""
 
     nonce: bytes | None
     epoch: int
     offset: int | None
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """Answers in the order asked."""
+
+    entities: list[bytes | None]
+    customers: list[bytes | None]
+    owner: Owner
+    """At the moment of the answers: whether they are of the same time as what the asker knows."""
 
 
 class ShardSummary(msgspec.Struct, frozen=True):
@@ -108,7 +110,7 @@ class Tables(Protocol):
         """Take the shard from whoever holds it. With the nonce of the present owner nothing changes."""
 
     async def load(self, shard: ShardId, entities: Sequence[bytes], customers: Sequence[bytes]) -> Loaded:
-        """Read records by key."""
+        """Read records by key, and whose they are, at one moment."""
 
     async def expired(
         self, shard: ShardId, entities_before: int, customers_before: int, limit: int

@@ -1,11 +1,11 @@
 #!lua flags=no-writes
 -- Fields of hashes in two strings, because a client in Python takes ten microseconds to read a value of its own.
--- KEYS: hashes. ARGV: packed, for each hash, chunks of fields.
--- Returns the packed lengths in the order asked, -1 where there is none, and the values one behind the other.
+-- KEYS: shard, then hashes. ARGV: packed, for each hash, chunks of fields.
+-- Returns the packed lengths in the order asked, -1 where there is none, the values one behind the other, and the shard's nonce, epoch and offset.
 local lengths, values = {}, {}
 for i, chunks in ipairs(cmsgpack.unpack(ARGV[1])) do
   for _, fields in ipairs(chunks) do
-    for _, value in ipairs(redis.call('HMGET', KEYS[i], unpack(fields))) do
+    for _, value in ipairs(redis.call('HMGET', KEYS[i + 1], unpack(fields))) do
       if value then
         values[#values + 1] = value
       end
@@ -13,4 +13,4 @@ for i, chunks in ipairs(cmsgpack.unpack(ARGV[1])) do
     end
   end
 end
-return {cmsgpack.pack(lengths), table.concat(values)}
+return {cmsgpack.pack(lengths), table.concat(values), unpack(redis.call('HMGET', KEYS[1], 'nonce', 'epoch', 'offset'))}

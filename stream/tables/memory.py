@@ -89,9 +89,13 @@ class MemoryTables(Tables):
         return Claim(nonce, stored.epoch, stored.offset, Stored(stored.state, dict(stored.panes)), stored.source)
 
     async def load(self, shard: ShardId, entities: Sequence[bytes], customers: Sequence[bytes]) -> Loaded:
-        """Read records by key."""
+        """Read records by key, and whose they are."""
         stored = self._shard(shard)
-        return Loaded([stored.entities.get(key) for key in entities], [stored.customers.get(key) for key in customers])
+        return Loaded(
+            [stored.entities.get(key) for key in entities],
+            [stored.customers.get(key) for key in customers],
+            Owner(stored.nonce, stored.epoch, stored.offset),
+        )
 
     async def expired(
         self, shard: ShardId, entities_before: int, customers_before: int, limit: int

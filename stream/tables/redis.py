@@ -151,13 +151,14 @@ class RedisTables(Tables):
         )
 
     async def load(self, shard: ShardId, entities: Sequence[bytes], customers: Sequence[bytes]) -> Loaded:
-        """Read records by key, at one moment."""
+        """Read records by key, and whose they are, at one moment."""
         if not entities and not customers:
-            return Loaded([], [])
+            return Loaded([], [], *await self.owners([shard]))
         keys = self._keys.shard(shard)
         asked = packing.pack_keys([entities, customers])
-        values = packing.unpack(*await self._script("load", [keys.entities, keys.customers], [asked]))
-        return Loaded(values[: len(entities)], values[len(entities) :])
+        lengths, packed, *owner = await self._script("load", [keys.shard, keys.entities, keys.customers], [asked])
+        values = packing.unpack(lengths, packed)
+        return Loaded(values[: len(entities)], values[len(entities) :], _owner(*owner))
 
     async def expired(
         self, shard: ShardId, entities_before: int, customers_before: int, limit: int
@@ -205,7 +206,7 @@ class RedisTables(Tables):
         stored = await self._calls(
             (b"HMGET", self._keys.shard(shard).shard, b"nonce", b"epoch", b"offset") for shard in shards
         )
-        return [Owner(nonce, int(epoch or 0), _int(offset)) for nonce, epoch, offset in stored]
+        return [_owner(*fields) for fields in stored]
 
     async def admit(self, labels: Iterable[tuple[str, str]], bounds: Mapping[str, int]) -> dict[str, list[str]]:
         """Enter labels; without labels the registry is only read, which works where Redis is full."""
@@ -359,6 +360,10 @@ def _named(error: Unusable, script: bytes) -> Unusable:
     called = _CALL.search(script.splitlines()[int(line[1]) - 1])
     command = called[1].decode().lower() if called else "hset', 'hdel', 'zadd' or 'zrem"
     return Unusable(f"{error}; the command is '{command}'")
+
+
+def _owner(nonce: bytes | None, epoch: bytes | None, offset: bytes | None) -> Owner:
+    return Owner(nonce, int(epoch or 0), _int(offset))
 
 
 def _int(text: bytes | None) -> int | None:

@@ -57,6 +57,12 @@ async def applied(tables: Tables, *arguments, **parts) -> Commit:
     return made
 
 
+async def loaded(tables: Tables, entities, customers) -> tuple[list[bytes | None], list[bytes | None]]:
+    """Load the shard's records, whosever they are."""
+    answer = await tables.load(SHARD, entities, customers)
+    return answer.entities, answer.customers
+
+
 class MemoryBackend:
     def __init__(self) -> None:
         self._stores: dict[str, Memory] = {}

@@ -12,13 +12,13 @@ from redis.crc import key_slot
 from redis.exceptions import DataError
 from support.redis_server import RedisServer
 from support.servers import started
-from support.tables import SHARD, RedisBackend, applied, commit
+from support.tables import SHARD, RedisBackend, applied, commit, loaded
 from support.tcp_proxy import TcpProxy
 
 from stream.embedded.server import HOST, free_port
 from stream.embedded.valkey import EmbeddedValkey
 from stream.settings import Settings
-from stream.tables.interface import Committed, Loaded, Owner, Retry, Unusable
+from stream.tables.interface import Committed, Owner, Retry, Unusable
 from stream.tables.keys import Keys, member, shard_of
 from stream.tables.redis import LAYOUT, _explained, connect
 
@@ -85,13 +85,13 @@ async def test_a_full_server_refuses_a_commit_whole(own_server):
     assert (await refused(tables.admit([("channel", "web")], {"channel": 8}))).reason == "full"
     assert await backend.copy() == before
     # What is only read goes on.
-    assert await tables.load(SHARD, [b"e"], []) == Loaded([b"1"], [])
+    assert await loaded(tables, [b"e"], []) == ([b"1"], [])
     assert await tables.owners([SHARD]) == [Owner(b"a", 1, 1)]
     assert len(await tables.summaries()) == 1
     assert await tables.admit([], {}) == {}
     await backend.raw.config_set("maxmemory", 0)
     assert await tables.commit(large) is Committed.APPLIED
-    assert await tables.load(SHARD, [b"999"], []) == Loaded([b"x" * 400], [])
+    assert await loaded(tables, [b"999"], []) == ([b"x" * 400], [])
 
 
 async def test_a_commit_that_began_goes_on_where_it_fills_the_server(own_server):
@@ -123,7 +123,7 @@ async def test_a_restart_keeps_what_was_committed(end):
         assert await eventually(lambda: tables.commit(first)) is Committed.REPEATED
         await asyncio.gather(*(tables.now() for _ in range(8)))
         await applied(tables, claim, 5, 6)
-        assert await tables.load(SHARD, [b"e"], []) == Loaded([b"1"], [])
+        assert await loaded(tables, [b"e"], []) == ([b"1"], [])
         await backend.close()
 
 
@@ -162,7 +162,7 @@ async def test_a_reply_lost_after_the_commit_was_applied(proxied):
     proxy.release()
     assert await tables.commit(first) is Committed.REPEATED
     await applied(tables, claim, 5, 6)
-    assert await tables.load(SHARD, [b"e"], []) == Loaded([b"1"], [])
+    assert await loaded(tables, [b"e"], []) == ([b"1"], [])
 
 
 async def test_a_reply_lost_after_the_claim(proxied):
@@ -195,7 +195,7 @@ async def test_a_cancelled_call_leaves_no_reply_to_the_next(proxied):
         with pytest.raises(asyncio.CancelledError):
             await sent
         proxy.release()
-        assert await tables.load(SHARD, [b"f"], []) == Loaded([b"2"], [])
+        assert await loaded(tables, [b"f"], []) == ([b"2"], [])
         assert await tables.owners([SHARD]) == await direct.tables().owners([SHARD])
 
 
@@ -217,7 +217,7 @@ async def test_a_call_cancelled_at_any_point_leaves_connections_that_work(redis_
         await asyncio.gather(sent, return_exceptions=True)
         assert done or sent.cancelled()
         assert await tables.owners([SHARD]) == [Owner(b"a", 1, 5)]
-        assert await tables.load(SHARD, [b"e"], []) == Loaded([None], [])
+        assert await loaded(tables, [b"e"], []) == ([None], [])
         await tables.close()
         turns += 1
     assert turns > 5
@@ -351,7 +351,7 @@ async def test_a_user_with_the_documented_rights_can_do_everything(own_server):
     await applied(tables, claim, None, 1, **records, scores={b"all": due}, **counted)
     await applied(tables, claim, 1, 2, **dict.fromkeys(records, none), scores={b"all": none}, **counted)
     assert await tables.expired(SHARD, 2, 2, 1) == ([], [])
-    assert await tables.load(SHARD, [b"k"], []) == Loaded([None], [])
+    assert await loaded(tables, [b"k"], []) == ([None], [])
     assert await tables.admit([("channel", "web")], {"channel": 1}) == await tables.admit([], {})
     assert len(await tables.summaries()) == len(await tables.owners([SHARD])) == 1
     assert await tables.now() > 0

@@ -4,10 +4,10 @@ import asyncio
 import random
 
 import pytest
-from support.tables import NOW, SHARD, applied, commit
+from support.tables import NOW, SHARD, applied, commit, loaded
 
 from stream.core.changes import ShardId, Stored
-from stream.tables.interface import Claim, Committed, Loaded, Owner
+from stream.tables.interface import Claim, Committed, Owner
 
 ALL_BYTES = bytes(range(256))
 EXACT = 2**53 - 1
@@ -16,12 +16,20 @@ EXACT = 2**53 - 1
 async def test_a_new_shard_is_empty(tables):
     assert await tables.owners([SHARD]) == [Owner(None, 0, None)]
     assert await tables.claim(SHARD, b"a") == Claim(b"a", 1, None, Stored(None, {}), None)
-    assert await tables.load(SHARD, [b"e"], [b"c", b"d"]) == Loaded([None], [None, None])
-    assert await tables.load(SHARD, [], []) == Loaded([], [])
+    assert await loaded(tables, [b"e"], [b"c", b"d"]) == ([None], [None, None])
+    assert await loaded(tables, [], []) == ([], [])
     assert await tables.expired(SHARD, NOW, NOW, 10) == ([], [])
     assert await tables.owners([SHARD, ShardId("other", 0)]) == [Owner(b"a", 1, None), Owner(None, 0, None)]
     assert await tables.owners([]) == []
     assert await tables.summaries() == []
+
+
+async def test_what_is_loaded_tells_whose_it_is(tables):
+    claim = await tables.claim(SHARD, b"a")
+    assert (await tables.load(SHARD, [b"e"], [])).owner == Owner(b"a", 1, None)
+    await applied(tables, claim, None, 7, entities={b"e": b"1"})
+    assert (await tables.load(SHARD, [b"e"], [])).owner == (await tables.load(SHARD, [], [])).owner
+    assert [(await tables.load(SHARD, [b"e"], [])).owner] == await tables.owners([SHARD])
 
 
 async def test_the_clock_counts_microseconds(tables):
@@ -60,8 +68,9 @@ async def test_what_is_committed_is_read_back(backend, tables):
         customers=records,
     )
     reader = backend.tables()
-    assert await reader.load(SHARD, [b"empty", b"unknown", ALL_BYTES], ["käufer|1".encode(), b"empty"]) == Loaded(
-        [b"", None, ALL_BYTES], [b"\xc4\x00", b""]
+    assert await loaded(reader, [b"empty", b"unknown", ALL_BYTES], ["käufer|1".encode(), b"empty"]) == (
+        [b"", None, ALL_BYTES],
+        [b"\xc4\x00", b""],
     )
     assert await reader.claim(SHARD, ALL_BYTES) == Claim(ALL_BYTES, 2, EXACT, Stored(ALL_BYTES, records), ALL_BYTES)
 
@@ -72,7 +81,7 @@ async def test_values_are_absolute_and_none_deletes(tables):
     await applied(tables, claim, None, 1, panes=both, entities=both, customers=both)
     one = {b"k": b"2", b"l": None, b"never": None}
     await applied(tables, claim, 1, 2, state=b"later", panes=one, entities=one, customers=one)
-    assert await tables.load(SHARD, [b"k", b"l"], [b"k", b"l"]) == Loaded([b"2", None], [b"2", None])
+    assert await loaded(tables, [b"k", b"l"], [b"k", b"l"]) == ([b"2", None], [b"2", None])
     assert (await tables.claim(SHARD, b"a")).stored == Stored(b"later", {b"k": b"2"})
 
 
@@ -123,7 +132,7 @@ async def test_tables_that_lost_a_batch_are_rewound(backend, tables):
     assert await tables.commit(commit(claim, 9, 12)) is Committed.REWOUND
     again = await tables.claim(SHARD, b"b")
     assert (again.epoch, again.offset) == (2, 5)
-    assert await tables.load(SHARD, [b"e"], []) == Loaded([b"1"], [])
+    assert await loaded(tables, [b"e"], []) == ([b"1"], [])
     await applied(tables, again, 5, 9)
 
 
@@ -254,7 +263,7 @@ async def test_a_commit_may_be_large(backend, tables):
         bounds=[(NOW - 1, NOW + 2499), (0, 2 * NOW)],
     )
     keys = list(records)
-    assert await tables.load(SHARD, keys, keys[::-1]) == Loaded(list(records.values()), list(records.values())[::-1])
+    assert await loaded(tables, keys, keys[::-1]) == (list(records.values()), list(records.values())[::-1])
     assert (await tables.claim(SHARD, b"b")).stored.panes == records
     assert await tables.expired(SHARD, 2 * NOW, 0, 6000) == (keys, [])
     assert await customers_of(tables) == {b"all": (2500, 5000)}
@@ -272,7 +281,7 @@ async def test_a_commit_may_be_large(backend, tables):
         scores={b"all": nothing},
         counted=[b"all"],
     )
-    assert await tables.load(SHARD, keys, keys) == Loaded([None] * 5000, [None] * 5000)
+    assert await loaded(tables, keys, keys) == ([None] * 5000, [None] * 5000)
     assert await customers_of(tables) == {}
 
 
