@@ -78,7 +78,7 @@ async def test_a_worker_is_ready_as_long_as_kafka_answers_and_as_soon_as_it_does
                 workers.start()
             await workers.until_shared(lambda shares: shares == [2, 0])
             await until(workers, 200)
-            idle_until = time.monotonic() + 2 * SILENCE
+            idle_until = time.monotonic() + 1.5 * SILENCE
             while time.monotonic() < idle_until:
                 assert {status for status, _ in await asyncio.gather(*(w.readiness() for w in workers.workers))} == {
                     200

@@ -1,7 +1,7 @@
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from redis import Redis
-from support.kafka_server import KafkaServer
+from support.kafka_server import QUICKLY_BACK, KafkaServer
 from support.redis_server import RedisServer
 from support.servers import started
 
@@ -10,7 +10,7 @@ from stream.topics import Topic, create_topics
 
 @pytest.mark.kafka
 async def test_kafka_keeps_its_records_over_a_kill():
-    with started(KafkaServer()) as kafka:
+    with started(KafkaServer(QUICKLY_BACK)) as kafka:
         assert await create_topics(kafka.bootstrap_servers, [Topic("facts", 3)]) == {"facts"}
         async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers) as producer:
             await producer.send_and_wait("facts", b"kept", partition=2)
