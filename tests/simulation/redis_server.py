@@ -31,6 +31,8 @@ EPOCH = 1_767_607_200
 
 _lua = lua51.LuaRuntime(encoding=None, unpack_returned_tuples=False)
 _compiled: dict[bytes, Any] = {}
+_running: list[Redis] = []
+"""Whose script is running. Lua keeps what it is given for good, so it is given this and no server: one would keep its whole world."""
 
 
 class _BrokenOffError(Exception):
@@ -250,8 +252,6 @@ class Redis:
         self._waiting: list[Callable[[], None]] = []
         self._calls = 0
         self._break_after: int | None = None
-        self._api = _lua.table_from({b"call": self._call})
-        self._cmsgpack = _lua.table_from({b"pack": _pack, b"unpack": _unpack})
 
     def now(self) -> int:
         if self.stands_at is not None:
@@ -315,9 +315,14 @@ class Redis:
     def _run(self, source: bytes, keys: Sequence[bytes], values: Sequence[bytes]) -> Any:
         self._calls = 0
         script = _compile(source)
-        return _from_lua(script(_lua.table_from(list(keys)), _lua.table_from(list(values)), self._api, self._cmsgpack))
+        _running.append(self)
+        try:
+            return _from_lua(script(_lua.table_from(list(keys)), _lua.table_from(list(values)), _API, _CMSGPACK))
+        finally:
+            _running.pop()
 
-    def _call(self, name: bytes, *arguments: Any) -> Any:
+    def call(self, name: bytes, *arguments: Any) -> Any:
+        """A command in a script."""
         if name in _LUA_WRITES:
             if self._calls == self._break_after:
                 raise _BrokenOffError
@@ -523,3 +528,11 @@ class SimulatedConnection(Connection):
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+def _call(name: bytes, *arguments: Any) -> Any:
+    return _running[-1].call(name, *arguments)
+
+
+_API = _lua.table_from({b"call": _call})
+_CMSGPACK = _lua.table_from({b"pack": _pack, b"unpack": _unpack})
