@@ -16,22 +16,23 @@ if TYPE_CHECKING:
 
 
 class BatchSchema(faust.Schema[None, Any]):
-    """The value of a message is the `Batch` itself; there is nothing to decode."""
+    """The value of a message is the batches themselves; there is nothing to decode."""
 
     def loads_key(self, app: AppT, message: Message, **_: Any) -> None:
-        """Return nothing: a batch has many keys."""
+        """Return nothing: batches have many keys."""
 
     def loads_value(self, app: AppT, message: Message, **_: Any) -> Any:  # noqa: ARG002 - Faust's signature
-        """Return the batch."""
+        """Return the batches."""
         return message.value
 
 
 def add_agent(app: faust.App, topics: Iterable[str], shards: Shards) -> AgentT[Any]:
     """Have the records of these topics delivered to the shards."""
 
-    async def deliver(batches: StreamT[Batch]) -> None:
-        async for batch in batches:
-            shards.deliver(batch)
+    async def deliver(fetches: StreamT[list[Batch]]) -> None:
+        async for batches in fetches:
+            for batch in batches:
+                shards.deliver(batch)
 
     # No acks: Faust would track them for offsets that Redis decides on.
     channel = app.topic(*topics, schema=BatchSchema(), acks=False)

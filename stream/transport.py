@@ -1,7 +1,7 @@
 """Faust's Kafka transport, made to deliver batches, and to read where the shards say.
 
-Faust hands over one message per record, in tasks of their own: a thousandth of what the client can fetch. Here a message is a batch of one
-partition. And Faust reads on from Kafka's committed offsets; here every shard says from where (`stream.batch.Position`), because
+Faust hands over one message per record, in tasks of their own: a thousandth of what the client can fetch. Here a message is what one fetch brought:
+batches, each of one partition. And Faust reads on from Kafka's committed offsets; here every shard says from where (`stream.batch.Position`), because
 what was applied is known to Redis alone.
 
 Rules of this room:
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     import aiokafka
     from faust.types.transports import ConsumerT
+    from mode.utils.times import Seconds
 
     from stream.shards import Shards
 
@@ -140,8 +141,12 @@ class BatchConsumer(driver.Consumer):
 
     # Reading
 
+    async def sleep(self, n: Seconds) -> None:
+        """Yield where Faust sleeps for no time: its own way makes a task and cancels it, which takes a few turns of a busy loop."""
+        await (super().sleep(n) if n else asyncio.sleep(0))
+
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's signature
-        """Fetch once, and yield at most one batch for each partition.
+        """Fetch once, and yield at most one message, with at most one batch for each partition.
 
         Raises:
             KafkaError: this process is no member of its group any more, and will not be again.
@@ -165,10 +170,13 @@ class BatchConsumer(driver.Consumer):
             return
         for tp in ready:
             self.shards.see_high_watermark(ShardId(*tp), self._high_watermark(tp))
-        for tp, fetched in records.items():
-            shard = ShardId(*tp)
-            if fetched and self.shards.position(shard) is wanted[tp]:
-                yield TP(*tp), self._message(wanted[tp].take(shard, fetched))
+        batches = [
+            wanted[tp].take(ShardId(*tp), fetched)
+            for tp, fetched in records.items()
+            if fetched and self.shards.position(ShardId(*tp)) is wanted[tp]
+        ]
+        if batches:
+            yield TP(*batches[0].shard), self._message(batches)
         if held_back and not records:
             await self._wait_for_change(HELD_BACK_POLL)
 
@@ -282,12 +290,14 @@ class BatchConsumer(driver.Consumer):
         except AssertionError:  # aiokafka's word for: not assigned any more
             return None
 
-    def _message(self, batch: Batch) -> ConsumerMessage:
-        tp = TP(*batch.shard)
-        last = batch.records[-1]
-        value = cast("bytes", batch)  # `stream.agents.BatchSchema` takes it as it is
+    def _message(self, batches: list[Batch]) -> ConsumerMessage:
+        """To Faust, the first batch's last record. One message for all, because Faust makes tasks for each, and waits for them a few turns of a busy loop."""
+        first = batches[0]
+        tp = TP(*first.shard)
+        last = first.records[-1]
+        value = cast("bytes", batches)  # `stream.agents.BatchSchema` takes it as it is
         return ConsumerMessage(
-            tp.topic, tp.partition, batch.end - 1, last.timestamp / 1000, last.timestamp_type, [], None, value, None,
+            tp.topic, tp.partition, first.end - 1, last.timestamp / 1000, last.timestamp_type, [], None, value, None,
             tp=tp, generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
 

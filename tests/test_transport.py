@@ -124,7 +124,7 @@ class Consumer(BatchConsumer):
         return position
 
     async def read(self):
-        return {message.tp: message.value async for _, message in self.getmany(timeout=1.0)}
+        return {TP(*batch.shard): batch async for _, message in self.getmany(timeout=1.0) for batch in message.value}
 
 
 async def test_it_reads_from_where_the_shards_say():
@@ -140,11 +140,14 @@ async def test_it_reads_from_where_the_shards_say():
     assert [timeout for _, timeout in consumer.fetches] == [1.0, 1.0]
 
 
-async def test_faust_sees_one_message_a_batch_with_the_offset_of_its_last_record():
-    consumer = Consumer(A)
+async def test_faust_sees_one_message_a_fetch_with_the_offset_of_the_first_batch():
+    consumer = Consumer(A, B)
     consumer.want(A, 0)
+    consumer.want(B, 5)
     (message,) = [message async for _, message in consumer.getmany(timeout=1.0)]
-    assert (message.offset, message.generation_id, message.tp) == (3, 1, A)
+    first = message.value[0]
+    assert (message.offset, message.generation_id, message.tp) == (first.end - 1, 1, TP(*first.shard))
+    assert {(batch.shard, batch.start) for batch in message.value} == {(ShardId(*A), 0), (ShardId(*B), 5)}
 
 
 async def test_nothing_is_fetched_for_shards_that_want_nothing():

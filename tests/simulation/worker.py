@@ -313,18 +313,20 @@ class Worker:
     async def _read(self) -> None:
         lost: dict[TP, Position] = {}
         while True:
-            async for partition, message in self.consumer.getmany(timeout=1.0):
-                batch: Batch = message.value
-                if (
-                    self.losing_batches > self.world.random.random()
-                    # A gap is seen by the next batch: there must be one to come, and room for it.
-                    and batch.position is not lost.get(partition)
-                    and batch.end < self.broker.ends[partition]
-                ):
-                    lost[partition] = batch.position
-                    continue
-                self._queue.append(message.value)
-                self._queued.set()
+            async for _, message in self.consumer.getmany(timeout=1.0):
+                batches: list[Batch] = message.value
+                for batch in batches:
+                    partition = TP(*batch.shard)
+                    if (
+                        self.losing_batches > self.world.random.random()
+                        # A gap is seen by the next batch: there must be one to come, and room for it.
+                        and batch.position is not lost.get(partition)
+                        and batch.end < self.broker.ends[partition]
+                    ):
+                        lost[partition] = batch.position
+                        continue
+                    self._queue.append(batch)
+                    self._queued.set()
             await asyncio.sleep(0)
 
     async def _deliver(self) -> None:
