@@ -11,9 +11,9 @@ from support.workers import environment
 
 from bench import processor
 from bench.contender import LIMIT, BenchError, Load, Run, process
-from stream.core.cells import decode_summary
 from stream.core.changes import ShardId
 from stream.core.figures import TOTAL, Figures, ShardFigures
+from stream.core.summary import decode_summary
 from stream.settings import Settings
 from stream.tables.keys import Keys
 
@@ -60,8 +60,8 @@ class Offsets:
 
     def sold(self) -> dict[str, int]:
         """Transactions by kind, as readers see them."""
-        views = [self._client.hget(key.view, "summary") for key in self._keys]
-        figures = Figures(ShardFigures(decode_summary(view)) for view in views if isinstance(view, bytes))
+        views = [self._client.hmget(key.view, "summary", "recent") for key in self._keys]
+        figures = Figures(ShardFigures(decode_summary(*view)) for view in views if None not in view)
         total = figures.select(TOTAL, "checkout").plain()
         return {"transactions": total["transactions"], **total["kind_transactions"]}
 

@@ -9,6 +9,7 @@ skipped fails instead, so that a machine that lacks something cannot look well.
 
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +20,10 @@ from support.servers import started
 
 from stream.embedded.broker import EmbeddedBroker
 from stream.embedded.valkey import EmbeddedValkey
+
+# A shell that starts something in the background has it ignore Ctrl-C, and whatever that starts as well.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REQUIRE_ALL = os.environ.get("UPSELL_TESTS_REQUIRE_ALL") == "1"
 

@@ -14,10 +14,11 @@ from support import traffic
 from stream import runner as module
 from stream.batch import CREDITS, Position
 from stream.clock import Clock
-from stream.core.cells import SALES, decode_summary
+from stream.core.cells import SALES
 from stream.core.changes import ShardId
 from stream.core.config import CoreConfig
 from stream.core.registry import Registry
+from stream.core.summary import decode_summary
 from stream.events.decode import Decoder
 from stream.events.outcome import outcome_event
 from stream.publish import Message, Unacknowledged
@@ -399,7 +400,7 @@ async def test_labels_that_the_tables_lost_are_still_those_of_records_in_memory(
         worker.tables.memory.labels.clear()
         await worker.read_all()
     (shard,) = await worker.tables.summaries()
-    assert {key[1] for key, _ in decode_summary(shard.summary).total if key[0] == SALES} == {"web", "app"}
+    assert {key[1] for key, _ in decode_summary(shard.summary, shard.recent).total if key[0] == SALES} == {"web", "app"}
     assert sorted(worker.tables.memory.labels["channel"]) == ["app", "web"]
 
 

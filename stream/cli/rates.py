@@ -12,9 +12,9 @@ from rich.live import Live
 from stream.cli.figures import by_label, by_window
 from stream.cli.options import REDIS, with_settings
 from stream.cli.screen import output
-from stream.core.cells import decode_summary
 from stream.core.config import MICROSECONDS, STEP
 from stream.core.figures import TOTAL, Figures, ShardFigures
+from stream.core.summary import decode_summary
 from stream.settings import Settings
 from stream.tables.interface import Retry, ShardSummary, Tables, Unusable
 from stream.tables.redis import connect
@@ -49,7 +49,7 @@ def rates(settings: Settings, *, window: str | None, watch: bool, as_json: bool)
 
 def figures_of(summaries: list[ShardSummary]) -> Figures:
     """All shards together."""
-    return Figures(ShardFigures(decode_summary(each.summary), each.customers) for each in summaries)
+    return Figures(ShardFigures(decode_summary(each.summary, each.recent), each.customers) for each in summaries)
 
 
 async def _rates(settings: Settings, window: str | None, *, watch: bool, as_json: bool) -> None:

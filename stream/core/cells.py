@@ -18,7 +18,8 @@ MONEY = "m"
 CATEGORY = "c"
 """Key (CATEGORY, category): vector as `Category`."""
 
-Cells = dict[tuple[str, ...], list[int]]
+Key = tuple[str, ...]
+Cells = dict[Key, list[int]]
 """Label values in keys are bounded (`core.registry`)."""
 
 
@@ -65,7 +66,7 @@ class Category(IntEnum):
     ANY = 4
 
 
-def add(cells: Cells, key: tuple[str, ...], vector: Iterable[int]) -> None:
+def add(cells: Cells, key: Key, vector: Iterable[int]) -> None:
     """Add the vector to the entry of `key`."""
     entry = cells.get(key)
     if entry is None:
@@ -78,7 +79,7 @@ def add(cells: Cells, key: tuple[str, ...], vector: Iterable[int]) -> None:
         del cells[key]
 
 
-def merge(cells: Cells, other: Mapping[tuple[str, ...], Sequence[int]]) -> None:
+def merge(cells: Cells, other: Mapping[Key, Sequence[int]]) -> None:
     """Add all of `other` to `cells`."""
     for key, vector in other.items():
         entry = cells.get(key)
@@ -90,7 +91,7 @@ def merge(cells: Cells, other: Mapping[tuple[str, ...], Sequence[int]]) -> None:
                 del cells[key]
 
 
-def total(parts: Iterable[Mapping[tuple[str, ...], Sequence[int]]]) -> Cells:
+def total(parts: Iterable[Mapping[Key, Sequence[int]]]) -> Cells:
     """The sum of some."""
     cells: Cells = {}
     for part in parts:
@@ -98,28 +99,14 @@ def total(parts: Iterable[Mapping[tuple[str, ...], Sequence[int]]]) -> Cells:
     return cells
 
 
-def subtract(cells: Cells, other: Mapping[tuple[str, ...], Sequence[int]]) -> None:
+def subtract(cells: Cells, other: Mapping[Key, Sequence[int]]) -> None:
     """Take all of `other` from `cells`."""
     for key, vector in other.items():
         add(cells, key, map(neg, vector))
 
 
-class Summary(msgspec.Struct, frozen=True, array_like=True):
-    """The rolling figures of one shard at one moment: what readers merge (`Changes.summary`)."""
-
-    journey: str
-    at: int
-    """The moment of the windows, microseconds, a multiple of 5 s; 0 where there are none."""
-    watermark: int
-    """Newest event time seen, microseconds; 0 where nothing was."""
-    windows: list[tuple[str, list[tuple[tuple[str, ...], list[int]]]]]
-    """(name, cells) in the order of the windows."""
-    total: list[tuple[tuple[str, ...], list[int]]]
-
-
 _ENCODER = msgspec.msgpack.Encoder()
-_CELLS = msgspec.msgpack.Decoder(list[tuple[tuple[str, ...], list[int]]])
-_SUMMARY = msgspec.msgpack.Decoder(Summary)
+_CELLS = msgspec.msgpack.Decoder(list[tuple[Key, list[int]]])
 
 
 def encode(cells: Cells) -> bytes:
@@ -130,13 +117,3 @@ def encode(cells: Cells) -> bytes:
 def decode(data: bytes) -> Cells:
     """The inverse of `encode`."""
     return dict(_CELLS.decode(data))
-
-
-def encode_summary(summary: Summary) -> bytes:
-    """A summary as bytes."""
-    return _ENCODER.encode(summary)
-
-
-def decode_summary(data: bytes) -> Summary:
-    """The inverse of `encode_summary`."""
-    return _SUMMARY.decode(data)

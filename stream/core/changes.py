@@ -20,18 +20,22 @@ class Stored(msgspec.Struct, frozen=True):
     """A shard as the tables hold it, apart from its entities and customers, which are read through."""
 
     state: bytes | None
-    """What `Changes.state` was at the last commit; None for a new shard."""
+    """The last `Changes.state`; None for a new shard."""
     panes: Mapping[bytes, bytes]
     """Every stored pane, keyed as in `Changes.panes`."""
+    recent: bytes | None = None
+    """Like `state`."""
 
 
 class Changes(msgspec.Struct):
     """The write set of one commit."""
 
-    state: bytes
-    """The shard's own record: total, watermark, window heads. Always written."""
-    summary: bytes
-    """The shard's rolling figures (`core.summary`), for readers. Always written."""
+    state: bytes | None
+    """The shard's own record. None where it is as it was."""
+    summary: bytes | None
+    """The shard's rolling figures, as far as they are settled (`core.summary`), for readers. None where they are as they were."""
+    recent: bytes
+    """The rest of both: what was booked since."""
     panes: dict[bytes, bytes | None]
     entities: dict[bytes, bytes | None]
     customers: dict[bytes, bytes | None]

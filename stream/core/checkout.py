@@ -333,14 +333,14 @@ def _loss(
         if returned.refund.amount is not None and returned.refund.products is None and returned.currency == currency
     ]
     back = sum(money)
-    share = Fraction(1)
+    share: Exact = 1
     if (
         record.canceled
         or any(refund.products is None and refund.amount is None for refund in refunds)
         or (any(refund.products for refund in refunds) and not any(line.takes_part for line in left))
         or (money and back >= after)
     ):
-        share, still = Fraction(0), []
+        share, still = 0, []
     elif back:
         share = 1 - Fraction(back) / after
     places = exponent(currency)

@@ -14,11 +14,12 @@ from typing import Any, Literal
 import msgspec
 
 from stream.core import kpi
-from stream.core.cells import CATEGORY, MONEY, SALES, Cells, Money, Sale, Summary
+from stream.core.cells import CATEGORY, MONEY, SALES, Cells, Money, Sale
 from stream.core.config import MICROSECONDS, Window
 from stream.core.event import Journey
 from stream.core.kpi import CustomerKind, Dimension
 from stream.core.money import exponent, plain
+from stream.core.summary import Summary
 
 JOURNEYS: tuple[Journey, ...] = ("checkout", "subscription")
 ALL = "all"

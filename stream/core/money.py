@@ -22,6 +22,12 @@ def exact(amount: str) -> int:
     return int(Decimal(amount).scaleb(SCALE))
 
 
+def divided(amount: Exact, by: int) -> Exact:
+    """The exact quotient; an int where it is whole, which costs a tenth to compute with."""
+    whole, rest = divmod(amount, by)
+    return Fraction(amount, by) if rest else whole
+
+
 @cache
 def exponent(currency: str) -> int:
     """Decimal places of the currency's minor unit, by ISO 4217.

@@ -15,7 +15,7 @@ import msgspec
 from stream.core import checkout, customers, subscription
 from stream.core.assessment import Assessment, Opportunity, Sale, book
 from stream.core.bookings import Bookings
-from stream.core.cells import Cells, Summary, encode_summary, merge, total
+from stream.core.cells import Cells, merge, total
 from stream.core.changes import Changes, ShardId, Stored
 from stream.core.checkout import Checkout
 from stream.core.config import DAY, STEP, CoreConfig
@@ -33,11 +33,14 @@ from stream.core.plans import base_item
 from stream.core.registry import LabelName, Registry
 from stream.core.result import Result, Step, Version
 from stream.core.subscription import Booked, Position, Subscription
+from stream.core.summary import Summary, decode_recent, encode_recent, encode_summary
 from stream.core.windows import RollingWindow
 
 LAYOUT = 1
 """Version of everything that a shard stores. A newer one is not read."""
 
+RECENT = 512
+"""Cells that are booked before they are settled between two moves of the windows: they are written with every commit, what is settled is not."""
 Record = Checkout | Subscription
 Label = tuple[LabelName, str]
 _PLAIN: Mapping[Result, Step] = {
@@ -51,7 +54,6 @@ class _State(msgspec.Struct, array_like=True):
 
     layout: int
     journey: Journey
-    watermark: int
     total: list[tuple[tuple[str, ...], list[int]]]
     sets: list[bytes]
 
@@ -138,6 +140,8 @@ class Shard:
         self._entities = self._checkouts if journey == "checkout" else self._subscriptions
         self._customers = _Cache(Customer)
         self._total: Cells = {}
+        self._recent: dict[int, Cells] = {}
+        """Booked, by slice, and neither in the total nor in the windows yet."""
         self._at = 0
         self._sets: set[bytes] = set()
         self._scores: dict[bytes, dict[bytes, int | None]] = {}
@@ -149,9 +153,16 @@ class Shard:
         self._counted_after = -(2**62) if not config.forget_customers else -self._horizon
         """Purchases up to this time are in no window."""
         self._moved = False
+        self._stored = False
+        """State and summary are in the tables as they are."""
         self._loaded_labels: dict[Label, None] = {}
+        self._bookings = Bookings(config.windows)
         if stored.state is not None:
             self._restore(stored.state)
+        if stored.recent is not None:
+            recent = decode_recent(stored.recent)
+            self.watermark = recent.watermark
+            self._recent = recent.cells(self._bookings.slice)
         panes: dict[str, list[tuple[int, bytes]]] = {window.name: [] for window in config.windows}
         self._orphans: list[bytes] = []
         for key, data in stored.panes.items():
@@ -165,7 +176,6 @@ class Shard:
         self._longest = self._by_pane[-1] if self._by_pane else None
         self._late_until = 2**63 if self._windows else -(2**63)
         """Events at or before this time lie in no window."""
-        self._bookings = Bookings(config.windows)
 
     def _restore(self, data: bytes) -> None:
         layout = msgspec.msgpack.decode(data, type=_Layout).layout
@@ -180,7 +190,6 @@ class Shard:
                 f"shard {self.id.topic}:{self.id.partition} holds {state.journey} events, but the settings name its topic for "
                 f"{self._journey} events; mend the topic names, or use another UPSELL_APP_ID"
             )
-        self.watermark = state.watermark
         self._total = dict(state.total)
         self._sets = set(state.sets)
 
@@ -246,12 +255,12 @@ class Shard:
         at = now - now % STEP
         if at <= self._at:
             return
-        self._settle()
-        self._at, self._moved = at, True
+        self._at, self._moved, self._stored = at, True, False
         if self._config.forget_customers:
             self._counted_after = at - self._horizon
         for window in self._windows:
             window.advance(at)
+        self._settle()
         if self._longest is not None:
             self._late_until = self._longest.edges()[0]
 
@@ -475,9 +484,22 @@ class Shard:
         if new is not None:
             self._restate_purchase(new.member, old, new)
 
+    def _gather(self) -> None:
+        """Bring what was booked into the recent cells."""
+        for index, cells in self._bookings.take().items():
+            known = self._recent.get(index)
+            if known is None:
+                self._recent[index] = cells
+            else:
+                merge(known, cells)
+
     def _settle(self) -> None:
         """Bring what was booked into total and panes."""
-        booked = slices = self._bookings.take()
+        self._gather()
+        if not self._recent:
+            return
+        booked = slices = self._recent
+        self._recent, self._stored = {}, False
         length = self._bookings.slice
         for window in self._by_pane:
             pane = window.window.pane
@@ -500,7 +522,7 @@ class Shard:
         else:
             for name, score in customers.restate(record, old, new, self._counted_after).items():
                 self._scores.setdefault(name, {})[member] = score
-                self._sets.add(name)
+                self._name((name,))
         self._put_customer(member, record)
 
     def _settle_scores(self) -> None:
@@ -508,8 +530,14 @@ class Shard:
         for names, members in self._bought.items():
             for name in names:
                 self._scores.setdefault(name, {}).update(members)
-            self._sets.update(names)
+            self._name(names)
         self._bought, self._buyers = {}, set()
+
+    def _name(self, sets: Iterable[bytes]) -> None:
+        """Remember that there are such sets."""
+        if not self._sets.issuperset(sets):
+            self._sets.update(sets)
+            self._stored = False
 
     def _hold(self, member: bytes, entity: str, until: int | None) -> None:
         """Let a customer's record name an entity that holds their id until it may be forgotten."""
@@ -572,7 +600,9 @@ class Shard:
 
     def take(self) -> Changes:
         """Everything that changed since the last call, and the summary at the present head of the windows."""
-        self._settle()
+        self._gather()
+        if sum(map(len, self._recent.values())) > RECENT:
+            self._settle()
         self._settle_scores()
         panes: dict[bytes, bytes | None] = dict.fromkeys(self._orphans)
         self._orphans = []
@@ -585,11 +615,11 @@ class Shard:
         records, customer_expiry = self._customers.take(self._capacity)
         moved, self._moved = self._moved, False
         scores, self._scores = self._scores, {}
+        stored, self._stored = self._stored, True
         return Changes(
-            state=_ENCODER.encode(
-                _State(LAYOUT, self._journey, self.watermark, sorted(self._total.items()), sorted(self._sets))
-            ),
-            summary=encode_summary(self.summary()),
+            state=None if stored else self._state(),
+            summary=None if stored else encode_summary(self._summary()),
+            recent=encode_recent(self.watermark, self._bookings.slice, self._recent),
             panes=panes,
             entities=entities,
             customers=records,
@@ -600,6 +630,9 @@ class Shard:
             bounds=self.edges(),
             trim=self._counted_after if moved and self._config.forget_customers else None,
         )
+
+    def _state(self) -> bytes:
+        return _ENCODER.encode(_State(LAYOUT, self._journey, sorted(self._total.items()), sorted(self._sets)))
 
     def edges(self) -> list[tuple[int, int]]:
         """(after, until] of each window, microseconds."""
@@ -613,6 +646,9 @@ class Shard:
     def summary(self) -> Summary:
         """The shard's figures at the present head of the windows."""
         self._settle()
+        return self._summary()
+
+    def _summary(self) -> Summary:
         return Summary(
             journey=self._journey,
             at=self._at,

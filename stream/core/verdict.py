@@ -18,13 +18,12 @@ to intent lines one to one, in passes, dearest unit price first, ties in order o
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from fractions import Fraction
 from functools import lru_cache
 
 import msgspec
 
 from stream.core.event import Line
-from stream.core.money import Exact, exact
+from stream.core.money import Exact, divided, exact
 from stream.core.result import Kind, Reason
 
 
@@ -48,9 +47,7 @@ class Merged(msgspec.Struct, frozen=True, gc=False):
     @property
     def unit(self) -> Exact:
         """Unit price: list total / quantity."""
-        if isinstance(self.listed, int) and self.listed % self.quantity == 0:
-            return self.listed // self.quantity
-        return Fraction(self.listed) / self.quantity
+        return divided(self.listed, self.quantity)
 
     @property
     def takes_part(self) -> bool:
@@ -59,8 +56,8 @@ class Merged(msgspec.Struct, frozen=True, gc=False):
 
     def left(self, units: int) -> "Merged":
         """The same line with `units` of its quantity; list total and discount shrink in proportion."""
-        share = Fraction(units, self.quantity)
-        return msgspec.structs.replace(self, quantity=units, listed=self.listed * share, net=self.net * share)
+        listed, net = divided(self.listed * units, self.quantity), divided(self.net * units, self.quantity)
+        return msgspec.structs.replace(self, quantity=units, listed=listed, net=net)
 
 
 class LineVerdict(msgspec.Struct, frozen=True, gc=False):

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from stream.core.cells import decode_summary
 from stream.core.config import MICROSECONDS
 from stream.core.figures import ALL, Figures, ShardFigures
+from stream.core.summary import decode_summary
 from stream.observe.exposition import ShardState, render
 from stream.settings import Settings, Target
 from stream.tables.interface import ShardSummary, Tables
@@ -137,7 +137,7 @@ class View:
         return None
 
     def _render(self, shards: Sequence[ShardSummary], now: int, read_at: float) -> _Rendered:
-        summaries = [decode_summary(shard.summary) for shard in shards]
+        summaries = [decode_summary(shard.summary, shard.recent) for shard in shards]
         figures = Figures(
             ShardFigures(summary, shard.customers) for summary, shard in zip(summaries, shards, strict=True)
         )

@@ -1,7 +1,7 @@
 #!lua
 -- Take a shard. The nonce of the present owner changes nothing, so a claim may be sent again.
--- KEYS: shard, panes. ARGV: nonce, layout.
--- Returns layout, epoch, offset, batch, source, state, panes; of a layout newer than ours the layout alone, and takes nothing.
+-- KEYS: shard, panes, view. ARGV: nonce, layout.
+-- Returns layout, epoch, offset, batch, source, state, panes, recent; of a layout newer than ours the layout alone, and takes nothing.
 local layout, owner, epoch, offset, batch, source, state =
   unpack(redis.call('HMGET', KEYS[1], 'layout', 'nonce', 'epoch', 'offset', 'batch', 'source', 'state'))
 
@@ -12,4 +12,4 @@ if owner ~= ARGV[1] then
   epoch = string.format('%d', (tonumber(epoch) or 0) + 1)
   redis.call('HSET', KEYS[1], 'layout', ARGV[2], 'nonce', ARGV[1], 'epoch', epoch)
 end
-return {ARGV[2], epoch, offset, batch, source, state, redis.call('HGETALL', KEYS[2])}
+return {ARGV[2], epoch, offset, batch, source, state, redis.call('HGETALL', KEYS[2]), redis.call('HGET', KEYS[3], 'recent')}

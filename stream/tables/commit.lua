@@ -2,8 +2,8 @@
 -- One commit of one shard, all of it or nothing. The line above makes the server refuse before the script starts when it is full, read-only or without
 -- replicas; below, every check comes before the first write.
 -- KEYS: shard, view, then the keys of the writes and of the counted sets, by position.
--- ARGV: nonce, epoch, batch, start ('': none), end ('': none), source, state, summary, committed_at, layout,
---       packed {writes {command, key, argument, ...}, counted sets {key, name}, bounds {after, until}}, trim ('': none),
+-- ARGV: nonce, epoch, batch, start ('': none), end ('': none), source, state and summary ('': as it is), committed_at, layout,
+--       packed {writes {command, key, argument, ...}, counted sets {key, name}, bounds {after, until}}, trim ('': none), recent,
 --       batch that precedes this one ('': none; absent: not known).
 local nonce, epoch, batch, start = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local owner, stored_epoch, offset, last = unpack(redis.call('HMGET', KEYS[1], 'nonce', 'epoch', 'offset', 'batch'))
@@ -17,7 +17,7 @@ end
 if owner ~= nonce then
   return 'stolen'
 end
-if tonumber(stored_epoch) > epoch or (offset or '') ~= start or (ARGV[13] and (last or '') ~= ARGV[13]) then
+if tonumber(stored_epoch) > epoch or (offset or '') ~= start or (ARGV[14] and (last or '') ~= ARGV[14]) then
   return 'rewound'
 end
 
@@ -51,11 +51,16 @@ if #counted > 0 then
   end
 end
 
-redis.call('HSET', KEYS[2], 'layout', ARGV[10], 'summary', ARGV[8], 'committed_at', ARGV[9])
+redis.call('HSET', KEYS[2], 'layout', ARGV[10], 'committed_at', ARGV[9], 'recent', ARGV[13])
+if ARGV[8] ~= '' then
+  redis.call('HSET', KEYS[2], 'summary', ARGV[8])
+end
 -- In one command: a batch that is recognised as written has its offset written, too.
-local shard = {'layout', ARGV[10], 'state', ARGV[7], 'source', ARGV[6], 'batch', batch}
-if ARGV[5] ~= '' then
-  shard[9], shard[10] = 'offset', ARGV[5]
+local shard = {'layout', ARGV[10], 'source', ARGV[6], 'batch', batch}
+for name, value in pairs({state = ARGV[7], offset = ARGV[5]}) do
+  if value ~= '' then
+    shard[#shard + 1], shard[#shard + 2] = name, value
+  end
 end
 redis.call('HSET', KEYS[1], unpack(shard))
 return 'applied'

@@ -93,7 +93,9 @@ class ShardSummary(msgspec.Struct, frozen=True):
 
     shard: ShardId
     summary: bytes
-    """`Changes.summary` of the last commit or tick."""
+    """The last `Changes.summary`."""
+    recent: bytes
+    """`Changes.recent` of the last commit or tick."""
     committed_at: int
     """`Commit.now` of that commit: the age of the figures, microseconds."""
     customers: Mapping[bytes, tuple[int, ...]]

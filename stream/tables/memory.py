@@ -23,6 +23,7 @@ class _Shard:
     source: bytes | None = None
     state: bytes | None = None
     summary: bytes = b""
+    recent: bytes | None = None
     committed_at: int = 0
     panes: dict[bytes, bytes] = field(default_factory=dict)
     entities: dict[bytes, bytes] = field(default_factory=dict)
@@ -43,7 +44,9 @@ class _Shard:
             _write(self.sets.setdefault(name, {}), scores)
         for name in changes.counted:
             self._count(name, changes.bounds, changes.trim)
-        self.state, self.summary = changes.state, changes.summary
+        self.state = self.state if changes.state is None else changes.state
+        self.summary = self.summary if changes.summary is None else changes.summary
+        self.recent = changes.recent
         self.source, self.committed_at, self.batch = commit.source, commit.now, commit.batch
         if commit.end is not None:
             self.offset = commit.end
@@ -86,7 +89,8 @@ class MemoryTables(Tables):
         if stored.nonce != nonce:
             stored.nonce, stored.epoch = nonce, stored.epoch + 1
         self._last[shard] = (nonce, stored.batch)
-        return Claim(nonce, stored.epoch, stored.offset, Stored(stored.state, dict(stored.panes)), stored.source)
+        kept = Stored(stored.state, dict(stored.panes), stored.recent)
+        return Claim(nonce, stored.epoch, stored.offset, kept, stored.source)
 
     async def load(self, shard: ShardId, entities: Sequence[bytes], customers: Sequence[bytes]) -> Loaded:
         """Read records by key, and whose they are."""
@@ -135,9 +139,9 @@ class MemoryTables(Tables):
     async def summaries(self) -> list[ShardSummary]:
         """The newest summary of each shard that has one, by shard."""
         return [
-            ShardSummary(shard, stored.summary, stored.committed_at, dict(stored.counts))
+            ShardSummary(shard, stored.summary, stored.recent, stored.committed_at, dict(stored.counts))
             for shard, stored in sorted(self.memory.shards.items())
-            if stored.batch is not None
+            if stored.recent is not None
         ]
 
     async def close(self) -> None:

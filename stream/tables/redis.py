@@ -138,15 +138,15 @@ class RedisTables(Tables):
         """Take the shard; its name goes to the application's set of shards first, which lies in another slot."""
         keys = self._keys.shard(shard)
         await self._call(b"SADD", self._keys.shards, member(shard))
-        layout, *stored = await self._script("claim", [keys.shard, keys.panes], [nonce, b"%d" % LAYOUT])
+        layout, *stored = await self._script("claim", [keys.shard, keys.panes, keys.view], [nonce, b"%d" % LAYOUT])
         _check_layout(shard, layout)
-        epoch, offset, batch, source, state, panes = stored
+        epoch, offset, batch, source, state, panes, recent = stored
         self._last[shard] = (nonce, batch or b"")
         return Claim(
             nonce=nonce,
             epoch=int(epoch),
             offset=_int(offset),
-            stored=Stored(state=state, panes=dict(zip(panes[::2], panes[1::2], strict=True))),
+            stored=Stored(state, dict(zip(panes[::2], panes[1::2], strict=True)), recent),
             source=source,
         )
 
@@ -187,12 +187,13 @@ class RedisTables(Tables):
                 _text(commit.start),
                 _text(commit.end),
                 commit.source,
-                changes.state,
-                changes.summary,
+                changes.state or b"",
+                changes.summary or b"",
                 b"%d" % commit.now,
                 b"%d" % LAYOUT,
                 packed,
                 _text(changes.trim),
+                changes.recent,
                 *preceding,
             ],
         )
@@ -226,15 +227,15 @@ class RedisTables(Tables):
         """The newest summary of each shard that has one, by shard."""
         shards = sorted(shard_of(name) for name in await self._call(b"SMEMBERS", self._keys.shards))
         views = await self._calls(
-            (b"HMGET", self._keys.shard(shard).view, b"layout", b"summary", b"committed_at", b"counts")
+            (b"HMGET", self._keys.shard(shard).view, b"layout", b"summary", b"recent", b"committed_at", b"counts")
             for shard in shards
         )
         summaries = []
-        for shard, (layout, summary, committed_at, counts) in zip(shards, views, strict=True):
+        for shard, (layout, summary, recent, committed_at, counts) in zip(shards, views, strict=True):
             if layout is not None:
                 _check_layout(shard, layout)
                 customers = {name.encode(): members for name, members in _counts(counts).items()} if counts else {}
-                summaries.append(ShardSummary(shard, summary, int(committed_at), customers))
+                summaries.append(ShardSummary(shard, summary, recent, int(committed_at), customers))
         return summaries
 
     async def info(self) -> dict[str, Any]:

@@ -25,9 +25,9 @@ from support.tcp_proxy import TcpProxy
 from support.workers import LIMIT, Group, Worker, group, read_topic
 
 from stream.cli.rates import figures_of
-from stream.core.cells import decode_summary
 from stream.core.figures import TOTAL
 from stream.core.offline import Offline
+from stream.core.summary import decode_summary
 from stream.embedded.server import HOST
 from stream.events.decode import Rejected, decode_line
 from stream.events.outcome import outcome_event
@@ -230,7 +230,7 @@ async def _settled(run: Run) -> dict:
             while True:
                 run.workers.check()
                 summaries = await tables.summaries()
-                if len({decode_summary(each.summary).at for each in summaries}) == 1:
+                if len({decode_summary(each.summary, each.recent).at for each in summaries}) == 1:
                     return figures_of(summaries).plain()
                 await asyncio.sleep(0.2)
     finally:

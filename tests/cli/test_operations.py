@@ -26,7 +26,7 @@ def shown(language: str) -> list[str]:
 
 
 def commit(claim, start, end):
-    changes = Changes(b"state", b"summary", {}, {}, {}, {}, {}, {}, [], [], None)
+    changes = Changes(b"state", b"summary", b"recent", {}, {}, {}, {}, {}, {}, [], [], None)
     source = Source("old-cluster", 1).encode()
     return Commit(SHARD, claim.nonce, claim.epoch, b"batch-%r" % end, start, end, source, 0, changes)
 

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.core.cells import CATEGORY, MONEY, SALES, Category, Money, Sale, Summary, add, merge
+from stream.core.cells import CATEGORY, MONEY, SALES, Category, Money, Sale, add, merge
 from stream.core.figures import TOTAL, Figures, ShardFigures
+from stream.core.summary import Summary
 
 AT = 1_767_323_045_000_000  # 2026-01-02T03:04:05Z
 

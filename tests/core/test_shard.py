@@ -7,14 +7,15 @@ from oracle import generate
 from support.carts import item, line
 from support.stories import START, Story
 
-from stream.core.cells import decode_summary
+from stream.core import shard as module
 from stream.core.changes import ShardId, Stored
-from stream.core.config import DAY, CoreConfig
+from stream.core.config import DAY, STEP, CoreConfig, Window
 from stream.core.customers import member
 from stream.core.event import CheckoutEvent
 from stream.core.figures import Figures, ShardFigures
 from stream.core.registry import Registry
 from stream.core.shard import Shard
+from stream.core.summary import decode_recent, decode_summary
 from stream.events.decode import Rejected, decode_line
 
 NOW = 1_772_370_000_000_000  # shortly after the generated streams' origin
@@ -33,13 +34,13 @@ class Store:
     def __init__(self, journey, config=None, registry=None, capacity=100):
         self.journey, self.config = journey, config or CoreConfig()
         self.registry, self.capacity = registry or Registry(FIXED), capacity
-        self.state, self.summary = None, None
+        self.state, self.summary, self.recent = None, None, None
         self.panes, self.entities, self.customers, self.scores = {}, {}, {}, {}
         self.entity_expiry, self.customer_expiry = {}, {}
         self.bounds = []
 
     def open(self):
-        stored = Stored(self.state, self.panes)
+        stored = Stored(self.state, self.panes, self.recent)
         return Shard(ShardId("topic", 0), self.journey, self.config, self.registry, stored, self.capacity)
 
     def load(self, shard, events):
@@ -50,7 +51,8 @@ class Store:
 
     def commit(self, shard):
         changes = shard.take()
-        self.state, self.summary, self.bounds = changes.state, changes.summary, changes.bounds
+        self.state, self.summary = changes.state or self.state, changes.summary or self.summary
+        self.recent, self.bounds = changes.recent, changes.bounds
         for kept, changed in (
             (self.panes, changes.panes),
             (self.entities, changes.entities),
@@ -84,7 +86,7 @@ class Store:
             name: tuple(sum(after < score <= until for score in scores.values()) for after, until in self.bounds)
             for name, scores in self.scores.items()
         }
-        return ShardFigures(decode_summary(self.summary), counts)
+        return ShardFigures(decode_summary(self.summary, self.recent), counts)
 
     def document(self):
         return Figures([self.figures()]).plain()
@@ -108,6 +110,9 @@ def test_restoring_at_any_cut_equals_an_uninterrupted_run(events, batch, capacit
     whole, cut = Store(journey_of(events)), Store(journey_of(events), capacity=capacity)
     expected = whole.run(events)
     assert cut.run(events, batch=batch, restart=True) == expected, "versions included"
+    assert cut.document() == whole.document()
+    for store in (whole, cut):
+        store.run([], NOW + STEP)  # what is recent is settled when windows move
     assert cut.document() == whole.document()
     assert (cut.entities, cut.panes, cut.state) == (whole.entities, whole.panes, whole.state)
 
@@ -299,13 +304,65 @@ def test_a_window_that_the_settings_no_longer_name_is_dropped_and_a_new_one_star
     assert store.document()["windows"]["1h"]["all"]["transactions"] == 1
 
 
+def test_between_two_moves_of_the_windows_only_what_was_booked_is_written_of_the_figures():
+    def story(told):
+        told.checkout("completed", [line("P", "a")])
+        told.checkout("completed", [line("P", "a")], checkout="c2")
+
+    first, second = checkout_of(story)
+    store = Store("checkout")
+    shard = store.open()
+    shard.advance(START)
+    written = []
+    for event in (first, second):
+        store.load(shard, [event])
+        shard.step(event)
+        written.append(store.commit(shard))
+    assert [(changes.state is None, changes.summary is None) for changes in written] == [(False, False), (True, True)]
+    assert store.panes == {}
+    for moment in (START, START + STEP):
+        windows = store.document()["windows"]
+        assert [windows[name]["all"]["transactions"] for name in ("5m", "1h", "total")] == [2, 2, 2]
+        shard = store.open()
+        shard.advance(moment)
+        store.commit(shard)
+    assert {key.partition(b"|")[0] for key in store.panes} == {b"5m", b"1h", b"24h", b"30d"}
+    assert decode_recent(store.recent).slices == []
+
+
+def test_much_that_was_booked_is_settled_at_once(monkeypatch):
+    def story(told):
+        for number in range(3):
+            told.checkout("completed", [line("P", "a")], checkout=f"c{number}", channel=f"channel-{number}")
+
+    for bound, settled in ((6, False), (5, True)):  # an opportunity and money of each
+        monkeypatch.setattr(module, "RECENT", bound)
+        store = Store("checkout", registry=Registry())
+        store.run(checkout_of(story), START)
+        assert (store.panes != {}, decode_recent(store.recent).slices == []) == (settled, settled)
+        assert store.document()["windows"]["1h"]["all"]["transactions"] == 3
+
+
+def test_what_is_recent_is_kept_where_other_windows_cut_time_otherwise():
+    def story(told):
+        told.checkout("completed", [line("P", "a")])
+
+    for names in (("1m",), ("7m", "1h"), ("1h",), ()):
+        store = Store("checkout")
+        store.run(checkout_of(story), START)
+        store.config = CoreConfig(windows=tuple(Window.parse(name) for name in names))
+        store.run([], START + STEP)
+        windows = store.document()["windows"]
+        assert {name: windows[name]["all"]["transactions"] for name in windows} == dict.fromkeys((*names, "total"), 1)
+
+
 def test_a_state_of_a_newer_version_or_of_another_journey_is_refused():
     store = Store("checkout")
     store.run([], START)
     store.journey = "subscription"
     with pytest.raises(ValueError, match="holds checkout events"):
         store.open()
-    store.state = store.state.replace(b"\x95\x01", b"\x95\x02", 1)
+    store.state = store.state.replace(b"\x94\x01", b"\x94\x02", 1)
     with pytest.raises(ValueError, match="newer version"):
         store.open()
 

@@ -3,9 +3,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.summaries import AT, SMALL, SMALL_CUSTOMERS, full, full_cells, sale, shard
 
-from stream.core.cells import CATEGORY, MONEY, SALES, decode_summary
+from stream.core.cells import CATEGORY, MONEY, SALES
 from stream.core.changes import ShardId
 from stream.core.figures import Figures, ShardFigures
+from stream.core.summary import decode_summary
 from stream.observe.exposition import DETAILS, WINDOW_SERIES, ShardState, render
 
 TWO = ("5m", "1h")
@@ -13,7 +14,7 @@ EIGHT = ("1m", "5m", "15m", "1h", "6h", "24h", "7d", "30d")
 
 
 def figures_of(shards):
-    return Figures(ShardFigures(decode_summary(one.summary), one.customers) for one in shards)
+    return Figures(ShardFigures(decode_summary(one.summary, one.recent), one.customers) for one in shards)
 
 
 def shown(shards, windows=TWO):
@@ -149,7 +150,7 @@ def test_detail_is_withheld_in_its_order_and_sums_stay_right(cells, windows, wit
 def test_what_is_withheld_does_not_follow_the_windows():
     busy, quiet = full(EIGHT, 1), []
     for one in busy:
-        summary = decode_summary(one.summary)
+        summary = decode_summary(one.summary, one.recent)
         windows = [(name, []) for name, _ in summary.windows]
         quiet.append(
             msgspec.structs.replace(

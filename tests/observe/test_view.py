@@ -124,7 +124,7 @@ async def test_goes_on_after_failures_and_says_so_once(view, tables, monkeypatch
 async def test_a_damaged_summary_does_not_end_the_view(view, tables, monkeypatch):
     monkeypatch.setattr(view_module, "INTERVAL", 0.0)
     whole = tables.shards
-    tables.shards = [shard(cells=SMALL), type(whole[0])(whole[0].shard, b"\xc1", NOW, {})]
+    tables.shards = [shard(cells=SMALL), type(whole[0])(whole[0].shard, b"\xc1", b"\xc1", NOW, {})]
     task = asyncio.create_task(view.run())
     await until(lambda: "Error" in view.unavailable())
     tables.shards = whole

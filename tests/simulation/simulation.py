@@ -22,7 +22,6 @@ from simulation.worker import Worker
 from simulation.world import World
 
 from stream import clock, publish, runner, shards, transport
-from stream.core.cells import decode_summary
 from stream.core.changes import ShardId
 from stream.core.config import DAY, STEP
 from stream.core.customers import Customer, member
@@ -30,6 +29,7 @@ from stream.core.event import ErasedEvent
 from stream.core.figures import Figures, ShardFigures
 from stream.core.offline import Offline, _figures
 from stream.core.registry import Registry
+from stream.core.summary import decode_summary
 from stream.events.decode import Decoder, Rejected
 from stream.events.outcome import outcome_event
 from stream.runner import FORGET_EVERY
@@ -484,11 +484,12 @@ class Simulation:
 
     def _view(self, partition: TP) -> ShardFigures | None:
         """As `RedisTables.summaries` and `stream.observe.view` read it."""
-        summary, counts = self.redis.store.command(b"HMGET", self.keys[partition].view, b"summary", b"counts")
+        fields = (b"summary", b"recent", b"counts")
+        summary, recent, counts = self.redis.store.command(b"HMGET", self.keys[partition].view, *fields)
         if summary is None:
             return None
         customers = {name.encode(): members for name, members in _counts(counts).items()} if counts else {}
-        return ShardFigures(decode_summary(summary), customers)
+        return ShardFigures(decode_summary(summary, recent), customers)
 
     def _head(self, shard: bytes) -> int:
         view = self._view(self.partition_of[shard])

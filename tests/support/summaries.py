@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from stream.core.cells import CATEGORY, MONEY, SALES, Category, Money, Sale, Summary, encode_summary
+from stream.core.cells import CATEGORY, MONEY, SALES, Category, Money, Sale
 from stream.core.changes import ShardId
+from stream.core.config import STEP
 from stream.core.registry import BOUNDS, OTHER, UNKNOWN
+from stream.core.summary import Summary, encode_recent, encode_summary
 from stream.tables.interface import ShardSummary
 
 NOW = 1_767_323_047_000_000
@@ -52,7 +54,13 @@ def shard(topic="checkout-events", partition=0, cells=(), *, windows=("5m", "1h"
         total=entries if total is None else list(total.items()),
     )
     counts = {name.encode(): (count,) * len(windows) for name, count in (customers or {}).items()}
-    return ShardSummary(ShardId(topic, partition), encode_summary(summary), NOW - 3_000_000, counts)
+    return ShardSummary(
+        ShardId(topic, partition),
+        encode_summary(summary),
+        encode_recent(summary.watermark, STEP, {}),
+        NOW - 3_000_000,
+        counts,
+    )
 
 
 SMALL = {

@@ -24,6 +24,7 @@ def changes(**parts) -> Changes:
     nothing = {
         "state": b"state",
         "summary": b"summary",
+        "recent": b"recent",
         "panes": {},
         "entities": {},
         "customers": {},

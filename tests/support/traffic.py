@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from stream.core.cells import decode_summary
 from stream.core.config import CoreConfig
 from stream.core.event import Event
 from stream.core.figures import JOURNEYS, TOTAL, Figures, ShardFigures
 from stream.core.offline import Offline
 from stream.core.registry import Registry
+from stream.core.summary import decode_summary
 from stream.events.decode import Rejected, decode_line
 from stream.tables.interface import ShardSummary
 
@@ -60,7 +60,7 @@ def expected(sent: Iterable[Sent]) -> dict[str, dict]:
 
 def found(summaries: Iterable[ShardSummary]) -> dict[str, dict]:
     """The same from the tables."""
-    return _totals(Figures(ShardFigures(decode_summary(shard.summary)) for shard in summaries))
+    return _totals(Figures(ShardFigures(decode_summary(shard.summary, shard.recent)) for shard in summaries))
 
 
 def _totals(figures: Figures) -> dict[str, dict]:

@@ -25,7 +25,8 @@ def table(values):
 
 CHANGES = st.fixed_dictionaries(
     {
-        "state": st.binary(max_size=3),
+        "state": st.none() | st.binary(min_size=1, max_size=3),
+        "recent": st.binary(max_size=3),
         "panes": table(st.binary(max_size=3)),
         "entities": table(st.binary(max_size=3)),
         "customers": table(st.binary(max_size=3)),

@@ -62,6 +62,7 @@ async def test_what_is_committed_is_read_back(backend, tables):
         None,
         EXACT,
         state=ALL_BYTES,
+        recent=ALL_BYTES,
         source=ALL_BYTES,
         panes=records,
         entities=records,
@@ -72,7 +73,18 @@ async def test_what_is_committed_is_read_back(backend, tables):
         [b"", None, ALL_BYTES],
         [b"\xc4\x00", b""],
     )
-    assert await reader.claim(SHARD, ALL_BYTES) == Claim(ALL_BYTES, 2, EXACT, Stored(ALL_BYTES, records), ALL_BYTES)
+    assert await reader.claim(SHARD, ALL_BYTES) == Claim(
+        ALL_BYTES, 2, EXACT, Stored(ALL_BYTES, records, ALL_BYTES), ALL_BYTES
+    )
+
+
+async def test_state_and_summary_stay_where_none_are_given(backend, tables):
+    claim = await tables.claim(SHARD, b"a")
+    assert claim.stored == Stored(None, {}, None)
+    await applied(tables, claim, None, 1, state=b"1", summary=b"2", recent=b"3")
+    await applied(tables, claim, 1, 2, state=None, summary=None, recent=b"4")
+    assert (await backend.tables().claim(SHARD, b"b")).stored == Stored(b"1", {}, b"4")
+    assert [(each.summary, each.recent) for each in await tables.summaries()] == [(b"2", b"4")]
 
 
 async def test_values_are_absolute_and_none_deletes(tables):
@@ -82,7 +94,7 @@ async def test_values_are_absolute_and_none_deletes(tables):
     one = {b"k": b"2", b"l": None, b"never": None}
     await applied(tables, claim, 1, 2, state=b"later", panes=one, entities=one, customers=one)
     assert await loaded(tables, [b"k", b"l"], [b"k", b"l"]) == ([b"2", None], [b"2", None])
-    assert (await tables.claim(SHARD, b"a")).stored == Stored(b"later", {b"k": b"2"})
+    assert (await tables.claim(SHARD, b"a")).stored == Stored(b"later", {b"k": b"2"}, b"recent")
 
 
 async def test_a_batch_sent_again_is_repeated_and_not_written_again(backend, tables):
