@@ -34,7 +34,7 @@ BENCHMARKS: Final[dict[str, Callable[..., None]]] = {
 QUICK: Final[dict[str, dict[str, Any]]] = {
     "throughput": {"records": 40_000, "runs": 1},
     "stages": {"records": 40_000},
-    "latency": {"rates": (1000,), "seconds": 5.0},
+    "latency": {"rates": (1000,), "seconds": 5.0, "runs": 1},
     "catch-up": {"backlog": 8000, "seconds": 8.0},
     "memory": {"checkouts": 20_000},
     "growth": {"records": 20_000, "runs": 1},
@@ -54,7 +54,7 @@ def main() -> int:
     )
     parser.add_argument("--results", type=Path, default=ROOT / "build" / "bench.json")
     parser.add_argument("--records", type=int, help="events, or open checkouts; default: each benchmark's own")
-    parser.add_argument("--runs", type=int, help="of throughput, growth, start")
+    parser.add_argument("--runs", type=int, help="of throughput, latency, growth, start")
     parser.add_argument(
         "--only", action="append", default=[], help="contenders of the comparison, by the start of their names"
     )
@@ -72,7 +72,7 @@ def main() -> int:
         options = dict(QUICK[name]) if chosen.quick else {}
         if chosen.records and name not in ("latency", "start"):
             options[SIZES.get(name, "records")] = chosen.records
-        if chosen.runs and name in ("throughput", "growth", "start"):
+        if chosen.runs and name in ("throughput", "latency", "growth", "start"):
             options["runs"] = chosen.runs
         if name == "throughput":
             options["only"] = chosen.only

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
@@ -39,7 +40,7 @@ Java and Maven build the Kafka Streams peer, and pip installs Quix Streams by ha
 - A worker is one process with everything on: verdicts, four windows, customers, metrics, outcomes published and acknowledged, atomic commits.
 - Events per second: from a quarter of the records on to the last, as seen in the offsets in Redis; a peer says itself when it has processed them.
   Processor time is that of the processes in `/proc`. Contenders take turns;
-  median, and in brackets the slowest and fastest run.
+  median, and in brackets the slowest and fastest run; likewise of latency.
 - The peers do less: the verdict's kinds, the intent's state, and counts by minute, channel and segment, in order of arrival, without refunds,
   customers, outcomes or
   duplicates. Their counts must equal those of `upsell-stream classify`. Slow ones get fewer events. Kafka Streams runs with one thread and its
@@ -123,10 +124,18 @@ def _latency(figures: Noted) -> Iterator[str]:
     yield from _table(
         ["events/s asked for", "sent", "p50 ms", "p99 ms"],
         [
-            [f"{int(rate):,}", f"{one['really_per_second']:,}", str(one["p50_ms"]), str(one["p99_ms"])]
-            for rate, one in figures.items()
+            [
+                f"{int(rate):,}",
+                f"{median(run['really_per_second'] for run in runs):,.0f}",
+                *(_middle([run[part] for run in runs]) for part in ("p50_ms", "p99_ms")),
+            ]
+            for rate, runs in figures.items()
         ],
     )
+
+
+def _middle(values: Sequence[float]) -> str:
+    return f"{median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
 def _catch_up(figures: Noted) -> Iterator[str]:
