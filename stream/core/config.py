@@ -25,6 +25,10 @@ class Window(msgspec.Struct, frozen=True):
         """Length of one pane, microseconds; window lengths are whole minutes, so this is whole seconds."""
         return self.length // PANES
 
+    def pane_of(self, time: int) -> int:
+        """The pane in which a time lies: pane p covers (p·pane - pane, p·pane] of the epoch."""
+        return -(-time // self.pane)
+
     @classmethod
     def parse(cls, name: str) -> "Window":
         """Read `5m`, `1h`, `24h`, `30d`.

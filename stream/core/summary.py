@@ -64,11 +64,11 @@ def decode_summary(settled: bytes, recent: bytes) -> Summary:
     summary, since = _SUMMARY.decode(settled), _RECENT.decode(recent)
     windows = []
     for name, cells in summary.windows:
-        pane = Window.parse(name).pane
-        head = -(-summary.at // pane)
-        shown = [added for index, added in since.cells(pane).items() if head - PANES < index <= head]
+        window = Window.parse(name)
+        head = window.pane_of(summary.at)
+        shown = [added for index, added in since.cells(window.pane).items() if head - PANES < index <= head]
         windows.append((name, _sum(cells, shown)))
-    total = _sum(summary.total, since.cells(1).values())
+    total = _sum(summary.total, [dict(cells) for _, cells in since.slices])
     return msgspec.structs.replace(summary, watermark=since.watermark, windows=windows, total=total)
 
 

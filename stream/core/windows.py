@@ -22,10 +22,6 @@ class RollingWindow:
         self._head: int | None = None
         self._dirty: set[int] = set()
 
-    def pane_of(self, time: int) -> int:
-        """The pane in which a time lies."""
-        return -(-time // self.window.pane)
-
     def edges(self) -> tuple[int, int]:
         """(after, until] of the window at its head, microseconds."""
         until = (self._head or 0) * self.window.pane
@@ -33,7 +29,7 @@ class RollingWindow:
 
     def advance(self, now: int) -> None:
         """Move the head to the pane of `now`; a time before the head changes nothing."""
-        head = self.pane_of(now)
+        head = self.window.pane_of(now)
         if self._head is not None and head <= self._head:
             return
         gone = [index for index in self._panes if index <= head - PANES]
@@ -54,7 +50,7 @@ class RollingWindow:
 
     def holds(self, time: int) -> bool:
         """Whether a time lies in a pane that still exists, or is yet to come."""
-        return self._head is not None and self.pane_of(time) > self._head - PANES
+        return self._head is not None and self.window.pane_of(time) > self._head - PANES
 
     def book(self, index: int, cells: Mapping[tuple[str, ...], Sequence[int]]) -> None:
         """Add to a pane, if it still exists."""
