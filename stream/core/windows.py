@@ -48,10 +48,6 @@ class RollingWindow:
         self._dirty.update(gone)
         self._head = head
 
-    def holds(self, time: int) -> bool:
-        """Whether a time lies in a pane that still exists, or is yet to come."""
-        return self._head is not None and self.window.pane_of(time) > self._head - PANES
-
     def book(self, index: int, cells: Mapping[tuple[str, ...], Sequence[int]]) -> None:
         """Add to a pane, if it still exists."""
         if self._head is None or index <= self._head - PANES:
