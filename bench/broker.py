@@ -1,7 +1,8 @@
 """Topics and their contents."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from zlib import crc32
 
 from aiokafka import AIOKafkaProducer
@@ -10,11 +11,12 @@ from bench.dataset import Record
 from stream.topics import Topic, create_topics
 
 
-async def fill(bootstrap_servers: str, topics: Mapping[str, str], records: Sequence[Record], partitions: int) -> None:
+async def fill(bootstrap_servers: str, topics: Mapping[str, str], records: Iterable[Record], partitions: int) -> None:
     """Create topics (by the records' `topic`) and produce into them, in order within a partition."""
     await create_topics(bootstrap_servers, [Topic(name, partitions) for name in topics.values()])
     async with producer(bootstrap_servers) as sender:
-        for chunk in _chunks(records, 20_000):
+        left = iter(records)
+        while chunk := list(islice(left, 20_000)):
             await asyncio.gather(
                 *[
                     await sender.send(topics[topic], value, key=key, partition=crc32(key) % partitions)
@@ -26,8 +28,3 @@ async def fill(bootstrap_servers: str, topics: Mapping[str, str], records: Seque
 def producer(bootstrap_servers: str) -> AIOKafkaProducer:
     """A producer as shops have them: small batches, sent soon."""
     return AIOKafkaProducer(bootstrap_servers=bootstrap_servers, linger_ms=5, max_batch_size=128 * 1024)
-
-
-def _chunks(records: Sequence[Record], size: int) -> Iterable[Sequence[Record]]:
-    for begin in range(0, len(records), size):
-        yield records[begin : begin + size]

@@ -53,6 +53,12 @@ def load(count: int, *, customers: int = CUSTOMERS, checkouts_only: bool = False
     return list(_moved(chosen, datetime.now(UTC) - timedelta(seconds=5) - last))
 
 
+def flow(seed: int, opening: datetime) -> Iterator[Record]:
+    """Checkout events without end, from `opening` on at `RATE`; made as they are asked for, since nobody wants to keep an hour of them."""
+    shop = Shop(_settings(seed, CUSTOMERS), opening)
+    return (Record(e.topic, e.key, e.value) for e in shop.events() if e.topic == "checkout")
+
+
 def planted(records: Sequence[Record]) -> dict[str, Any]:
     """The figures of the checkouts, as `classify` has them."""
     offline = Offline(CoreConfig(), Registry())
@@ -63,12 +69,16 @@ def planted(records: Sequence[Record]) -> dict[str, Any]:
     return offline.figures().select(TOTAL, "checkout").plain()
 
 
+def _settings(seed: int, customers: int) -> ShopSettings:
+    return ShopSettings(seed=seed, rate=RATE, customers=customers, pace=PACE, daily_rhythm=0.0)
+
+
 def _made(count: int, customers: int) -> list[Record]:
     path = cache() / f"events-{count}-{customers}.msgpack"
     if not path.exists():
         print(f"making {count} events of {customers} customers …", flush=True)
-        settings = ShopSettings(seed=1, rate=RATE, customers=customers, pace=PACE, daily_rhythm=0.0)
-        records = [Record(e.topic, e.key, e.value) for e in islice(Shop(settings, _OPENING).events(), count)]
+        shop = Shop(_settings(1, customers), _OPENING)
+        records = [Record(e.topic, e.key, e.value) for e in islice(shop.events(), count)]
         partial = path.with_suffix(".partial")
         partial.write_bytes(msgspec.msgpack.encode(records))
         partial.rename(path)

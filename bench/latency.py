@@ -8,9 +8,10 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import product
+from datetime import UTC, datetime, timedelta
+from itertools import islice, product
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, Final
@@ -22,7 +23,7 @@ from support.workers import environment
 from bench import processor
 from bench.broker import fill
 from bench.contender import LIMIT, ROOT, BenchError, process
-from bench.dataset import load
+from bench.dataset import RATE, Record, flow, load
 from bench.results import Results
 from bench.servers import kafka, redis
 from bench.worker import COMMAND, Offsets, settings_for
@@ -33,6 +34,12 @@ _SHOP: Final = ROOT / "bench" / "contenders" / "shop.py"
 _LOOK: Final = 0.002
 _SETTLE: Final = 2.0
 """Seconds at the beginning of a run that are not counted."""
+_NEAR: Final = 2.0
+"""Seconds behind the shop, which takes a while to open, in which a worker keeps up with it."""
+_CALM: Final = 15.0
+"""Seconds that it is watched keeping up."""
+_TELL: Final = 30.0
+"""Seconds between two words on how far it is."""
 
 Sent = tuple[int, int, float]
 """Partition, offset, monotonic moment."""
@@ -59,13 +66,10 @@ def run(
     results.note("latency", figures)
 
 
-def catch_up(results: Results, *, backlog: int = 60_000, seconds: float = 30.0) -> None:
+def catch_up(results: Results, *, backlog: int = 60_000) -> None:
     """Print and note how fast a backlog is worked off while more comes in."""
-    load(int(OUTAGE_RATE * seconds), checkouts_only=True)
     with kafka() as broker, redis() as server:
-        sent, seen, started = _watch(
-            broker.bootstrap_servers, server.url, backlog=backlog, rate=OUTAGE_RATE, seconds=seconds, outage=True
-        )
+        sent, seen, started = _watch(broker.bootstrap_servers, server.url, backlog=backlog, rate=OUTAGE_RATE)
     produced = sorted(moment for _, _, moment in sent)
     first = next(moment for moment, offsets in seen if sum(offsets))
     caught = None
@@ -93,43 +97,62 @@ def catch_up(results: Results, *, backlog: int = 60_000, seconds: float = 30.0) 
 
 
 def _watch(
-    servers: str, redis_url: str, *, backlog: int, rate: int, seconds: float, outage: bool = False
+    servers: str, redis_url: str, *, backlog: int, rate: int, seconds: float = 0.0
 ) -> tuple[list[Sent], list[Seen], float]:
-    """What was sent, what was seen, and when the worker was started. Without an outage the backlog is worked off before the shop opens."""
+    """What was sent, what was seen, and when the worker was started.
+
+    With `seconds` the worker works the backlog off before the shop opens for so long. Without, there was an outage: the shop sells all along, until the
+    worker has caught up and has kept up for a while.
+    """
     settings = settings_for(servers, redis_url, checkout_topic="bench-live")
     topics = {"checkout": settings.checkout_topic}
-    asyncio.run(fill(servers, topics, load(max(backlog, 4000), checkouts_only=True)[:backlog], PARTITIONS))
+    opening = datetime.now(UTC) - timedelta(seconds=backlog / RATE)
+    asyncio.run(fill(servers, topics, _told(islice(flow(1, opening), backlog)), PARTITIONS))
     with Redis.from_url(redis_url) as client, ExitStack() as stack, tempfile.TemporaryDirectory() as directory:
         offsets = Offsets(client, settings, settings.checkout_topic, PARTITIONS)
         file = Path(directory) / "sent"
         arguments = (servers, settings.checkout_topic, PARTITIONS, rate, seconds, file)
         shop = (sys.executable, _SHOP, *map(str, arguments))
-
-        def worker() -> float:
-            moment = time.monotonic()
+        if seconds:
+            started = time.monotonic()
             stack.enter_context(process(COMMAND, environment(settings)))
-            return moment
-
-        if outage:
-            selling, log = stack.enter_context(process(shop))
-            started = worker()
-        else:
-            started = worker()
             _until(lambda: offsets.total() >= backlog)
             selling, log = stack.enter_context(process(shop))
+            opened = time.monotonic()
+        else:
+            selling, log = stack.enter_context(process(shop))
+            opened = started = time.monotonic()
+            stack.enter_context(process(COMMAND, environment(settings)))
         seen: list[Seen] = []
-        deadline = time.monotonic() + LIMIT
-        total = int(rate * seconds) + backlog
-        while not seen or sum(seen[-1][1]) < total:
-            seen.append((time.monotonic(), offsets.each()))
-            if selling.poll() not in (None, 0) or time.monotonic() > deadline:
-                raise BenchError(
-                    f"{sum(seen[-1][1])} of {total} committed; the shop:\n{log.read_text(errors='replace')[-2000:]}"
-                )
+        sent: list[Sent] | None = None
+        kept_up_since = told = opened
+        closing = False
+        deadline = opened + LIMIT + backlog / rate
+        while sent is None or sum(seen[-1][1]) < len(sent) + backlog:
+            moment = time.monotonic()
+            seen.append((moment, offsets.each()))
+            committed = sum(seen[-1][1])
+            if moment > deadline or selling.poll() not in (None, 0):
+                raise BenchError(f"{committed} committed; the shop:\n{log.read_text(errors='replace')[-2000:]}")
+            if sent is None and selling.poll() == 0:
+                sent = msgspec.msgpack.decode(file.read_bytes(), type=list[Sent])
+            if backlog + rate * (moment - opened) - committed > rate * _NEAR:
+                kept_up_since = moment
+            if not (seconds or closing) and moment - kept_up_since > _CALM:
+                closing = True
+                selling.terminate()
+            if moment - told > _TELL:
+                told = moment
+                print(f"  {moment - started:.0f} s: {committed:,} committed", flush=True)
             time.sleep(_LOOK)
-        selling.wait(30)
-        sent = msgspec.msgpack.decode(file.read_bytes(), type=list[Sent])
         return sorted(sent, key=lambda one: one[2]), seen, started
+
+
+def _told(records: Iterable[Record]) -> Iterator[Record]:
+    for number, record in enumerate(records, 1):
+        yield record
+        if number % 500_000 == 0:
+            print(f"  {number:,} events produced", flush=True)
 
 
 def _until(condition: Any) -> None:

@@ -1,11 +1,16 @@
 """A shop in a process of its own: produces at a steady rate. `shop.py SERVERS TOPIC PARTITIONS RATE SECONDS FILE`.
 
-FILE gets, for each record, its partition, its offset and the moment it was handed to the producer (monotonic seconds), as MessagePack.
+With 0 SECONDS it makes its events as it goes, until SIGTERM. FILE gets, for each record, its partition, its offset and the moment it was handed to the
+producer (monotonic seconds), as MessagePack.
 """
 
 import asyncio
+import signal
 import sys
 import time
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -14,25 +19,41 @@ import msgspec
 import uvloop
 
 from bench.broker import producer
-from bench.dataset import load
+from bench.dataset import flow, load
 
+OTHERS = 2
+"""Seed of the events made on the way; the backlog's is another."""
 CHUNK = 0.005
 """Seconds between two handfuls."""
 
 
 async def run(servers: str, topic: str, partitions: int, rate: float, seconds: float) -> list[tuple[int, int, float]]:
-    records = load(int(rate * seconds), checkouts_only=True)
-    sent: list[tuple[float, asyncio.Future[Any]]] = []
+    known = load(int(rate * seconds), checkouts_only=True) if seconds else []
+    records = iter(known) if seconds else flow(OTHERS, datetime.now(UTC))
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+    timeline: list[tuple[int, int, float]] = []
+    handed = 0
     async with producer(servers) as sender:
         began = time.monotonic()
-        while len(sent) < len(records):
-            due = min(len(records), int((time.monotonic() - began) * rate))
-            for _, key, value in records[len(sent) : due]:
+        while not told.is_set():
+            due = int((time.monotonic() - began) * rate) - handed
+            for _, key, value in islice(records, due):
                 moment = time.monotonic()
-                sent.append((moment, await sender.send(topic, value, key=key, partition=crc32(key) % partitions)))
+                future = await sender.send(topic, value, key=key, partition=crc32(key) % partitions)
+                future.add_done_callback(partial(_note, timeline, moment))
+                handed += 1
+            if seconds and handed == len(known):
+                break
             await asyncio.sleep(CHUNK)
-        answers = await asyncio.gather(*[future for _, future in sent])
-    return [(answer.partition, answer.offset, moment) for (moment, _), answer in zip(sent, answers, strict=True)]
+    if len(timeline) < handed:
+        raise RuntimeError(f"{handed} records sent, {len(timeline)} acknowledged")
+    return timeline
+
+
+def _note(timeline: list[tuple[int, int, float]], moment: float, future: asyncio.Future[Any]) -> None:
+    answer = future.result()
+    timeline.append((answer.partition, answer.offset, moment))
 
 
 if __name__ == "__main__":
