@@ -111,7 +111,7 @@ def _throughput(figures: Noted) -> Iterator[str]:
 def _stages(figures: Noted) -> Iterator[str]:
     yield "## Where the time goes\n"
     yield (
-        f"Processor time in µs an event, in batches of {figures['batch']}, without fetching (checkouts and subscriptions): "
+        f"Processor time in µs an event, in batches of up to {figures['batch']} (checkouts and subscriptions): "
         f"worker {figures['worker_us']}, "
         + ", ".join(f"{name} {spent}" for name, spent in figures["others_us"].items())
         + ".\n"

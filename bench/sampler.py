@@ -1,7 +1,8 @@
 """Where a process's time goes: the stack of the main thread, looked at every few milliseconds of processor time.
 
 Rules: no call of the product is wrapped, so nothing is slowed that is called often, and what is measured is what runs. A sample belongs to the innermost
-frame that a stage claims. Its resolution is the kernel's clock tick: 4 ms of processor time on most machines, so 10 s of it make 2,500 samples.
+frame that a stage claims. The timer counts all threads, and the stack is the main one's, whose own processor time the samples share out. Its resolution is
+the kernel's clock tick: 4 ms of processor time on most machines, so 10 s of it make 2,500 samples.
 """
 
 import signal
@@ -36,19 +37,19 @@ class Sampler:
         self.totals: Counter[str] = Counter()
         """Samples by function anywhere on the stack."""
         self.seconds = 0.0
-        """Of processor time."""
+        """Of the main thread's processor time."""
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Sample for a block."""
         before = signal.signal(signal.SIGPROF, self._look)
-        began = time.process_time()
+        began = time.thread_time()
         signal.setitimer(signal.ITIMER_PROF, INTERVAL, INTERVAL)
         try:
             yield
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
-            self.seconds += time.process_time() - began
+            self.seconds += time.thread_time() - began
             signal.signal(signal.SIGPROF, before)
 
     def microseconds(self, samples: int) -> float:

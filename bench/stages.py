@@ -1,39 +1,40 @@
-"""Where a worker's time goes, stage by stage: real runners on a log in memory, a real Redis and, where there is one, a real Kafka to publish to.
+"""Where a worker's time goes, stage by stage: the real worker in this process, on a real Kafka and a real Redis, working off a backlog.
 
-Processor time by sampling (`bench.sampler`), in µs per event; what is awaited also by the clock, in ms per batch. Reading from Kafka is not in it: `throughput`
-shows the consumer's thread.
+Processor time of its main thread by sampling (`bench.sampler`), in µs per event, and of its other threads as the kernel has it: they fetch. What is awaited
+also by the clock, in ms per call.
 """
 
+from __future__ import annotations
+
 import asyncio
-import gc
+import os
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from statistics import median, quantiles
-from typing import Any, Final, Literal
-from zlib import crc32
+from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
 from bench import processor
-from bench.dataset import Record, load
-from bench.results import Results
+from bench.broker import fill
+from bench.contender import LIMIT, WARM, BenchError
+from bench.dataset import load
 from bench.sampler import Claim, Sampler
 from bench.servers import kafka, redis
-from stream.batch import CREDITS
-from stream.clock import Clock
-from stream.core.changes import ShardId
-from stream.events.decode import Decoder
-from stream.observe.counters import Counters
-from stream.publish import Message, Publisher
-from stream.runner import Bench, Runner
-from stream.settings import Settings
-from stream.tables.redis import RedisTables, connect
-from stream.topics import Topic, create_topics
+from bench.worker import settings_for
+from stream.app import Worker, settle_down
+from stream.publish import Publisher
+from stream.tables.redis import RedisTables
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from bench.results import Results
+    from stream.settings import Settings
 
 PARTITIONS: Final = 4
 ITSELF: Final = "measuring"
+_LOOK: Final = 0.02
 _CLAIMS: Final = (
     Claim("outcomes: encode", "stream/events/outcome.py"),
     Claim("decode", "stream/events/"),
@@ -63,28 +64,13 @@ _CLAIMS: Final = (
     Claim("count", "stream/observe/sales.py"),
     Claim("count", "stream/runner.py", frozenset({"_count"})),
     Claim("count", "/prometheus_client/"),
+    Claim("fetch: hand over", "stream/transport.py"),
+    Claim("fetch: hand over", "stream/agents.py"),
+    Claim("fetch: hand over", "stream/shards.py"),
+    Claim("fetch: hand over", "/faust/"),
+    Claim("fetch: hand over", "/mode/"),
     Claim(ITSELF, "bench/"),
 )
-
-
-@dataclass
-class _Read:
-    """A record as Kafka hands it out."""
-
-    topic: str
-    offset: int
-    key: bytes
-    value: bytes
-    timestamp: int
-    headers: tuple[tuple[str, bytes], ...] = ()
-    timestamp_type: int = 0
-
-
-class _Nowhere:
-    """Acknowledges everything at once."""
-
-    async def publish(self, messages: Sequence[Message]) -> None:
-        """Nothing."""
 
 
 class _Waits:
@@ -93,8 +79,8 @@ class _Waits:
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
 
-    def watch(self, owner: object, name: str) -> None:
-        """Measure a method of one object from now on."""
+    def watch(self, owner: type, name: str) -> None:
+        """Measure a method from now on."""
         method: Callable[..., Awaitable[Any]] = getattr(owner, name)
 
         async def measured(*args: Any, **kwargs: Any) -> Any:
@@ -107,32 +93,34 @@ class _Waits:
         setattr(owner, name, measured)
 
 
-def run(
-    results: Results, *, records: int = 120_000, batch: int = 1000, with_kafka: bool = True, functions: int = 25
-) -> None:
+def run(results: Results, *, records: int = 120_000, batch: int = 1000, functions: int = 25) -> None:
     """Print and note the profile."""
     events = load(records)
-    with redis() as server:
-        settings = Settings(redis_url=server.url, app_id="bench-stages", batch_records=batch)
-        if with_kafka:
-            with kafka() as broker:
-                measured = _run(events, settings, broker.bootstrap_servers, (server.pid, broker.pid))
-        else:
-            measured = _run(events, settings, None, (server.pid,))
-    sampler, waits, wall, others = measured
-    number = len(events)
-    total = (sampler.seconds * 1e6 - sampler.microseconds(sampler.stages[ITSELF])) / number
+    with kafka() as broker, redis() as server:
+        settings = settings_for(
+            broker.bootstrap_servers, server.url, checkout_topic="bench-checkouts", batch_records=batch
+        )
+        topics = {"checkout": settings.checkout_topic, "subscription": settings.subscription_topic}
+        asyncio.run(fill(settings.kafka_bootstrap_servers, topics, events, PARTITIONS))
+        sampler, waits = Sampler(_CLAIMS), _Waits()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            measured, wall, spent = runner.run(_work(settings, sampler, waits, records, (server.pid, broker.pid)))
+    others = dict(zip(("consumer's thread", "Redis", "broker"), spent, strict=True))
+    fetching = round(others.pop("consumer's thread") / measured, 2)
+    own = (sampler.seconds * 1e6 - sampler.microseconds(sampler.stages[ITSELF])) / measured
+    total = own + fetching
     print(
-        f"\n{number} events, batches of {batch}, {PARTITIONS} partitions a topic; load of the machine {processor.load():.1f}"
+        f"\n{measured} events, batches of {batch}, {PARTITIONS} partitions a topic; load of the machine {processor.load():.1f}"
     )
-    print(f"worker {total:.1f} µs of processor time an event, {wall * 1e6 / number:.1f} µs by the clock")
-    print("  ".join(f"{name} {spent / number:.1f} µs" for name, spent in others.items()))
-    stages = {}
-    for stage, samples in sampler.stages.most_common():
-        if stage == ITSELF:
-            continue
-        stages[stage] = round(sampler.microseconds(samples) / number, 2)
-        print(f"  {stage:28} {stages[stage]:6.2f} µs  {samples / sampler.stages.total():6.1%}")
+    print(f"worker {total:.1f} µs of processor time an event, {wall * 1e6 / measured:.1f} µs by the clock")
+    print("  ".join(f"{name} {spent / measured:.1f} µs" for name, spent in others.items()))
+    stages = {"fetch: consumer's thread": fetching}
+    for stage, samples in sampler.stages.items():
+        if stage != ITSELF:
+            stages[stage] = round(sampler.microseconds(samples) / measured, 2)
+    stages = dict(sorted(stages.items(), key=lambda stage: stage[1], reverse=True))
+    for stage, each in stages.items():
+        print(f"  {stage:28} {each:6.2f} µs  {each / total:6.1%}")
     print("by the clock, a call (median, 99th):")
     calls = {}
     for name, seconds in waits.seconds.items():
@@ -145,132 +133,57 @@ def run(
     for title, counted in (("themselves", sampler.selves), ("with what they call", sampler.totals)):
         print(f"functions {title}, µs an event:")
         for name, samples in counted.most_common(functions):
-            print(f"  {sampler.microseconds(samples) / number:6.2f}  {name}")
+            print(f"  {sampler.microseconds(samples) / measured:6.2f}  {name}")
     results.note(
         "stages",
         {
-            "events": number,
+            "events": measured,
             "batch": batch,
             "worker_us": round(total, 2),
-            "others_us": {name: round(spent / number, 2) for name, spent in others.items()},
+            "others_us": {name: round(spent / measured, 2) for name, spent in others.items()},
             "stages_us": stages,
             "calls_ms": calls,
         },
     )
 
 
-def _run(
-    events: Sequence[Record], settings: Settings, bootstrap_servers: str | None, pids: tuple[int, ...]
-) -> tuple[Sampler, _Waits, float, dict[str, float]]:
-    sampler, waits = Sampler(_CLAIMS), _Waits()
+async def _work(
+    settings: Settings, sampler: Sampler, waits: _Waits, records: int, pids: tuple[int, ...]
+) -> tuple[int, float, list[float]]:
+    """Run a worker over all records; a worker is measured at work, not at its start.
 
-    async def measure() -> tuple[float, dict[str, float]]:
-        tables = connect(settings)
-        publisher: Publisher | _Nowhere = _Nowhere()
-        if bootstrap_servers is not None:
-            topics = (settings.outcome_topic, settings.dead_letter_topic)
-            await create_topics(bootstrap_servers, [Topic(name, PARTITIONS) for name in topics])
-            publisher = Publisher(bootstrap_servers, settings.dead_letter_topic, "bench", {})
-            await publisher.start()
-        for name in ("claim", "load", "expired", "commit"):
-            waits.watch(tables, name)
-        waits.watch(publisher, "publish")
-        try:
-            runners, changed, tasks = await _runners(settings, tables, publisher)
-            logs = _logs(events, settings)
-            # A worker is measured at work, not at its start.
-            await _feed(
-                runners, {shard: log[: len(log) // 10] for shard, log in logs.items()}, changed, settings.batch_records
-            )
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(100_000, 20, 20)
-            waits.seconds.clear()
-            before = [processor.spent(pid) for pid in pids]
-            began = time.perf_counter()
-            with sampler.running():
-                await _feed(runners, logs, changed, settings.batch_records)
-            wall = time.perf_counter() - began
-            spent = [processor.spent(pid) - earlier for pid, earlier in zip(pids, before, strict=True)]
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-            return wall, dict(zip(("Redis", "broker"), spent, strict=False))
-        finally:
-            await tables.close()
-            if isinstance(publisher, Publisher):
-                await publisher.stop()
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        wall, others = runner.run(measure())
-    share = 0.9
-    sampler.seconds /= share
-    return sampler, waits, wall / share, {name: spent / share for name, spent in others.items()}
+    Returns:
+        Events measured, seconds by the clock, microseconds of processor time: of the other threads, then of `pids`.
+    """
+    for name in ("claim", "load", "expired", "commit"):
+        waits.watch(RedisTables, name)
+    waits.watch(Publisher, "publish")
+    worker = Worker(settings)
+    await worker.start()
+    try:
+        settle_down()
+        warm = await _until(worker, int(records * WARM))
+        waits.seconds.clear()
+        before = _spent(pids)
+        began = time.perf_counter()
+        with sampler.running():
+            end = await _until(worker, records)
+        wall = time.perf_counter() - began
+        return end - warm, wall, [after - earlier for after, earlier in zip(_spent(pids), before, strict=True)]
+    finally:
+        await worker.stop()
 
 
-async def _runners(
-    settings: Settings, tables: RedisTables, publisher: Publisher | _Nowhere
-) -> tuple[dict[ShardId, Runner], asyncio.Event, list[asyncio.Task[None]]]:
-    clock = Clock(tables)
-    await clock.refresh()
-    journeys: dict[str, Literal["checkout", "subscription"]] = {
-        settings.checkout_topic: "checkout",
-        settings.subscription_topic: "subscription",
-    }
-    bench = Bench(
-        app_id=settings.app_id,
-        cluster="bench",
-        core=settings.core(),
-        registry=settings.registry(),
-        tables=tables,
-        clock=clock,
-        decoder=Decoder(journeys, settings.future),
-        publisher=publisher,  # type: ignore[arg-type]  # a double
-        outcome_topic=settings.outcome_topic,
-        dead_letter_topic=settings.dead_letter_topic,
-        instruments=Counters(),
-        patience=1.0,
-    )
-    changed = asyncio.Event()
-    runners = {
-        ShardId(topic, partition): Runner(
-            ShardId(topic, partition), journey, bench, changed, settings.cached_entities // (2 * PARTITIONS)
-        )
-        for topic, journey in journeys.items()
-        for partition in range(PARTITIONS)
-    }
-    return runners, changed, [asyncio.create_task(runner.run()) for runner in runners.values()]
+async def _until(worker: Worker, records: int) -> int:
+    """Wait until so many are committed; returns how many are."""
+    deadline = time.monotonic() + LIMIT
+    while (committed := sum(shard.offset or 0 for shard in worker.status.shards.values())) < records:
+        if time.monotonic() > deadline:
+            raise BenchError(f"{committed} of {records} committed: {worker.status}")
+        await asyncio.sleep(_LOOK)
+    return committed
 
 
-def _logs(events: Sequence[Record], settings: Settings) -> dict[ShardId, list[_Read]]:
-    topics = {"checkout": settings.checkout_topic, "subscription": settings.subscription_topic}
-    logs: dict[ShardId, list[_Read]] = defaultdict(list)
-    now = round(time.time() * 1000)
-    for topic, key, value in events:
-        log = logs[ShardId(topics[topic], crc32(key) % PARTITIONS)]
-        log.append(_Read(topics[topic], len(log), key, value, now))
-    return logs
-
-
-async def _feed(
-    runners: dict[ShardId, Runner], logs: dict[ShardId, list[_Read]], changed: asyncio.Event, batch: int
-) -> None:
-    """Deliver, as the transport does, until everything is committed."""
-    left = set(logs)
-    while left:
-        changed.clear()
-        for shard in sorted(left):
-            runner, log = runners[shard], logs[shard]
-            assert runner.status.halted is None, runner.status.halted
-            position = runner.position
-            if position is None:
-                continue
-            if position.read is None:
-                position.seek(position.start(0))
-            assert position.read is not None
-            while position.outstanding < CREDITS and position.read < len(log):
-                runner.deliver(position.take(shard, log[position.read : position.read + batch]))
-            if runner.status.offset == len(log):
-                left.discard(shard)
-        if left:
-            await changed.wait()
+def _spent(pids: tuple[int, ...]) -> list[float]:
+    others = sum(spent for thread, spent in processor.spent_by_thread(os.getpid()).items() if thread != os.getpid())
+    return [others, *map(processor.spent, pids)]

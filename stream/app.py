@@ -193,12 +193,17 @@ class Worker:
 
     async def _work(self) -> None:
         await self.start()
-        gc.collect()
-        gc.freeze()
-        # Batches make many short-lived objects without cycles; the default looks at them a hundred times a second.
-        gc.set_threshold(100_000, 20, 20)
+        settle_down()
         log.info("started")
         await self.wait()
+
+
+def settle_down() -> None:
+    """Set the garbage collector for a process that goes on as it is."""
+    gc.collect()
+    gc.freeze()
+    # Batches make many short-lived objects without cycles; the default looks at them a hundred times a second.
+    gc.set_threshold(100_000, 20, 20)
 
 
 def create_app(settings: Settings) -> Worker:
