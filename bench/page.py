@@ -44,8 +44,8 @@ Java and Maven build the Kafka Streams peer, and pip installs Quix Streams by ha
 - The peers do less: the verdict's kinds, the intent's state, and counts by minute, channel and segment, in order of arrival, without refunds,
   customers, outcomes or
   duplicates. Their counts must equal those of `upsell-stream classify`. Slow ones get fewer events. Kafka Streams runs with one thread and its
-defaults, with a store of minutes in each partition in place of a
-  repartition topic; Quix Streams' state belongs to a key, so its counts go through one; Faust keeps its tables in memory.
+  defaults, and counts minutes by channel and segment in windows of its DSL, through the repartition topic that those make, as Quix Streams does;
+  "plain store" counts in a store of each partition, which is faster, and leaves it to readers to add the partitions up. Faust keeps its tables in memory.
 - Latency: from handing a record to a producer in another process until its shard's offset in Redis has passed it, looked at every 2 ms.
 """
 

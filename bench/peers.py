@@ -35,8 +35,9 @@ def available() -> dict[str, Peer]:
     peers: dict[str, Peer] = {}
     streams = _streams()
     if streams is not None:
-        peers["Kafka Streams, exactly once v2"] = Peer((*streams, "exactly_once_v2"), 1.0)
-        peers["Kafka Streams, at least once"] = Peer((*streams, "at_least_once"), 1.0)
+        for name, guarantee in (("exactly once v2", "exactly_once_v2"), ("at least once", "at_least_once")):
+            peers[f"Kafka Streams, {name}"] = Peer((*streams, "dsl", guarantee), 1.0)
+            peers[f"Kafka Streams, plain store, {name}"] = Peer((*streams, "processor", guarantee), 1.0)
     quix = _quix()
     if quix is not None:
         program = (quix, _HERE / "quix_app.py")

@@ -7,6 +7,8 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
 import java.time.OffsetDateTime;
 import java.util.List;
 import java.util.Map;
@@ -20,27 +22,40 @@ import org.apache.kafka.common.serialization.Serde;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.common.serialization.Serializer;
 import org.apache.kafka.common.serialization.StringDeserializer;
+import org.apache.kafka.common.utils.Bytes;
 import org.apache.kafka.streams.KafkaStreams;
 import org.apache.kafka.streams.StoreQueryParameters;
+import org.apache.kafka.streams.StreamsBuilder;
 import org.apache.kafka.streams.StreamsConfig;
 import org.apache.kafka.streams.Topology;
+import org.apache.kafka.streams.kstream.Consumed;
+import org.apache.kafka.streams.kstream.Grouped;
+import org.apache.kafka.streams.kstream.Materialized;
+import org.apache.kafka.streams.kstream.TimeWindows;
 import org.apache.kafka.streams.processor.api.Processor;
 import org.apache.kafka.streams.processor.api.ProcessorContext;
 import org.apache.kafka.streams.processor.api.Record;
+import org.apache.kafka.streams.state.KeyValueIterator;
 import org.apache.kafka.streams.state.KeyValueStore;
 import org.apache.kafka.streams.state.QueryableStoreTypes;
+import org.apache.kafka.streams.state.StoreBuilder;
 import org.apache.kafka.streams.state.Stores;
+import org.apache.kafka.streams.state.WindowStore;
 
 /**
- * Kafka Streams: one processor, two stores (RocksDB, cached, with changelogs), one thread.
+ * Kafka Streams: a processor for the verdicts, two stores (RocksDB, cached, with changelogs), one thread.
  *
- * <p>Arguments: GUARANTEE SERVERS TOPIC RECORDS WARM-UP. Minutes are counted in a plain store of each partition, which saves it the repartition topic that
- * its DSL would make.
+ * <p>Arguments: HOW GUARANTEE SERVERS TOPIC RECORDS WARM-UP. HOW is `dsl`, minutes as windows of its DSL, by place, which goes through a repartition topic;
+ * or `processor`, minutes in a plain store of each partition, to be added up by whoever reads them, which saves it that topic.
  */
 public final class Sales {
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final CountDownLatch DONE = new CountDownLatch(1);
+    private static final TypeReference<Map<String, Integer>> COUNTS = new TypeReference<>() {};
+    private static Job job;
     private static long seen;
+    private static long judged;
+    private static long counted;
 
     @JsonIgnoreProperties(ignoreUnknown = true)
     record Event(String type, String time, Data data) {}
@@ -58,36 +73,40 @@ public final class Sales {
 
     record Checkout(List<Verdict.Line> intent, String channel, String segment, Long minute, Set<String> kinds) {}
 
+    record Delta(long minute, String channel, String segment, Map<String, Integer> counts) {
+        String place() {
+            return channel + "|" + segment;
+        }
+    }
+
     private record Job(long records, long warm) {}
 
-    private static final class Judge implements Processor<String, Event, Void, Void> {
-        private final Job job;
+    /** Takes an event in; gives what it adds to the counts of a minute and a place, if anything. */
+    private static final class Judge implements Processor<String, Event, String, Delta> {
+        private ProcessorContext<String, Delta> context;
         private KeyValueStore<String, Checkout> checkouts;
-        private KeyValueStore<String, Map<String, Integer>> minutes;
-
-        Judge(Job job) {
-            this.job = job;
-        }
 
         @Override
-        public void init(ProcessorContext<Void, Void> context) {
+        public void init(ProcessorContext<String, Delta> context) {
+            this.context = context;
             checkouts = context.getStateStore("checkouts");
-            minutes = context.getStateStore("minutes");
         }
 
         @Override
         public void process(Record<String, Event> record) {
-            take(record.value());
+            Delta delta = take(record.value());
+            if (delta != null) {
+                judged++;
+                context.forward(record.withKey(delta.place()).withValue(delta).withTimestamp(delta.minute * 1000));
+            }
             seen++;
-            if (seen == job.warm || seen == job.records) {
+            if (seen == job.warm) {
                 System.out.println("{\"records\": " + seen + "}");
             }
-            if (seen == job.records) {
-                DONE.countDown();
-            }
+            endIfDone();
         }
 
-        private void take(Event event) {
+        private Delta take(Event event) {
             Data data = event.data;
             Checkout known = checkouts.get(data.checkout);
             List<Verdict.Line> intent = known == null ? null : known.intent;
@@ -95,6 +114,7 @@ public final class Sales {
             String segment = data.segment != null ? data.segment : known == null ? "unknown" : known.segment;
             Long minute = known == null ? null : known.minute;
             Set<String> kinds = known == null ? Set.of() : known.kinds;
+            Delta delta = null;
             if (data.intent != null) {
                 intent = data.intent.products;
             }
@@ -108,22 +128,92 @@ public final class Sales {
                     minute = OffsetDateTime.parse(event.time).toEpochSecond() / 60 * 60;
                 }
                 Set<String> now = intent == null ? Set.of() : Verdict.judge(intent, data.products);
-                String key = minute + "|" + channel + "|" + segment;
-                Map<String, Integer> row = minutes.get(key);
-                row = row == null ? new TreeMap<>() : row;
+                Map<String, Integer> counts = new TreeMap<>();
                 if (completed) {
-                    row.merge("transactions", 1, Integer::sum);
+                    counts.put("transactions", 1);
                 }
                 for (String kind : kinds) {
-                    row.merge(kind, -1, Integer::sum);
+                    counts.merge(kind, -1, Integer::sum);
                 }
                 for (String kind : now) {
-                    row.merge(kind, 1, Integer::sum);
+                    counts.merge(kind, 1, Integer::sum);
                 }
-                minutes.put(key, row);
                 kinds = now;
+                delta = new Delta(minute, channel, segment, counts);
             }
             checkouts.put(data.checkout, new Checkout(intent, channel, segment, minute, kinds));
+            return delta;
+        }
+    }
+
+    /** Adds to the counts in a store of the partition. */
+    private static final class Count implements Processor<String, Delta, Void, Void> {
+        private KeyValueStore<String, Map<String, Integer>> minutes;
+
+        @Override
+        public void init(ProcessorContext<Void, Void> context) {
+            minutes = context.getStateStore("minutes");
+        }
+
+        @Override
+        public void process(Record<String, Delta> record) {
+            String key = record.value().minute + "|" + record.key();
+            Map<String, Integer> row = minutes.get(key);
+            minutes.put(key, add(row == null ? new TreeMap<>() : row, record.value()));
+        }
+    }
+
+    private static Map<String, Integer> add(Map<String, Integer> row, Delta delta) {
+        delta.counts.forEach((kind, number) -> row.merge(kind, number, Integer::sum));
+        counted++;
+        endIfDone();
+        return row;
+    }
+
+    private static void endIfDone() {
+        if (seen == job.records && counted == judged && DONE.getCount() > 0) {
+            System.out.println("{\"records\": " + seen + "}");
+            DONE.countDown();
+        }
+    }
+
+    private static Topology dsl(String topic) {
+        var builder = new StreamsBuilder();
+        builder.addStateStore(checkouts());
+        builder.stream(topic, Consumed.with(Serdes.String(), json(new TypeReference<Event>() {})))
+                .process(Judge::new, "checkouts")
+                .groupByKey(Grouped.with("place", Serdes.String(), json(new TypeReference<Delta>() {})))
+                .windowedBy(TimeWindows.ofSizeAndGrace(Duration.ofMinutes(1), Duration.ofHours(1)))
+                .aggregate(
+                        TreeMap::new,
+                        (place, delta, row) -> add(row, delta),
+                        Materialized.<String, Map<String, Integer>, WindowStore<Bytes, byte[]>>as("minutes")
+                                .withKeySerde(Serdes.String())
+                                .withValueSerde(json(COUNTS)));
+        return builder.build();
+    }
+
+    private static Topology processor(String topic) {
+        return new Topology()
+                .addSource("events", new StringDeserializer(), json(new TypeReference<Event>() {}).deserializer(), topic)
+                .addProcessor("judge", Judge::new, "events")
+                .addProcessor("count", Count::new, "judge")
+                .addStateStore(checkouts(), "judge")
+                .addStateStore(
+                        Stores.keyValueStoreBuilder(Stores.persistentKeyValueStore("minutes"), Serdes.String(), json(COUNTS))
+                                .withCachingEnabled(),
+                        "count");
+    }
+
+    private static StoreBuilder<KeyValueStore<String, Checkout>> checkouts() {
+        return Stores.keyValueStoreBuilder(
+                        Stores.persistentKeyValueStore("checkouts"), Serdes.String(), json(new TypeReference<Checkout>() {}))
+                .withCachingEnabled();
+    }
+
+    private static <K> void addUp(Map<String, Integer> total, KeyValueIterator<K, ? extends Map<String, Integer>> rows) {
+        try (rows) {
+            rows.forEachRemaining(row -> row.value.forEach((kind, number) -> total.merge(kind, number, Integer::sum)));
         }
     }
 
@@ -148,36 +238,26 @@ public final class Sales {
     }
 
     public static void main(String[] arguments) throws Exception {
-        String topic = arguments[2];
-        Job job = new Job(Long.parseLong(arguments[3]), Long.parseLong(arguments[4]));
+        boolean windows = arguments[0].equals("dsl");
+        String topic = arguments[3];
+        job = new Job(Long.parseLong(arguments[4]), Long.parseLong(arguments[5]));
         Properties settings = new Properties();
         settings.put(StreamsConfig.APPLICATION_ID_CONFIG, "bench-streams-" + UUID.randomUUID());
-        settings.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, arguments[1]);
-        settings.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, arguments[0]);
+        settings.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, arguments[2]);
+        settings.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, arguments[1]);
         settings.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 1);
-        settings.put(StreamsConfig.STATE_DIR_CONFIG, Files.createTempDirectory(java.nio.file.Path.of("."), "state").toString());
+        settings.put(StreamsConfig.STATE_DIR_CONFIG, Files.createTempDirectory(Path.of("."), "state").toString());
         settings.put("auto.offset.reset", "earliest");
-        var checkouts = new TypeReference<Checkout>() {};
-        var minutes = new TypeReference<Map<String, Integer>>() {};
-        var topology = new Topology()
-                .addSource("events", new StringDeserializer(), json(new TypeReference<Event>() {}).deserializer(), topic)
-                .addProcessor("judge", () -> new Judge(job), "events")
-                .addStateStore(
-                        Stores.keyValueStoreBuilder(Stores.persistentKeyValueStore("checkouts"), Serdes.String(), json(checkouts))
-                                .withCachingEnabled(),
-                        "judge")
-                .addStateStore(
-                        Stores.keyValueStoreBuilder(Stores.persistentKeyValueStore("minutes"), Serdes.String(), json(minutes))
-                                .withCachingEnabled(),
-                        "judge");
-        try (KafkaStreams streams = new KafkaStreams(topology, settings)) {
+        try (KafkaStreams streams = new KafkaStreams(windows ? dsl(topic) : processor(topic), settings)) {
             streams.start();
             DONE.await();
             Map<String, Integer> total = new TreeMap<>();
-            var store = streams.store(StoreQueryParameters.fromNameAndType(
-                    "minutes", QueryableStoreTypes.<String, Map<String, Integer>>keyValueStore()));
-            try (var rows = store.all()) {
-                rows.forEachRemaining(row -> row.value.forEach((kind, number) -> total.merge(kind, number, Integer::sum)));
+            if (windows) {
+                addUp(total, streams.store(StoreQueryParameters.fromNameAndType(
+                        "minutes", QueryableStoreTypes.<String, Map<String, Integer>>windowStore())).all());
+            } else {
+                addUp(total, streams.store(StoreQueryParameters.fromNameAndType(
+                        "minutes", QueryableStoreTypes.<String, Map<String, Integer>>keyValueStore())).all());
             }
             System.out.println("{\"result\": " + JSON.writeValueAsString(total) + "}");
         }
