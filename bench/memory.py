@@ -64,7 +64,7 @@ def run(results: Results, *, checkouts: int = 200_000) -> None:
             )
     figures = {
         "checkouts": checkouts,
-        "cached": settings.cached_entities,
+        "cache_mb": settings.cache_mb,
         "worker_mb": round(resident / 1e6),
         "redis_bytes_a_checkout": round((opened - before) / checkouts),
         "redis_bytes_a_customer": round(of_customers / active),

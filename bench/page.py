@@ -161,7 +161,7 @@ def _memory(figures: Noted) -> Iterator[str]:
         ["", ""],
         [
             [
-                f"worker with {figures['checkouts']:,} open checkouts ({figures['cached']:,} cached), MB",
+                f"worker with {figures['checkouts']:,} open checkouts (cache of {figures['cache_mb']}), MB",
                 str(figures["worker_mb"]),
             ],
             ["Redis, bytes an open checkout of two lines", str(figures["redis_bytes_a_checkout"])],

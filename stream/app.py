@@ -123,7 +123,7 @@ class Worker:
             patience=2 * heartbeat(settings),
             topics=topics,
         )
-        shards = Shards(bench, journeys, settings.cached_entities, self.status, self._die)
+        shards = Shards(bench, journeys, settings.cache_mb * 1_000_000, self.status, self._die)
         app = App(settings, shards)
         add_agent(app, journeys, shards)
         parts.push_async_callback(app.stop)

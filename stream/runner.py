@@ -147,6 +147,12 @@ class Runner:
             self._awaited = None
             self._wake.set()
 
+    def bound(self, capacity: int) -> None:
+        """Keep no more than so many bytes of entities, and as many of customers, between batches."""
+        self._capacity = capacity
+        if self.status.claimed:
+            self._shard.capacity = capacity
+
     def suspend(self) -> None:
         """Apply no further batch; what is being applied is finished."""
         self._active = False

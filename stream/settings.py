@@ -208,8 +208,8 @@ class Settings(BaseSettings):
 
     batch_records: int = Field(1000, ge=1, le=100_000)
     """Records of one partition in one commit, at most."""
-    cached_entities: int = Field(50_000, ge=1000)
-    """Entities, and as many customers, that a worker keeps in memory, over all its shards."""
+    cache_mb: int = Field(100, ge=1)
+    """Megabytes of entities and customers, half for either, that a worker keeps in memory over all its shards, so that fewer are loaded."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe messages that are written (to standard error)."""
 

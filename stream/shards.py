@@ -44,17 +44,17 @@ class Shards:
         self,
         bench: Bench,
         journeys: Mapping[str, Journey],
-        cached: int,
+        cache: int,
         status: Status,
         die: Callable[[BaseException], None],
     ) -> None:
-        """`journeys` by topic; `cached` entities are kept in memory over all shards."""
+        """`journeys` by topic; `cache` bytes of entities and customers are kept in memory over all shards."""
         self.status = status
         self.changed = asyncio.Event()
         """Set when a position was made or has room again; who waits for it clears it."""
         self._bench = bench
         self._journeys = journeys
-        self._cached = cached
+        self._cache = cache
         self._die = die
         self._runners: dict[ShardId, Runner] = {}
         self._tasks: dict[ShardId, asyncio.Task[None]] = {}
@@ -118,12 +118,12 @@ class Shards:
         wanted = {ShardId(*shard) for shard in assigned}
         for shard in sorted(self._runners.keys() - wanted):
             self._drop(shard)
-        for shard in self._runners:
-            self._runners[shard].resume()
+        capacity = self._cache // (2 * max(1, len(wanted)))
+        for runner in self._runners.values():
+            runner.bound(capacity)
+            runner.resume()
         for shard in sorted(wanted - self._runners.keys()):
-            runner = Runner(
-                shard, self._journeys[shard.topic], self._bench, self.changed, max(1, self._cached // len(wanted))
-            )
+            runner = Runner(shard, self._journeys[shard.topic], self._bench, self.changed, capacity)
             self._runners[shard] = runner
             self.status.shards[shard] = runner.status
             task = asyncio.create_task(runner.run(), name=f"shard {runner}")

@@ -29,6 +29,9 @@ class Runner:
     async def run(self):
         await self.error
 
+    def bound(self, capacity):
+        self.capacity = capacity
+
     def suspend(self):
         self.active = False
 
@@ -83,7 +86,9 @@ async def test_what_stays_assigned_keeps_its_runner(shards):
     assert first[A].position is None
     assert shards.status.shards == {B: second[B].status, C: second[C].status}
     assert ("drop_shard", *A) in shards.instruments.calls
-    assert {runner.capacity for runner in second.values()} == {500}
+    assert {runner.capacity for runner in second.values()} == {250}
+    shards.assign([A, B, C])
+    assert {runner.capacity for runner in runners(shards).values()} == {166}  # those that stay make room for the others
 
 
 async def test_an_unfinished_claim_is_given_up_so_that_it_takes_nothing_from_the_next_owner(shards):

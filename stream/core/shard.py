@@ -7,14 +7,13 @@ absolute values. A shard whose changes could not be committed is thrown away, ne
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import Generic, TypeVar
 
 import msgspec
 
 from stream.core import checkout, customers, subscription
 from stream.core.assessment import Assessment, Opportunity, Sale, book
 from stream.core.bookings import Bookings
+from stream.core.cache import Cache, LateCache
 from stream.core.cells import Cells, merge, total
 from stream.core.changes import Changes, ShardId, Stored
 from stream.core.checkout import Checkout
@@ -64,52 +63,6 @@ class _Layout(msgspec.Struct, array_like=True):
     layout: int
 
 
-Kept = TypeVar("Kept")
-
-
-class _Cache(Generic[Kept]):
-    """Records by key, least recently used first; None stands for a record that does not exist."""
-
-    def __init__(self, kind: type[Kept]) -> None:
-        self.records: dict[bytes, Kept | None] = {}
-        self.dirty: set[bytes] = set()
-        self.expiry: dict[bytes, int | None] = {}
-        self._decoder = msgspec.msgpack.Decoder(kind)
-
-    def provide(self, stored: Mapping[bytes, bytes | None]) -> Iterator[Kept]:
-        for key, data in stored.items():
-            record = self._decoder.decode(data) if data is not None else None
-            self.records[key] = record
-            if record is not None:
-                yield record
-
-    def use(self, key: bytes) -> Kept | None:
-        """The record, which becomes the most recently used."""
-        record = self.records.pop(key)
-        self.records[key] = record
-        return record
-
-    def put(self, key: bytes, record: Kept | None) -> None:
-        self.records[key] = record
-        self.dirty.add(key)
-
-    def take(self, capacity: int) -> tuple[dict[bytes, bytes | None], dict[bytes, int | None]]:
-        """Changed records as bytes, and changed expiries; then forget the least recently used beyond the capacity."""
-        changed = {key: _encode(self.records[key]) for key in self.dirty}
-        expiry, self.expiry = self.expiry, {}
-        self.dirty.clear()
-        for key in list(islice(self.records, max(0, len(self.records) - capacity))):
-            del self.records[key]
-        return changed, expiry
-
-
-_ENCODER = msgspec.msgpack.Encoder()
-
-
-def _encode(record: object | None) -> bytes | None:
-    return None if record is None else _ENCODER.encode(record)
-
-
 class Shard:
     """The fold over the events of one partition."""
 
@@ -122,7 +75,7 @@ class Shard:
         stored: Stored,
         capacity: int,
     ) -> None:
-        """`registry` is shared by all shards of a process; `capacity` bounds the entities, and the customers, held in memory between batches.
+        """`registry` is shared by all shards of a process.
 
         Raises:
             ValueError: the stored state is of a newer version of the product, or of another journey.
@@ -133,12 +86,13 @@ class Shard:
         self._journey: Journey = journey
         self._config = config
         self._registry = registry
-        self._capacity = capacity
-        self._entities: _Cache[Checkout] | _Cache[Subscription]
-        self._checkouts = _Cache(Checkout)
-        self._subscriptions = _Cache(Subscription)
+        self.capacity = capacity
+        """Bytes of entities, and as many of customers, that stay in memory between batches."""
+        self._entities: Cache[Checkout] | Cache[Subscription]
+        self._checkouts = Cache(Checkout)
+        self._subscriptions = Cache(Subscription)
         self._entities = self._checkouts if journey == "checkout" else self._subscriptions
-        self._customers = _Cache(Customer)
+        self._customers = LateCache(Customer)
         self._total: Cells = {}
         self._recent: dict[int, Cells] = {}
         """Booked, by slice, and neither in the total nor in the windows yet."""
@@ -197,14 +151,16 @@ class Shard:
 
     def missing(self, events: Iterable[Event]) -> list[bytes]:
         """Keys of the entities that must be provided."""
-        known = self._entities.records
         named = (event.entity.encode() for event in events if not isinstance(event, ErasedEvent))
-        return [key for key in dict.fromkeys(named) if key not in known]
+        return self._entities.missing(dict.fromkeys(named))
 
     def provide(self, entities: Mapping[bytes, bytes | None]) -> None:
         """Take in entities as stored."""
-        for record in self._entities.provide(entities):
-            self._loaded_labels.update(dict.fromkeys(_labels_of_record(record)))
+        self._entities.provide(entities)
+        for key, data in entities.items():
+            if data is not None and (record := self._entities.look(key)) is not None:
+                self._loaded_labels.update(dict.fromkeys(_labels_of_record(record)))
+                self._entities.concern(key, self._buyers_of(record))
 
     def missing_customers(self, events: Iterable[Event]) -> list[bytes]:
         """Keys of the customers that must be provided, as far as the events and the entities that are there tell."""
@@ -213,31 +169,24 @@ class Shard:
             if isinstance(event, ErasedEvent):
                 wanted.update(dict.fromkeys(self._members_of_erased(event)))
                 continue
-            record = self._entities.records.get(event.entity.encode())
             if isinstance(event, SubscriptionEvent) or event.type is CheckoutType.COMPLETED:
                 wanted[self._member(event.customer)] = None
-            if isinstance(record, Checkout) and record.sale is not None:
-                wanted[record.sale.member] = None
-            elif isinstance(record, Subscription):
-                wanted.update({booked.sale.member: None for booked in record.booked.values() if booked.sale})
-                wanted.update({self._member(name): None for name in subscription.customers(record) - {event.customer}})
-                if record.member:
-                    wanted[record.member] = None
-        return [key for key in wanted if key not in self._customers.records]
+            if others := self._entities.concerned(event.entity.encode()):
+                wanted.update(dict.fromkeys(others))
+        return self._customers.missing(wanted)
 
     def provide_customers(self, customers: Mapping[bytes, bytes | None]) -> None:
         """Take in customers as stored."""
-        for _ in self._customers.provide(customers):
-            pass
+        self._customers.provide(customers)
 
     def reached(self, events: Iterable[Event]) -> list[bytes]:
         """Keys of further entities that must be provided, since an erasure reaches them; ask when the customers are there."""
         wanted: dict[bytes, None] = {}
         for event in events:
             if isinstance(event, ErasedEvent):
-                record = self._customers.records[self._member(event.customer)]
+                record = self._customers.look(self._member(event.customer))
                 wanted.update({name.encode(): None for name in (record.held_by if record is not None else ())})
-        return [key for key in wanted if key not in self._entities.records]
+        return self._entities.missing(wanted)
 
     def undecided(self, events: Iterable[Event]) -> list[Label]:
         """Label values that the application's registry must decide on, in order of appearance; ask when the entities are there."""
@@ -312,6 +261,8 @@ class Shard:
                 self._release(buyer, event.entity)
             self._hold(record.sale.member, event.entity, until)
         self._checkouts.put(key, record)
+        if record.sale is not None:
+            self._checkouts.concern(key, (record.sale.member,))
         return self._step(event, telling, unmatched=unmatched)
 
     def _step_subscription(self, event: SubscriptionEvent) -> Step:
@@ -359,6 +310,7 @@ class Shard:
             for name in held - holds:
                 self._release(self._member(name), event.entity)
         self._subscriptions.put(key, record)
+        self._subscriptions.concern(key, self._buyers_of(record))
         return self._step(event, telling, unmatched=unmatched)
 
     def _erase(self, event: ErasedEvent) -> Step:
@@ -377,6 +329,7 @@ class Shard:
                 checkout.rename(holder, event.customer, name)
                 _rebook(holder, assessment, checkout.assess(holder), old, new)
                 self._checkouts.put(key, holder)
+                self._checkouts.concern(key, self._buyers_of(holder))
             elif isinstance(holder, Subscription):
                 assessments = {mark: booked.assessment for mark, booked in holder.booked.items()}
                 subscription.rename(holder, event.customer, name)
@@ -384,6 +337,7 @@ class Shard:
                     _rebook(booked, assessments[mark], booked.assessment, old, new)
                 holder.member = new if holder.member == old else holder.member
                 self._subscriptions.put(key, holder)
+                self._subscriptions.concern(key, self._buyers_of(holder))
         if known is not None:
             self._settle_scores()
             for each in self._sets:
@@ -396,6 +350,14 @@ class Shard:
         record.erasure = _day(remembered) // DAY
         self._put_customer(new, record)
         return _PLAIN["applied"]
+
+    def _buyers_of(self, record: Record) -> tuple[bytes, ...]:
+        """The customers whose records an event of the entity may change, besides the one that the event names."""
+        if isinstance(record, Checkout):
+            return (record.sale.member,) if record.sale is not None else ()
+        members = {booked.sale.member for booked in record.booked.values() if booked.sale}
+        members.update(map(self._member, subscription.customers(record)))
+        return tuple(sorted({*members, record.member} - {b""}))
 
     def _members_of_erased(self, event: ErasedEvent) -> tuple[bytes, bytes]:
         return self._member(event.customer), self._member(self._pseudonym(event))
@@ -592,7 +554,7 @@ class Shard:
         """Remove records whose expiry has passed, unless this batch has touched them."""
         for cache, keys in ((self._entities, entities), (self._customers, customers)):
             for key in keys:
-                if key not in cache.dirty:
+                if not cache.has_changed(key):
                     cache.put(key, None)
                     cache.expiry[key] = None
 
@@ -608,11 +570,10 @@ class Shard:
         self._orphans = []
         for window in self._windows:
             panes.update({f"{window.window.name}|{index}".encode(): data for index, data in window.take()})
-        entities, entity_expiry = self._entities.take(self._capacity)
-        for member in self._customers.dirty:
-            record = self._customers.records[member]
+        entities, entity_expiry = self._entities.take(self.capacity)
+        for member, record in self._customers.late.items():
             self._customers.expiry[member] = None if record is None else record.expiry(self._horizon)
-        records, customer_expiry = self._customers.take(self._capacity)
+        records, customer_expiry = self._customers.take(self.capacity)
         moved, self._moved = self._moved, False
         scores, self._scores = self._scores, {}
         stored, self._stored = self._stored, True
@@ -632,7 +593,7 @@ class Shard:
         )
 
     def _state(self) -> bytes:
-        return _ENCODER.encode(_State(LAYOUT, self._journey, sorted(self._total.items()), sorted(self._sets)))
+        return msgspec.msgpack.encode(_State(LAYOUT, self._journey, sorted(self._total.items()), sorted(self._sets)))
 
     def edges(self) -> list[tuple[int, int]]:
         """(after, until] of each window, microseconds."""

@@ -184,12 +184,12 @@ def test_settings_exist_and_are_allowed(values, monkeypatch, tmp_path):
 
 
 def test_settings_arrive_as_they_were_written(monkeypatch, tmp_path):
-    settings = loaded(environment("all", "--set", "settings.cached_entities=2500000"), monkeypatch, tmp_path)
+    settings = loaded(environment("all", "--set", "settings.cache_mb=2500000"), monkeypatch, tmp_path)
     written = example("values.yaml")[0]["settings"]
     assert list(settings.channels) == written["channels"]
     assert [target.model_dump(exclude_unset=True) for target in settings.targets] == written["targets"]
     assert (settings.kafka_session_timeout, settings.kafka_create_topics) == (15, False)
-    assert (settings.kafka_partitions, settings.cached_entities) == (12, 2_500_000)
+    assert (settings.kafka_partitions, settings.cache_mb) == (12, 2_500_000)
 
 
 def test_the_schema_knows_every_setting():

@@ -30,7 +30,7 @@ LENGTH = 18.0
 """Seconds in which faults begin."""
 HASTE = 43_200.0
 """Seconds of the shop's time, and of Redis', in one of a scenario in which days pass."""
-SETTINGS = Settings(_env_file=None, app_id="simulated", redis_timeout=1.5, windows=("1m", "1h"), cached_entities=1000)
+SETTINGS = Settings(_env_file=None, app_id="simulated", redis_timeout=1.5, windows=("1m", "1h"), cache_mb=1)
 HASTY_SETTINGS = SETTINGS.model_copy(
     # No event comes later than half a day: what is forgotten is never asked for again.
     update={"windows": ("6h", "2d"), "lateness_hours": 12, "checkout_retention_days": 0.5, "subscription_retention_days": 1}

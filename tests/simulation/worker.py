@@ -242,7 +242,7 @@ class Worker:
             decoder=Decoder(journeys, settings.future), publisher=publisher, outcome_topic=settings.outcome_topic,
             dead_letter_topic=settings.dead_letter_topic, instruments=self.instruments, patience=2 * kafka.HEARTBEAT,
         )  # fmt: skip
-        self.shards = Shards(bench, journeys, settings.cached_entities, Status(), self.die)
+        self.shards = Shards(bench, journeys, settings.cache_mb * 1_000_000, Status(), self.die)
         self.consumer = Consumer(self)
         self._queued = asyncio.Event()
         parts = [
