@@ -25,6 +25,8 @@ RATE: Final = 3000.0
 """Events per second of event time."""
 PACE: Final = 20.0
 CUSTOMERS: Final = 100_000
+MANY_CUSTOMERS: Final = 1_000_000
+"""Of an hour, in which a tenth of them would order thirty times each."""
 _OPENING: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _TIME: Final = re.compile(rb'"time":"([^"]+)"')
 
@@ -55,7 +57,7 @@ def load(count: int, *, customers: int = CUSTOMERS, checkouts_only: bool = False
 
 def flow(seed: int, opening: datetime) -> Iterator[Record]:
     """Checkout events without end, from `opening` on at `RATE`; made as they are asked for, since nobody wants to keep an hour of them."""
-    shop = Shop(_settings(seed, CUSTOMERS), opening)
+    shop = Shop(_settings(seed, MANY_CUSTOMERS), opening)
     return (Record(e.topic, e.key, e.value) for e in shop.events() if e.topic == "checkout")
 
 

@@ -26,7 +26,7 @@ ACTIVE = 20_000
 _CHUNK = 100_000
 
 
-def run(results: Results, *, checkouts: int = 200_000) -> None:
+def run(results: Results, *, checkouts: int = 1_000_000) -> None:
     """Print and note the figures."""
     active = min(ACTIVE, checkouts // 4)
     with kafka() as broker, redis() as server, Redis.from_url(server.url) as client:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from stream.shards import Shards
 
 CLIENT_ID: Final = "upsell-stream"
+POLLED: Final = 8
+"""Full batches that one fetch hands over, at most: shards that have their records at the same time are applied side by side."""
 DRAIN_PATIENCE: Final = 10.0
 """Seconds at the end for the batches that are being applied."""
 
@@ -60,7 +62,7 @@ class App(faust.App):
             # How long the group waits for a member that is finishing its batches.
             broker_rebalance_timeout=session,
             broker_request_timeout=max(90.0, 1.5 * session),
-            broker_max_poll_records=settings.batch_records,
+            broker_max_poll_records=POLLED * settings.batch_records,
             # While Redis is away nothing is fetched, which is no reason to leave the group.
             broker_max_poll_interval=10_000_000.0,
             # A position that Kafka does not have is an alarm; jumping elsewhere would lose records in silence.
@@ -77,6 +79,8 @@ class App(faust.App):
             worker_redirect_stdouts=False,
         )
         self.shards = shards
+        self.batch_records = settings.batch_records
+        """Records of one partition in one batch, at most."""
         self.on_before_shutdown.connect(self._drain)
 
     def _new_transport(self) -> TransportT:

@@ -206,7 +206,7 @@ class Settings(BaseSettings):
     targets: Targets = ()
     """Rates below which somebody is to be paged; see the section on targets."""
 
-    batch_records: int = Field(1000, ge=1, le=100_000)
+    batch_records: int = Field(2000, ge=1, le=100_000)
     """Records of one partition in one commit, at most."""
     cache_mb: int = Field(100, ge=1)
     """Megabytes of entities and customers, half for either, that a worker keeps in memory over all its shards, so that fewer are loaded."""

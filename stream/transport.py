@@ -99,7 +99,7 @@ class BatchConsumer(driver.Consumer):
     @property
     def shards(self) -> Shards:
         """The shards of this worker."""
-        shards: Shards = self.app.shards  # type: ignore[attr-defined]  # of `stream.app.App`
+        shards: Shards = self.app.shards  # type: ignore[attr-defined]  # of `stream.framework.App`
         return shards
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
@@ -146,7 +146,7 @@ class BatchConsumer(driver.Consumer):
         await (super().sleep(n) if n else asyncio.sleep(0))
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's signature
-        """Fetch once, and yield at most one message, with at most one batch for each partition.
+        """Fetch once, and yield at most one message, with the batches of all partitions.
 
         Raises:
             KafkaError: this process is no member of its group any more, and will not be again.
@@ -170,10 +170,12 @@ class BatchConsumer(driver.Consumer):
             return
         for tp in ready:
             self.shards.see_high_watermark(ShardId(*tp), self._high_watermark(tp))
+        size: int = self.app.batch_records  # type: ignore[attr-defined]  # of `stream.framework.App`
         batches = [
-            wanted[tp].take(ShardId(*tp), fetched)
+            wanted[tp].take(ShardId(*tp), fetched[begin : begin + size])
             for tp, fetched in records.items()
-            if fetched and self.shards.position(ShardId(*tp)) is wanted[tp]
+            if self.shards.position(ShardId(*tp)) is wanted[tp]
+            for begin in range(0, len(fetched), size)
         ]
         if batches:
             yield TP(*batches[0].shard), self._message(batches)

@@ -67,7 +67,7 @@ class Consumer(BatchConsumer):
     should_stop = False
 
     def __init__(self, *partitions) -> None:
-        self.app = SimpleNamespace(consumer_generation_id=1, shards=Shards())
+        self.app = SimpleNamespace(consumer_generation_id=1, shards=Shards(), batch_records=100)
         self.__post_init__()
         self.logs = {tp: [record(offset) for offset in range(10)] for tp in partitions}
         self.places = {}
@@ -138,6 +138,18 @@ async def test_it_reads_from_where_the_shards_say():
     assert (await consumer.read())[A].start == 7
     assert consumer.app.shards.watermarks == {A: 10, B: 10}
     assert [timeout for _, timeout in consumer.fetches] == [1.0, 1.0]
+
+
+async def test_a_batch_has_no_more_records_than_it_may():
+    consumer = Consumer(A, B)
+    consumer.app.batch_records = 3
+    position = consumer.want(A, 0)
+    consumer.want(B, 8)
+    (message,) = [message async for _, message in consumer.getmany(timeout=1.0)]
+    assert [(batch.shard, batch.start, batch.end, len(batch.records)) for batch in message.value] == [
+        (ShardId(*A), 0, 3, 3), (ShardId(*A), 3, 4, 1), (ShardId(*B), 8, 10, 2)
+    ]  # fmt: skip
+    assert position.outstanding == 2
 
 
 async def test_faust_sees_one_message_a_fetch_with_the_offset_of_the_first_batch():
