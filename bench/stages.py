@@ -93,7 +93,7 @@ class _Waits:
         setattr(owner, name, measured)
 
 
-def run(results: Results, *, records: int = 120_000, batch: int = 1000, functions: int = 25) -> None:
+def run(results: Results, *, records: int = 120_000, batch: int = 2000, functions: int = 25) -> None:
     """Print and note the profile."""
     events = load(records)
     with kafka() as broker, redis() as server:

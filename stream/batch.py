@@ -29,7 +29,7 @@ class Position:
     With `verify` the record before it is read too, where the log still has it, so that the shard can recognise its log.
     """
 
-    __slots__ = ("_verify", "offset", "outstanding", "read", "sought")
+    __slots__ = ("_applied", "_verify", "offset", "outstanding", "read", "sought")
 
     def __init__(self, offset: int | None, *, verify: bool) -> None:
         self.offset = offset
@@ -39,6 +39,7 @@ class Position:
         """The next offset to fetch; None until the log was sought."""
         self.outstanding = 0
         """Batches fetched and not yet applied."""
+        self._applied = 0
         self._verify = verify
 
     def start(self, beginning: int) -> int:
@@ -58,7 +59,7 @@ class Position:
 
     def seek(self, start: int) -> None:
         """Note that the log was sought, at what `start` said."""
-        self.sought = self.read = start
+        self.sought = self.read = self._applied = start
 
     def take(self, shard: ShardId, records: Sequence[Any]) -> Batch:
         """Count a fetch of one or more consecutive records; they are answered for from where the last fetch ended."""
@@ -66,6 +67,16 @@ class Position:
         start, self.read = self.read, records[-1].offset + 1
         self.outstanding += 1
         return Batch(shard, self, start, self.read, records)
+
+    def finish(self, batch: Batch) -> None:
+        """Note that a batch was applied."""
+        self.outstanding -= 1
+        self._applied = batch.end
+
+    @property
+    def under_way(self) -> int:
+        """Offsets fetched and not yet applied: as many records, but for gaps in the log."""
+        return 0 if self.read is None else self.read - self._applied
 
 
 class Batch(NamedTuple):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from stream.shards import Shards
 
 CLIENT_ID: Final = "upsell-stream"
-POLLED: Final = 8
+POLLED: Final = 4
 """Full batches that one fetch hands over, at most: shards that have their records at the same time are applied side by side."""
 DRAIN_PATIENCE: Final = 10.0
 """Seconds at the end for the batches that are being applied."""
@@ -52,6 +52,10 @@ class App(faust.App):
     def __init__(self, settings: Settings, shards: Shards) -> None:
         """Everything about Faust that the settings decide."""
         session = settings.kafka_session_timeout
+        self.batch_records = settings.batch_records
+        """Records of one partition in one batch, at most."""
+        self.polled_records = POLLED * settings.batch_records
+        """Records in one fetch, at most; with as many under way nothing is fetched."""
         super().__init__(
             settings.app_id,
             broker=[f"kafka://{server.strip()}" for server in settings.kafka_bootstrap_servers.split(",")],
@@ -62,7 +66,7 @@ class App(faust.App):
             # How long the group waits for a member that is finishing its batches.
             broker_rebalance_timeout=session,
             broker_request_timeout=max(90.0, 1.5 * session),
-            broker_max_poll_records=POLLED * settings.batch_records,
+            broker_max_poll_records=self.polled_records,
             # While Redis is away nothing is fetched, which is no reason to leave the group.
             broker_max_poll_interval=10_000_000.0,
             # A position that Kafka does not have is an alarm; jumping elsewhere would lose records in silence.
@@ -79,8 +83,6 @@ class App(faust.App):
             worker_redirect_stdouts=False,
         )
         self.shards = shards
-        self.batch_records = settings.batch_records
-        """Records of one partition in one batch, at most."""
         self.on_before_shutdown.connect(self._drain)
 
     def _new_transport(self) -> TransportT:

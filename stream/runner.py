@@ -461,7 +461,7 @@ class Runner:
         self.status.stalled = reason
 
     def _finish(self, batch: Batch) -> None:
-        batch.position.outstanding -= 1
+        batch.position.finish(batch)
         self._changed.set()
 
     def _leave_position(self) -> None:

@@ -9,7 +9,8 @@ Rules of this room:
 - Only `getmany` fetches, and only it seeks. Faust calls it in one task, so a fetch and a seek never overlap.
 - What was fetched is delivered only if, after the fetch, the generation and the shard's position are those from before it. Otherwise it is
   dropped: who changed the position has it read again.
-- A shard is fetched only while it has room (`CREDITS`). Faust's own back-pressure is off: it takes no partition back that it starved.
+- A shard is fetched only while it has room (`CREDITS`), and none while much is under way: what waits in memory does not grow with the partitions.
+  Faust's own back-pressure is off: it takes no partition back that it starved.
 - What Kafka leaves unanswered is told (`_listen`): to aiokafka it is an error in the log and another try, without end.
 - Kafka's committed offsets are a display of what Redis holds. No commit, no seek and no fetch error may end the consumer's thread.
 - Nothing here knows what is in a record.
@@ -184,6 +185,8 @@ class BatchConsumer(driver.Consumer):
 
     def _ready(self, wanted: Mapping[TP, Position]) -> set[TP]:
         now = time.monotonic()
+        if self._is_much_under_way():
+            return set()
         ready = {
             tp
             for tp, position in wanted.items()
@@ -193,6 +196,11 @@ class BatchConsumer(driver.Consumer):
             ready = {min(ready, key=lambda tp: (self._asked.get(tp, 0.0), tp))}
         self._asked.update(dict.fromkeys(ready, now))
         return ready
+
+    def _is_much_under_way(self) -> bool:
+        most: int = self.app.polled_records  # type: ignore[attr-defined]  # of `stream.framework.App`
+        positions = map(self.shards.position, self.shards.status.shards)
+        return sum(position.under_way for position in positions if position is not None) >= most
 
     def _check_membership(self) -> None:
         # aiokafka tells of the end of this task only through methods that Faust goes around. Without it nobody sends heartbeats,
@@ -321,8 +329,9 @@ class BatchConsumer(driver.Consumer):
             self._answered = max(self._answered, connection._last_action)  # noqa: SLF001 - likewise
         away = now - self._answered > SILENCE
         self.shards.see_unanswered(None, away)
+        full = self._is_much_under_way()
         for shard in self.shards.status.shards:
-            looks = self._looks(shard)
+            looks = None if full else self._looks(shard)
             before, since = self._seen.get(shard, (None, now))
             if looks is None or looks != before:
                 since = now

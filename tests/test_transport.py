@@ -67,7 +67,7 @@ class Consumer(BatchConsumer):
     should_stop = False
 
     def __init__(self, *partitions) -> None:
-        self.app = SimpleNamespace(consumer_generation_id=1, shards=Shards(), batch_records=100)
+        self.app = SimpleNamespace(consumer_generation_id=1, shards=Shards(), batch_records=100, polled_records=1000)
         self.__post_init__()
         self.logs = {tp: [record(offset) for offset in range(10)] for tp in partitions}
         self.places = {}
@@ -146,10 +146,24 @@ async def test_a_batch_has_no_more_records_than_it_may():
     position = consumer.want(A, 0)
     consumer.want(B, 8)
     (message,) = [message async for _, message in consumer.getmany(timeout=1.0)]
-    assert [(batch.shard, batch.start, batch.end, len(batch.records)) for batch in message.value] == [
+    assert sorted((batch.shard, batch.start, batch.end, len(batch.records)) for batch in message.value) == [
         (ShardId(*A), 0, 3, 3), (ShardId(*A), 3, 4, 1), (ShardId(*B), 8, 10, 2)
     ]  # fmt: skip
     assert position.outstanding == 2
+
+
+async def test_nothing_is_fetched_while_much_is_under_way():
+    consumer = Consumer(A, B)
+    consumer.app.polled_records = 5
+    position = consumer.want(A, 0)
+    consumer.want(B, 8)
+    batches = await consumer.read()
+    assert batches.keys() == {A, B}
+    assert position.under_way == 4
+    assert await consumer.read() == {}
+    position.finish(batches[A])
+    assert position.under_way == 0
+    assert (await consumer.read()).keys() == {A}
 
 
 async def test_faust_sees_one_message_a_fetch_with_the_offset_of_the_first_batch():
@@ -386,6 +400,21 @@ async def test_who_has_no_room_for_records_waits_for_no_answer():
         assert consumer.unanswered(now) == set()
     position.outstanding -= 1
     assert consumer.unanswered(30) == set()
+
+
+async def test_nobody_waits_for_an_answer_while_much_is_under_way():
+    consumer = Consumer(A, B)
+    consumer.app.polled_records = 4
+    position = consumer.want(A, 0)
+    consumer.want(B, 10)
+    batch = (await consumer.read())[A]
+    for now in range(30):
+        consumer.connection._last_action = now
+        assert consumer.unanswered(now) == set()
+    position.finish(batch)
+    assert consumer.unanswered(30) == set()
+    consumer.connection._last_action = 30 + LATER
+    assert consumer.unanswered(30 + LATER) == {A, B}
 
 
 async def test_records_that_are_taken_are_an_answer():
