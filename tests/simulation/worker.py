@@ -44,7 +44,11 @@ if TYPE_CHECKING:
     from stream.settings import Settings
 
 CHUNK = 12
-"""Records in a batch, at most."""
+"""Records of a partition in a fetch, at most."""
+BATCH = 8
+"""In a batch."""
+POLLED = 24
+"""Under way, about."""
 
 
 class Instruments:
@@ -67,7 +71,9 @@ class Consumer(BatchConsumer):
     should_stop = False
 
     def __init__(self, worker: Worker) -> None:
-        self.app = SimpleNamespace(consumer_generation_id=0, shards=worker.shards)
+        self.app = SimpleNamespace(
+            consumer_generation_id=0, shards=worker.shards, batch_records=BATCH, polled_records=POLLED
+        )
         self._positions, self._shown, self._asked, self._resting = {}, {}, {}, {}
         self._alone_until = 0.0
         self._worker = worker
