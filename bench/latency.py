@@ -34,8 +34,8 @@ _SHOP: Final = ROOT / "bench" / "contenders" / "shop.py"
 _LOOK: Final = 0.002
 _SETTLE: Final = 2.0
 """Seconds at the beginning of a run that are not counted."""
-_NEAR: Final = 2.0
-"""Seconds behind the shop, which takes a while to open, in which a worker keeps up with it."""
+_NEAR: Final = 10.0
+"""Seconds behind the shop, which takes a while to open, within which a worker keeps up with it."""
 _CALM: Final = 15.0
 """Seconds that it is watched keeping up."""
 _TELL: Final = 30.0
