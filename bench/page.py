@@ -141,7 +141,7 @@ def _middle(values: Sequence[float]) -> str:
 def _catch_up(figures: Noted) -> Iterator[str]:
     yield "## Catching up after an outage\n"
     yield (
-        f"A backlog of {figures['backlog']:,} events (an hour at {figures['rate']:,}/s is {3600 * figures['rate']:,}; scaled down) "
+        f"A backlog of {figures['backlog']:,} events ({figures['backlog'] / figures['rate'] / 60:.3g} minutes at {figures['rate']:,}/s) "
         f"while {figures['rate']:,} events/s more come in.\n"
     )
     if not figures["caught_up"]:
@@ -161,7 +161,7 @@ def _memory(figures: Noted) -> Iterator[str]:
         ["", ""],
         [
             [
-                f"worker with {figures['checkouts']:,} open checkouts (cache of {figures['cache_mb']}), MB",
+                f"worker with {figures['checkouts']:,} open checkouts (`cache_mb` {figures['cache_mb']}), MB",
                 str(figures["worker_mb"]),
             ],
             ["Redis, bytes an open checkout of two lines", str(figures["redis_bytes_a_checkout"])],

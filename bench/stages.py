@@ -38,7 +38,10 @@ _LOOK: Final = 0.02
 _CLAIMS: Final = (
     Claim("outcomes: encode", "stream/events/outcome.py"),
     Claim("decode", "stream/events/"),
-    Claim("load: decode records", "stream/core/shard.py", frozenset({"provide", "provide_customers"})),
+    Claim("records: decode", "stream/core/cache.py", frozenset({"use", "look"})),
+    Claim("records: encode", "stream/core/cache.py", frozenset({"put", "take"})),
+    Claim("records: keep", "stream/core/cache.py"),
+    Claim("load: labels", "stream/core/shard.py", frozenset({"provide", "provide_customers"})),
     Claim(
         "load: what is missing",
         "stream/core/shard.py",
@@ -52,7 +55,7 @@ _CLAIMS: Final = (
     Claim("step: verdict, facts", "stream/core/assessment.py"),
     Claim("step: verdict, facts", "stream/core/subscription.py"),
     Claim("step: customers", "stream/core/customers.py"),
-    Claim("take: encode changes", "stream/core/shard.py", frozenset({"take", "_encode", "summary"})),
+    Claim("take: figures", "stream/core/shard.py", frozenset({"take", "summary"})),
     Claim("step: rest", "stream/core/"),
     Claim("pack", "stream/tables/packing.py"),
     Claim("pack", "stream/tables/redis.py", frozenset({"_writes"})),
