@@ -262,7 +262,7 @@ class Shard:
             self._hold(record.sale.member, event.entity, until)
         self._checkouts.put(key, record)
         if record.sale is not None:
-            self._checkouts.concern(key, (record.sale.member,))
+            self._checkouts.concern(key, self._buyers_of(record))
         return self._step(event, telling, unmatched=unmatched)
 
     def _step_subscription(self, event: SubscriptionEvent) -> Step:
