@@ -432,7 +432,7 @@ class Runner:
         wait = pauses()
         while True:
             try:
-                ids = await topics.ids()
+                ids = await topics.ids(self._next or 0)
             except KafkaError as error:
                 self._stall(f"Kafka does not tell the topic's id: {error!r}")
                 await asyncio.sleep(next(wait))

@@ -7,6 +7,7 @@ that does not tell (older ones, the embedded one) is no reason to stop: then the
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 FRESH: Final = 1.0
-"""Seconds for which an answer is good: nobody deletes a topic, makes it anew and fills it beyond where it was within that time."""
+"""Seconds for which an answer is good, at most."""
+FILLED: Final = 1_000_000
+"""Records a second that nobody can fill a partition with: events have hundreds of bytes."""
 _PATIENCE_MS: Final = 10_000
 _NONE: Final = bytes(16)
 _API_KEY: Final = 3
@@ -132,17 +135,21 @@ class TopicIds:
         self._client: AIOKafkaClient | None = None
         self._lock = asyncio.Lock()
         self._ids: dict[str, bytes] = {}
-        self._asked = -FRESH
+        self._asked = -math.inf
+        """When the question was put that `_ids` answer; by the monotonic clock."""
 
-    async def ids(self) -> dict[str, bytes]:
-        """The id of each topic that exists and has one, as Kafka told at most `FRESH` seconds ago.
+    async def ids(self, offset: int) -> dict[str, bytes]:
+        """The id of each topic that exists and has one; known to be that of records from `offset` on which were fetched before the call.
+
+        Kafka is asked anew if a topic could have been made anew since it told, and been filled up to that offset.
 
         Raises:
             KafkaError: Kafka cannot tell now.
         """
+        oldest = time.monotonic() - min(FRESH, offset / FILLED)
         async with self._lock:
-            began = time.monotonic()
-            if began - self._asked >= FRESH:
+            if self._asked < oldest:
+                began = time.monotonic()
                 try:
                     self._ids = await self._ask()
                 except BaseException:

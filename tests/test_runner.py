@@ -89,8 +89,10 @@ class Topics:
     def __init__(self) -> None:
         self.known = {SHARD.topic: b"A" * 16}
         self.refuse = 0
+        self.asked: list[int] = []
 
-    async def ids(self):
+    async def ids(self, offset):
+        self.asked.append(offset)
         if self.refuse:
             self.refuse -= 1
             raise KafkaConnectionError
@@ -524,6 +526,7 @@ async def test_a_topic_made_anew_halts_the_shard_before_any_of_its_records_is_ap
         worker.end = len(SENT)
         await worker.until(lambda: worker.runner.status.halted is not None)
         assert "made anew" in worker.runner.status.halted
+        assert worker.topics.asked[-1] == 20
     assert traffic.found(await worker.tables.summaries()) == traffic.expected(SENT[:20])
     second = Worker(log_of(SENT), worker.tables)
     second.topics.known = {SHARD.topic: b"B" * 16}

@@ -24,29 +24,28 @@ async def stored(settings):
 
 
 @pytest.mark.parametrize(
-    ("running", "records"),
-    [(True, 60), (True, 39), (False, 60), (False, 40)],
-    ids=[
-        "longer, while it runs",
-        "shorter, while it runs",
-        "longer, while it is stopped",
-        "as long, while it is stopped",
-    ],
+    ("while_it", "records"),
+    [("runs", 60), ("runs", 39), ("is paused", 60), ("is stopped", 60), ("is stopped", 40)],
 )
-async def test_a_topic_made_anew(kafka, redis_server, name_prefix, tmp_path, running, records):
+async def test_a_topic_made_anew(kafka, redis_server, name_prefix, tmp_path, while_it, records):
     with group(kafka.bootstrap_servers, redis_server.url, name_prefix, tmp_path) as workers:
         topic = workers.settings.checkout_topic
         worker = await workers.begin(traffic.checkouts(20))
         before = list(workers.sent)
-        if not running:
+        if while_it == "is paused":
+            worker.pause()
+        elif while_it == "is stopped":
             assert await worker.stop() == 0
         await workers.recreate_topic(topic)
         await workers.send(list(traffic.checkouts(50, first=100))[:records])
-        if not running:
+        if while_it == "is paused":
+            worker.resume()  # to a topic that was never away
+        elif while_it == "is stopped":
             worker = workers.start()
         why = await workers.until_halted(worker, topic)
         assert "made anew" in why
         assert "Nothing was skipped" in why
+        assert await stored(workers.settings) == traffic.expected(before)
         # The other topic's shard goes on.
         workers.sent = before
         await workers.send(traffic.subscriptions(5))
