@@ -113,10 +113,17 @@ async def test_the_port_is_free_again_after_the_end(view, ready):
         assert client.connect_ex(("127.0.0.1", port)) != 0
 
 
+async def connect(server):
+    """Connected, and let in: asyncio leaves open whom it lets in while it closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
+    await until(lambda: server._runner.server.connections)
+    return reader, writer
+
+
 async def test_an_open_connection_does_not_hold_up_the_end(view, ready):
     server = HttpServer(SETTINGS, Counters(), view, ready)
     await server.start()
-    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    _, writer = await connect(server)
     writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n")  # and never the rest
     await writer.drain()
     async with asyncio.timeout(30):
@@ -147,7 +154,7 @@ async def until(condition):
 async def test_a_slow_client_is_sent_away_in_time(ready, monkeypatch, talk):
     monkeypatch.setattr(http, "PATIENCE", 0.5)
     async with HttpServer(SETTINGS, Counters(), LargeView(FakeTables([]), SETTINGS), ready) as server:
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
+        reader, writer = await connect(server)
         talking = asyncio.create_task(talk(reader, writer))
         await until(lambda: all(each.transport is None for each in server._connections))
         talking.cancel()

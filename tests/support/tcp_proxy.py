@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Self
 
+from support import half_open
+
 from stream.embedded.server import HOST
 
 
@@ -52,6 +54,8 @@ class TcpProxy:
 
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
+        await asyncio.sleep(0)  # whoever was let in just now
+        half_open.collect()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refusing:
