@@ -6,7 +6,7 @@ an order. The contenders get the checkout events alone. The first N records are 
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -52,13 +52,20 @@ def load(count: int, *, customers: int = CUSTOMERS, checkouts_only: bool = False
     made = _made(count * 6 // 5 if checkouts_only else count, customers)
     chosen = list(islice((record for record in made if not checkouts_only or record.topic == "checkout"), count))
     last = max(_moment(record.value) for record in chosen)
-    return list(_moved(chosen, datetime.now(UTC) - timedelta(seconds=5) - last))
+    return list(moved(chosen, datetime.now(UTC) - timedelta(seconds=5) - last))
 
 
 def flow(seed: int, opening: datetime) -> Iterator[Record]:
     """Checkout events without end, from `opening` on at `RATE`; made as they are asked for, since nobody wants to keep an hour of them."""
     shop = Shop(_settings(seed, MANY_CUSTOMERS), opening)
     return (Record(e.topic, e.key, e.value) for e in shop.events() if e.topic == "checkout")
+
+
+def moved(records: Iterable[Record], by: timedelta) -> Iterator[Record]:
+    """The same at other times."""
+    for record in records:
+        time = (_moment(record.value) + by).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        yield record._replace(value=_TIME.sub(b'"time":"%s"' % time.encode(), record.value, count=1))
 
 
 def planted(records: Sequence[Record]) -> dict[str, Any]:
@@ -91,9 +98,3 @@ def _moment(value: bytes) -> datetime:
     found = _TIME.search(value)
     assert found is not None
     return datetime.fromisoformat(found[1].decode())
-
-
-def _moved(records: Sequence[Record], by: timedelta) -> Iterator[Record]:
-    for record in records:
-        time = (_moment(record.value) + by).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        yield record._replace(value=_TIME.sub(b'"time":"%s"' % time.encode(), record.value, count=1))

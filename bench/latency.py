@@ -1,7 +1,7 @@
 """How soon a sale shows: from handing a record to the producer until the shard's offset in Redis has passed it.
 
 `run` measures it at steady rates, `catch_up` after an outage: a backlog waits while the shop goes on selling, and the worker starts. The offsets are
-looked at every 2 ms. A worker that cannot keep up shows a latency that grows with the length of the run.
+looked at every 2 ms, less often while the worker is far behind. A worker that cannot keep up shows a latency that grows with the length of the run.
 """
 
 import asyncio
@@ -32,10 +32,14 @@ PARTITIONS: Final = 4
 OUTAGE_RATE: Final = 3000
 _SHOP: Final = ROOT / "bench" / "contenders" / "shop.py"
 _LOOK: Final = 0.002
+_GLANCE: Final = 0.1
+"""The same, while the worker is far behind."""
 _SETTLE: Final = 2.0
 """Seconds at the beginning of a run that are not counted."""
 _NEAR: Final = 10.0
-"""Seconds behind the shop, which takes a while to open, within which a worker keeps up with it."""
+"""Seconds behind the shop within which a worker keeps up with it."""
+_STOCK: Final = 1 / 3
+"""Of the backlog: what the shop makes before it opens. It lasts until a worker has caught up that is four times as fast as the shop."""
 _CALM: Final = 15.0
 """Seconds that it is watched keeping up."""
 _TELL: Final = 30.0
@@ -107,12 +111,14 @@ def _watch(
     settings = settings_for(servers, redis_url, checkout_topic="bench-live")
     topics = {"checkout": settings.checkout_topic}
     opening = datetime.now(UTC) - timedelta(seconds=backlog / RATE)
-    asyncio.run(fill(servers, topics, _told(islice(flow(1, opening), backlog)), PARTITIONS))
     with Redis.from_url(redis_url) as client, ExitStack() as stack, tempfile.TemporaryDirectory() as directory:
         offsets = Offsets(client, settings, settings.checkout_topic, PARTITIONS)
         file = Path(directory) / "sent"
-        arguments = (servers, settings.checkout_topic, PARTITIONS, rate, seconds, file)
+        arguments = (servers, settings.checkout_topic, PARTITIONS, rate, seconds, int(backlog * _STOCK), file)
         shop = (sys.executable, _SHOP, *map(str, arguments))
+        if not seconds:
+            selling, log = stack.enter_context(process(shop))
+        asyncio.run(fill(servers, topics, _told(islice(flow(1, opening), backlog)), PARTITIONS))
         if seconds:
             started = time.monotonic()
             stack.enter_context(process(COMMAND, environment(settings)))
@@ -120,7 +126,8 @@ def _watch(
             selling, log = stack.enter_context(process(shop))
             opened = time.monotonic()
         else:
-            selling, log = stack.enter_context(process(shop))
+            _until(file.with_suffix(".made").exists)
+            file.with_suffix(".open").touch()
             opened = started = time.monotonic()
             stack.enter_context(process(COMMAND, environment(settings)))
         seen: list[Seen] = []
@@ -136,7 +143,8 @@ def _watch(
                 raise BenchError(f"{committed} committed; the shop:\n{log.read_text(errors='replace')[-2000:]}")
             if sent is None and selling.poll() == 0:
                 sent = msgspec.msgpack.decode(file.read_bytes(), type=list[Sent])
-            if backlog + rate * (moment - opened) - committed > rate * _NEAR:
+            far = backlog + rate * (moment - opened) - committed > rate * _NEAR
+            if far:
                 kept_up_since = moment
             if not (seconds or closing) and moment - kept_up_since > _CALM:
                 closing = True
@@ -144,7 +152,7 @@ def _watch(
             if moment - told > _TELL:
                 told = moment
                 print(f"  {moment - started:.0f} s: {committed:,} committed", flush=True)
-            time.sleep(_LOOK)
+            time.sleep(_GLANCE if far else _LOOK)
         return sorted(sent, key=lambda one: one[2]), seen, started
 
 
