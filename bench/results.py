@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import sysconfig
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ class Results:
             "processors": os.cpu_count(),
             "model": _processor(),
             "python": platform.python_version(),
-            "profile_guided": "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or ""),
             "load": round(os.getloadavg()[0], 1),
         }
         self.noted[benchmark] = {"at": datetime.now(UTC).isoformat(timespec="minutes"), "figures": figures}
