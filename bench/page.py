@@ -46,8 +46,8 @@ Java and Maven build the Kafka Streams peer, and pip installs Quix Streams by ha
   duplicates. Their counts must equal those of `upsell-stream classify`. Slow ones get fewer events. Kafka Streams runs with one thread and its
   defaults, and counts minutes by channel and segment in windows of its DSL, through the repartition topic that those make, as Quix Streams does;
   "plain store" counts in a store of each partition, which is faster, and leaves it to readers to add the partitions up. Faust keeps its tables in memory.
-- A CPython built with profile-guided optimisation, as those of Debian and of the official images are, is 5 to 15 % faster than one without; it does not tell how
-  it was built.
+- A CPython built with profile-guided optimisation, as those of Debian and of the official images are, is 5 to 15 % faster than one without; it does not tell
+  how it was built.
 - Latency: from handing a record to a producer in another process until its shard's offset in Redis has passed it, looked at every 2 ms.
 - Catching up: what the shop sells meanwhile is made before it opens; making it takes a third of a processor.
 """
