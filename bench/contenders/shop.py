@@ -31,7 +31,7 @@ CHUNK = 0.005
 
 
 async def run(
-    servers: str, topic: str, partitions: int, rate: float, seconds: float, records: Iterator[Record]
+    servers: str, topic: str, partitions: int, rate: float, count: int, records: Iterator[Record]
 ) -> list[tuple[int, int, float]]:
     told = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
@@ -46,7 +46,7 @@ async def run(
                 future = await sender.send(topic, value, key=key, partition=crc32(key) % partitions)
                 future.add_done_callback(partial(_note, timeline, moment))
                 handed += 1
-            if seconds and handed == int(rate * seconds):
+            if handed == count > 0:
                 break
             await asyncio.sleep(CHUNK)
     if len(timeline) < handed:
@@ -76,5 +76,5 @@ if __name__ == "__main__":
     count = int(float(rate) * float(seconds))
     records = iter(load(count, checkouts_only=True)) if count else stocked(int(stock), file)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        timeline = runner.run(run(servers, topic, int(partitions), float(rate), float(seconds), records))
+        timeline = runner.run(run(servers, topic, int(partitions), float(rate), count, records))
     Path(file).write_bytes(msgspec.msgpack.encode(timeline))

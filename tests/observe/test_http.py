@@ -114,7 +114,7 @@ async def test_the_port_is_free_again_after_the_end(view, ready):
 
 
 async def connect(server):
-    """Connected, and let in: asyncio leaves open whom it lets in while it closes."""
+    """Connected, and let in: the kernel says that a client is connected before the server knows of it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
     await until(lambda: server._runner.server.connections)
     return reader, writer

@@ -12,7 +12,6 @@ from selenium.common.exceptions import JavascriptException
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
-from support import half_open
 from support.browser import chromium
 from support.sales import LINES, version
 from support.summaries import NOW, SALES, SMALL, SMALL_CUSTOMERS, FakeTables, sale, shard
@@ -78,7 +77,6 @@ def worker():
         worker.loop.call_soon_threadsafe(worker.loop.stop)
         worker.thread.join()
         worker.loop.close()
-        half_open.collect()
 
 
 # --- without a browser

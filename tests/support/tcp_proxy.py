@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Self
 
-from support import half_open
-
 from stream.embedded.server import HOST
 
 
@@ -54,8 +52,6 @@ class TcpProxy:
 
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
-        await asyncio.sleep(0)  # whoever was let in just now
-        half_open.collect()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refusing:
