@@ -1,11 +1,12 @@
 import asyncio
 import socket
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import aiohttp
 import pytest
+import uvloop
 from prometheus_client.parser import text_string_to_metric_families
 from support.slow_clients import SORTS, slow_clients
 from support.summaries import SMALL, FakeTables, shard
@@ -129,6 +130,26 @@ async def test_an_open_connection_does_not_hold_up_the_end(view, ready):
     async with asyncio.timeout(30):
         await server.stop()
     writer.close()
+
+
+@pytest.mark.parametrize("turns", range(5))
+def test_who_knocks_while_it_ends_is_sent_away(view, ready, turns):
+    """On the worker's loop: asyncio's own loses the socket of a connection that was accepted, but not begun, when its server is closed (3.11)."""
+
+    async def knock():
+        server = HttpServer(SETTINGS, Counters(), view, ready)
+        await server.start()
+        with closing(socket.create_connection(("127.0.0.1", server.port))) as client:
+            client.setblocking(False)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await server.stop()
+            async with asyncio.timeout(http.PATIENCE - 10):
+                with suppress(ConnectionResetError):
+                    assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(knock())
 
 
 async def test_a_port_in_use_is_an_error(server, view, ready):

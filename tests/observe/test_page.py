@@ -8,6 +8,7 @@ from itertools import pairwise
 from threading import Thread
 
 import pytest
+import uvloop
 from selenium.common.exceptions import JavascriptException
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
@@ -35,7 +36,7 @@ SETTINGS = Settings(windows=("5m", "1h"), http_host="127.0.0.1", http_port=0, ta
 
 
 class LiveWorker:
-    """What a worker serves, on an event loop of its own: the test and its browser block."""
+    """What a worker serves, on an event loop of its own, since the test and its browser block: the worker's, see `test_http` for why."""
 
     def __init__(self):
         self.tables = FakeTables([shard(cells=SMALL, customers=SMALL_CUSTOMERS), shard("subscription-events")])
@@ -43,7 +44,7 @@ class LiveWorker:
         self.seconds = 1000.0
         self.counters = Counters()
         self.view = View(self.tables, SETTINGS, monotonic=lambda: self.seconds)
-        self.loop = asyncio.new_event_loop()
+        self.loop = uvloop.new_event_loop()
         self.thread = Thread(target=self.loop.run_forever)
         self.server = self.serving(SETTINGS)
 
