@@ -22,6 +22,8 @@ from bench import processor
 ROOT: Final = Path(__file__).parents[1]
 WARM: Final = 0.25
 """Share of the records that is processed before anything is measured."""
+STEADY: Final = 0.9
+"""Share of the records up to which a worker is measured: then as much is under way and not yet committed as at the first look, and none is idle."""
 LIMIT: Final = 180.0
 """Seconds for a run."""
 
@@ -51,6 +53,11 @@ class Load:
     def warm(self) -> int:
         """Records of the warm-up."""
         return int(self.records * WARM)
+
+    @property
+    def steady(self) -> int:
+        """Records up to which a worker is measured."""
+        return int(self.records * STEADY)
 
 
 class BenchError(RuntimeError):

@@ -29,7 +29,7 @@ _SCRAPES: Final = 20
 _SHARDS: Final = 64
 
 
-def run(results: Results, *, records: int = 80_000, runs: int = 1) -> None:
+def run(results: Results, *, records: int = 240_000, runs: int = 1) -> None:
     """Print and note the figures."""
     measured: dict[tuple[int, int], list[worker.Run]] = {shape: [] for shape in SHAPES}
     with kafka() as broker, redis() as server:

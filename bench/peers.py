@@ -41,9 +41,9 @@ def available() -> dict[str, Peer]:
     quix = _quix()
     if quix is not None:
         program = (quix, _HERE / "quix_app.py")
-        peers["Quix Streams, exactly once"] = Peer((*program, "exactly-once"), 0.2)
+        peers["Quix Streams, exactly once"] = Peer((*program, "exactly-once"), 0.05)
         peers["Quix Streams, at least once"] = Peer((*program, "at-least-once"), 0.2)
-    peers["Faust, tables in memory"] = Peer((sys.executable, _HERE / "faust_app.py"), 0.03)
+    peers["Faust, tables in memory"] = Peer((sys.executable, _HERE / "faust_app.py"), 0.0075)
     return peers
 
 

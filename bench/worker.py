@@ -95,8 +95,9 @@ def measure(
 
         until(load.warm)
         first = look()
-        until(load.records)
+        until(load.steady)
         last = look()
+        until(load.records)
         number = last[1] - first[1]
         worker_us, broker_us, redis_us = ((b - a) / number for a, b in zip(first[2], last[2], strict=True))
         main = sum(last[3][pid] - first[3][pid] for pid in own) / number
