@@ -5,12 +5,14 @@ looked at every 2 ms, less often while the worker is far behind. A worker that c
 """
 
 import asyncio
+import secrets
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice, product
 from pathlib import Path
 from statistics import median, quantiles
@@ -34,6 +36,10 @@ _SHOP: Final = ROOT / "bench" / "contenders" / "shop.py"
 _LOOK: Final = 0.002
 _GLANCE: Final = 0.1
 """The same, while the worker is far behind."""
+_WARM_UP: Final = 4
+"""Length of the warm-up, in runs: a young broker has its code compiled, which takes most of one processor of two for some 40 s."""
+_BACKLOG: Final = 60_000
+"""Events that a worker works off before the shop opens, so that it is not young either."""
 _SETTLE: Final = 2.0
 """Seconds at the beginning of a run that are not counted."""
 _NEAR: Final = 10.0
@@ -56,17 +62,21 @@ def run(
 ) -> None:
     """Print and note the latency at some rates, which take turns."""
     figures: dict[str, list[dict[str, float]]] = {str(rate): [] for rate in rates}
-    for number, rate in product(range(runs), rates):
-        load(int(rate * seconds), checkouts_only=True)  # made before anything runs
-        with kafka() as broker, redis() as server:
-            sent, seen, _ = _watch(broker.bootstrap_servers, server.url, backlog=4000, rate=rate, seconds=seconds)
-        settled = sent[0][2] + _SETTLE
-        spread = _spread(_latencies([one for one in sent if one[2] >= settled], seen))
-        spread["really_per_second"] = round(len(sent) / (sent[-1][2] - sent[0][2]))
-        figures[str(rate)].append(spread)
-        print(
-            f"  {number + 1}/{runs} {rate:6} events/s: {spread}; load of the machine {processor.load():.1f}", flush=True
-        )
+    for count in (*(int(rate * seconds) for rate in rates), int(rates[0] * seconds * _WARM_UP)):
+        load(count, checkouts_only=True)  # made before anything runs
+    with kafka() as broker, redis() as server:
+        at = partial(_watch, broker.bootstrap_servers, server.url, backlog=_BACKLOG)
+        at(rate=rates[0], seconds=seconds * _WARM_UP)
+        for number, rate in product(range(runs), rates):
+            sent, seen, _ = at(rate=rate, seconds=seconds)
+            settled = sent[0][2] + _SETTLE
+            spread = _spread(_latencies([one for one in sent if one[2] >= settled], seen))
+            spread["really_per_second"] = round(len(sent) / (sent[-1][2] - sent[0][2]))
+            figures[str(rate)].append(spread)
+            print(
+                f"  {number + 1}/{runs} {rate:6} events/s: {spread}; load of the machine {processor.load():.1f}",
+                flush=True,
+            )
     results.note("latency", figures)
 
 
@@ -108,7 +118,7 @@ def _watch(
     With `seconds` the worker works the backlog off before the shop opens for so long. Without, there was an outage: the shop sells all along, until the
     worker has caught up and has kept up for a while.
     """
-    settings = settings_for(servers, redis_url, checkout_topic="bench-live")
+    settings = settings_for(servers, redis_url, checkout_topic=f"bench-live-{secrets.token_hex(4)}")
     topics = {"checkout": settings.checkout_topic}
     opening = datetime.now(UTC) - timedelta(seconds=backlog / RATE)
     with Redis.from_url(redis_url) as client, ExitStack() as stack, tempfile.TemporaryDirectory() as directory:
