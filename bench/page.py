@@ -51,7 +51,8 @@ Java and Maven build the Kafka Streams peer, and pip installs Quix Streams by ha
 - A CPython built with profile-guided optimisation, as those of Debian and of the official images are, is 5 to 15 % faster than one without; it does not tell
   how it was built.
 - Latency: from handing a record to a producer in another process until its shard's offset in Redis has passed it, looked at every 2 ms. The broker has
-  worked for a minute before: until its code is compiled it takes most of one processor of two, and the latency at 5,000 events/s is 70 to 100 ms instead of 14 to 30.
+  worked for a minute before: until its code is compiled it takes most of one processor of two, and the latency at 5,000 events/s is 70 to 100 ms
+  in the middle.
 - Catching up: what the shop sells meanwhile is made before it opens; making it takes a third of a processor.
 """
 
