@@ -1,6 +1,6 @@
 """`make bench`: the measurements behind docs/performance.md.
 
-    make bench                                  everything, about a quarter of an hour
+    make bench                                  everything, about twenty minutes
     make bench ARGS="throughput --runs 5"       one of them
     make bench ARGS="--quick"                   everything, small and rough
 
