@@ -7,6 +7,9 @@ from typing import Self
 
 from stream.embedded.server import HOST
 
+_ARRIVAL = 5
+"""Turns of the event loop from the kernel to the first step of a connection's task, and one more."""
+
 
 class TcpProxy:
     """Between clients and the server on `port`.
@@ -47,7 +50,7 @@ class TcpProxy:
         listener = await asyncio.start_server(self._connect, HOST, 0)
         self.port = listener.sockets[0].getsockname()[1]
         self._stack.push_async_callback(self.cut)
-        self._stack.callback(listener.close)
+        self._stack.push_async_callback(_close, listener)
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -92,3 +95,12 @@ class TcpProxy:
                     await self._flowing.wait()
                 writer.write(data)
                 await writer.drain()
+
+
+async def _close(listener: asyncio.Server) -> None:
+    """Take no more connections, wait until those that were taken have arrived, and only then close: asyncio (3.11) loses one that is on its way."""
+    for server_socket in listener.sockets:
+        asyncio.get_running_loop().remove_reader(server_socket.fileno())
+    for _ in range(_ARRIVAL):
+        await asyncio.sleep(0)
+    listener.close()

@@ -1,9 +1,15 @@
+import asyncio
+import gc
+import socket
+from contextlib import closing, suppress
+
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from redis import Redis
 from support.kafka_server import QUICKLY_BACK, KafkaServer
 from support.redis_server import RedisServer
 from support.servers import started
+from support.tcp_proxy import TcpProxy
 
 from stream.topics import Topic, create_topics
 
@@ -38,3 +44,20 @@ def test_redis_remembers_over_a_kill_what_its_log_holds(append_only):
         server.start()
         with Redis.from_url(server.url) as redis:
             assert redis.keys() == ([b"first"] if append_only else [])
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_proxy_that_ends_leaves_nobody_connected(turns):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        async with TcpProxy(server.getsockname()[1]) as proxy:
+            client = socket.create_connection(
+                ("127.0.0.1", proxy.port)
+            )  # at once: the kernel says so, the proxy does not know yet
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        with closing(client):
+            client.setblocking(False)
+            async with asyncio.timeout(60):
+                with suppress(ConnectionResetError):
+                    assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
+    gc.collect()  # what is lost is told of here and not in another test
