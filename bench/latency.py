@@ -37,7 +37,7 @@ _LOOK: Final = 0.002
 _GLANCE: Final = 0.1
 """The same, while the worker is far behind."""
 _WARM_UP: Final = 4
-"""Length of the warm-up, in runs: a young broker has its code compiled, which takes most of one processor of two for some 40 s."""
+"""Length of the warm-up, in runs: a young broker has its code compiled, which takes two thirds of one processor of two."""
 _BACKLOG: Final = 60_000
 """Events that a worker works off before the shop opens, so that it is not young either."""
 _SETTLE: Final = 2.0

@@ -40,7 +40,7 @@ Java and Maven build the Kafka Streams peer, and pip installs Quix Streams by ha
 - A worker is one process with everything on: verdicts, four windows, customers, metrics, outcomes published and acknowledged, atomic commits.
 - Events per second: of a worker from a quarter of the records on to nine tenths, as seen in the offsets in Redis (at both looks as much is applied and
   not yet committed); of a peer, which says itself what it has processed, from a quarter on to the last. Java takes so many to get warm: with 120,000
-  events Kafka Streams takes 60 to 80 µs an event instead of 35 to 50.
+  events Kafka Streams takes 60 to 78 µs an event.
   Processor time is that of the processes in `/proc`. Contenders take turns;
   median, and in brackets the slowest and fastest run; likewise of latency.
 - The peers do less: the verdict's kinds, the intent's state, and counts by minute, channel and segment, in order of arrival, without refunds,
@@ -51,8 +51,8 @@ Java and Maven build the Kafka Streams peer, and pip installs Quix Streams by ha
 - A CPython built with profile-guided optimisation, as those of Debian and of the official images are, is 5 to 15 % faster than one without; it does not tell
   how it was built.
 - Latency: from handing a record to a producer in another process until its shard's offset in Redis has passed it, looked at every 2 ms. The broker has
-  worked for a minute before: until its code is compiled it takes most of one processor of two, and the latency at 5,000 events/s is 70 to 100 ms
-  in the middle.
+  worked for the length of four runs before: until its code is compiled it takes two thirds of one processor of two, and the latency at 5,000 events/s
+  is 56 to 104 ms in the middle.
 - Catching up: what the shop sells meanwhile is made before it opens; making it takes a third of a processor.
 """
 

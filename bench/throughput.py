@@ -1,7 +1,7 @@
 """Throughput and processor time an event: our worker, what people would use instead, and the floors, over the same events in the same topics.
 
 Contenders take turns, so that what else the machine does hits all alike. A slow one gets fewer events (the first ones), all a quarter of theirs to warm up.
-There are so many because Java's compiler takes some 100,000 events to come to the point.
+There are so many because Kafka Streams is not warm with 120,000.
 """
 
 import asyncio

@@ -1,5 +1,4 @@
 import asyncio
-import gc
 import socket
 from contextlib import closing, suppress
 
@@ -50,9 +49,8 @@ def test_redis_remembers_over_a_kill_what_its_log_holds(append_only):
 async def test_a_proxy_that_ends_leaves_nobody_connected(turns):
     with socket.create_server(("127.0.0.1", 0)) as server:
         async with TcpProxy(server.getsockname()[1]) as proxy:
-            client = socket.create_connection(
-                ("127.0.0.1", proxy.port)
-            )  # at once: the kernel says so, the proxy does not know yet
+            # At once: the kernel says so, and the proxy does not know yet.
+            client = socket.create_connection(("127.0.0.1", proxy.port))
             for _ in range(turns):
                 await asyncio.sleep(0)
         with closing(client):
@@ -60,4 +58,3 @@ async def test_a_proxy_that_ends_leaves_nobody_connected(turns):
             async with asyncio.timeout(60):
                 with suppress(ConnectionResetError):
                     assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
-    gc.collect()  # what is lost is told of here and not in another test
