@@ -28,7 +28,7 @@ make bench ARGS="--quick"
 make bench ARGS=page
 ```
 
-Needs what the tests marked `kafka` and `redis` need, and an idle machine. The third is small and rough; the last one writes this page from
+Needs what the tests marked `kafka` and `redis` need, and an idle machine. The third is small and rough, with Java cold; the last one writes this page from
 `build/bench.json`.
 Java and Maven build the Kafka Streams peer, and pip installs Quix Streams by hash, both outside the tree. `make bench ARGS=--help` lists the options.
 
