@@ -42,6 +42,7 @@ _REMEMBERED = len(".123456+01:00")
 _VERSION = r"0|[1-9][0-9]{0,15}"
 _VERSION_END = 1 << 53
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC) - _EPOCH, datetime.max.replace(tzinfo=UTC) - _EPOCH
 
 _is_money = re.compile(_MONEY).fullmatch
 _is_second = re.compile(_TO_SECOND).fullmatch
@@ -67,7 +68,7 @@ def parse_time(text: str) -> int:
     """An RFC 3339 time as microseconds since the epoch; finer digits are cut off.
 
     Raises:
-        ValueError: not RFC 3339, without offset, or no such time (a leap second is none).
+        ValueError: not RFC 3339, without offset, no such time (a leap second is none), or in UTC not within the years 1 to 9999.
     """
     rest = text[_SECOND:]
     fraction, offset = _parse_rest(rest) if len(rest) <= _REMEMBERED else _parse_rest.__wrapped__(rest)
@@ -89,6 +90,8 @@ def _parse_second(text: str, offset: str) -> int:
     if not _is_second(text):
         raise ValueError(_NO_TIME)
     since = datetime.fromisoformat(f"{text}{offset}") - _EPOCH
+    if not _FIRST <= since <= _LAST:
+        raise ValueError("a time lies within the years 1 to 9999 of UTC")
     return (since.days * 86_400 + since.seconds) * 1_000_000
 
 

@@ -59,6 +59,7 @@ BAD_ENVELOPES: tuple[dict[str, Any], ...] = (
     {"source": None},
     {"time": "yesterday"},
     {"time": "2026-03-01T12:00:00"},
+    {"time": "0001-01-01T00:00:00+00:01"},
     {"subject": "basket/1"},
     {"livemode": "yes"},
     {"entityversion": "newest"},

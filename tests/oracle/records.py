@@ -261,6 +261,8 @@ def _microseconds(text: str) -> int:
         _demand(int(offset_hours) < 24 and int(offset_minutes) < 60)
         ahead = (int(offset_hours) * 60 + int(offset_minutes)) * 60_000_000
         whole -= ahead if sign == "+" else -ahead
+    first, after = datetime(1, 1, 1, tzinfo=UTC) - EPOCH, datetime(9999, 12, 31, tzinfo=UTC) - EPOCH + timedelta(days=1)
+    _demand(first <= timedelta(microseconds=whole) < after)
     return whole
 
 
