@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 SEEDS ?= 1000
 
-.PHONY: demo test chaos simulate lint bench lock clean
+.PHONY: demo test chaos simulate lint bench audit lock clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/upsell-stream demo $(ARGS)

@@ -19,7 +19,7 @@ if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from bench import growth, latency, memory, page, stages, start, throughput  # noqa: E402 - after the path to the tests' servers
-from bench.results import Results  # noqa: E402
+from bench.results import Results  # noqa: E402 - likewise
 
 BENCHMARKS: Final[dict[str, Callable[..., None]]] = {
     "throughput": throughput.run,

@@ -45,7 +45,6 @@ class Locked(NamedTuple):
     name: str
     version: str
     hashes: int
-    marker: str
 
 
 def read(lock: Path) -> Iterator[Locked | str]:
@@ -55,11 +54,11 @@ def read(lock: Path) -> Iterator[Locked | str]:
         if not text or text.startswith("#"):
             continue
         words = text.split(" --hash=sha256:")
-        pinned = re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.!+_-]+?)\s*(?:;\s*(.+))?", words[0].strip())
+        pinned = re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.!+_-]+?)\s*(?:;\s*.+)?", words[0].strip())
         if pinned is None:
             yield text
         else:
-            yield Locked(canonicalize_name(pinned[1]), pinned[2], len(words) - 1, pinned[3] or "")
+            yield Locked(canonicalize_name(pinned[1]), pinned[2], len(words) - 1)
 
 
 def pins(lock: Path) -> dict[str, str]:

@@ -344,7 +344,6 @@ class Runner:
         result = await self._patiently(lambda: self._bench.tables.commit(commit))
         if result in (Committed.APPLIED, Committed.REPEATED):
             self.status.offset = self._next = end
-            self.status.last_commit = now
             self._source = source
         return result
 

@@ -21,8 +21,6 @@ class ShardStatus:
     """Kafka has not told for some seconds what the log holds, although it was asked."""
     halted: str | None = None
     """Why the shard waits for somebody to look; None while it does not."""
-    last_commit: int | None = None
-    """The tables' clock at the last commit or tick by this worker, microseconds."""
     offset: int | None = None
     """The next record to apply, as the tables hold it; None before the first commit of records."""
     start: int | None = None

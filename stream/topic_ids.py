@@ -1,6 +1,6 @@
 """The ids that Kafka gives topics: a topic that was deleted and made anew has another one, whatever its name and its offsets.
 
-Rules: aiokafka asks for metadata as it was before topic ids (version 5), so the request is described here (version 12, Kafka 2.8 and later). A broker
+Rules: aiokafka asks for metadata as it was before topic ids (version 5), so the request is described here (version 12, Kafka 3.1 and later). A broker
 that does not tell (older ones, the embedded one) is no reason to stop: then the id is not in the answer.
 """
 

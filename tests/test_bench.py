@@ -22,9 +22,9 @@ def bench_path(monkeypatch):
 
 
 def test_python_peers_count_what_was_planted():
-    from verdict import take  # noqa: PLC0415
+    from verdict import take  # noqa: PLC0415 - found by the path above
 
-    from bench.dataset import Record, planted  # noqa: PLC0415 - found by the path above
+    from bench.dataset import Record, planted  # noqa: PLC0415 - likewise
 
     shop = Shop(ShopSettings(seed=7, rate=100.0, customers=200, pace=20.0), START)
     records = [Record(e.topic, e.key, e.value) for e in islice(shop.events(), 2000) if e.topic == "checkout"]
@@ -42,8 +42,8 @@ def test_python_peers_count_what_was_planted():
 
 
 def test_the_page_and_its_chart_are_made_of_the_results(tmp_path):
-    from bench import page  # noqa: PLC0415
-    from bench.results import Results  # noqa: PLC0415
+    from bench import page  # noqa: PLC0415 - found by the path above
+    from bench.results import Results  # noqa: PLC0415 - likewise
 
     run = {"events_per_second": 1234}
     one = {"records": 10, "events_per_second": 1234, "runs": [run], "worker_us": 1.5, "redis_us": 2.5, "broker_us": 3.5}

@@ -16,6 +16,7 @@ LAWS = {
         r"|registry = [\"']http|\"resolved\": [\"]http"
         r"|(?:pypi\.org/simple|files\.pythonhosted[.]org|registry\.npmjs[.]org|repo1?\.maven[.]|deb\.debian[.]org|proxy\.golang[.]org)"
     ),
+    "an ignored rule without its reason": r"# (?:no[q]a: [A-Z]+[0-9]+(?:, [A-Z]+[0-9]+)*|type: ign[o]re\[[a-z, -]+\])$",
     "unfinished work": r"\b(?:TO[D]O|FIX[M]E|XX[X])\b|NotImplemented[E]rror|assert[ ]True$",
 }
 
@@ -32,6 +33,8 @@ def tracked_files() -> list[Path]:
         ("a path of one machine", "HOME=/ro" + "ot/"),
         ("the address of a package index", "# comment\n--index" + "-url elsewhere"),
         ("the address of a package index", "https://pypi." + "org/simple"),
+        ("an ignored rule without its reason", "import there  # no" + "qa: E402, PLC0415"),
+        ("an ignored rule without its reason", "call()  # type: ig" + "nore[no-untyped-call]"),
         ("unfinished work", "# TO" + "DO: later"),
         ("unfinished work", "raise NotImplemented" + "Error"),
     ],

@@ -27,7 +27,7 @@ from stream.tables.redis import connect
 Level = Literal["ok", "warning", "error"]
 _COLOURS: Final[Mapping[Level, str]] = {"ok": "green", "warning": "yellow", "error": "bold red"}
 _DAY_MS: Final = 86_400_000
-_PRODUCE, _FETCH, _JOIN_GROUP = 0, 1, 11
+_PRODUCE, _FETCH, _METADATA, _JOIN_GROUP = 0, 1, 3, 11
 # The newest version of Fetch that a release knows.
 _RELEASES: Final = {
     4: "0.11",
@@ -43,6 +43,7 @@ _RELEASES: Final = {
 }
 _HEADERS: Final = {_PRODUCE: 3, _FETCH: 4}
 _STATIC_MEMBERSHIP: Final = 5
+_TOPIC_IDS: Final = 12
 _REDIS: Final = (7, 0)
 
 
@@ -127,8 +128,7 @@ async def _about_kafka(settings: Settings, limit: float) -> list[Finding]:
 
 
 async def _kafka_findings(admin: AIOKafkaAdminClient, settings: Settings) -> AsyncIterator[Finding]:
-    # The client has no public way to ask for versions.
-    answer = await admin._send_request(ApiVersionRequest())  # noqa: SLF001
+    answer = await admin._send_request(ApiVersionRequest())  # noqa: SLF001 - the client has no public way to ask for versions
     versions = {key: newest for key, _, newest in answer.api_versions}
     cluster = await admin.describe_cluster()
     yield about_versions(versions, len(cluster["brokers"]), settings)
@@ -179,6 +179,13 @@ def about_versions(versions: Mapping[int, int], brokers: int, settings: Settings
     if settings.kafka_group_instance_id is not None and versions.get(_JOIN_GROUP, 0) < _STATIC_MEMBERSHIP:
         return Finding(
             "error", "Kafka", f"{speaks}: it knows no static membership; unset {variable('kafka_group_instance_id')}"
+        )
+    if versions.get(_METADATA, 0) < _TOPIC_IDS:
+        return Finding(
+            "warning",
+            "Kafka",
+            f"{speaks}: it tells no ids of topics, so a topic that is deleted and made anew while a worker runs may go unnoticed; "
+            "stop the workers before you do that, or upgrade it to 3.1 or later",
         )
     return Finding("ok", "Kafka", speaks)
 

@@ -185,6 +185,5 @@ async def send(
 
 
 async def _until(moment: datetime, stop: Stop) -> None:
-    # A signal handler sets the flag, which no event of the loop's tells.
-    while not stop.requested and (left := moment.timestamp() - time.time()) > _SLACK:  # noqa: ASYNC110
+    while not stop.requested and (left := moment.timestamp() - time.time()) > _SLACK:  # noqa: ASYNC110 - a signal handler sets the flag
         await asyncio.sleep(min(left, _WAIT))

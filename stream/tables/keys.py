@@ -15,7 +15,7 @@ class ShardKeys(NamedTuple):
     shard: bytes
     """Hash: layout, owner (nonce, epoch), offset, batch, source, state."""
     view: bytes
-    """Hash for readers: layout, summary, committed_at, counts."""
+    """Hash for readers: layout, summary, recent, committed_at, counts."""
     panes: bytes
     """Hash: pane -> its cells."""
     entities: bytes

@@ -1,4 +1,4 @@
-"""The tables in memory: the double for tests and for commands that need no Redis. It ships with the product.
+"""The tables in memory: the double for tests.
 
 Rules: it means what `stream.tables.redis` means; one suite of tests holds both to it. It lasts as long as the process. A deep copy of `Memory`,
 put back, is what Redis is after it lost the tail of its log.

@@ -33,8 +33,8 @@ def main() -> None:
         run = asyncio.run(chaos(Path(directory), events=asked.events, faults=faults, seed=asked.seed))
     for what, seconds in run.measured.items():
         worst, mean = max(seconds), sum(seconds) / len(seconds)
-        print(f"{what}: {mean:.1f} s on average, {worst:.1f} s at worst, {len(seconds)} times")  # noqa: T201
-    print(f"well: {len(faults)} faults of {len(set(faults))} kinds, seed {asked.seed}")  # noqa: T201
+        print(f"{what}: {mean:.1f} s on average, {worst:.1f} s at worst, {len(seconds)} times")
+    print(f"well: {len(faults)} faults of {len(set(faults))} kinds, seed {asked.seed}")
 
 
 if __name__ == "__main__":

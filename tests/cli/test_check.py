@@ -14,7 +14,8 @@ from stream.topics import Topic, create_topics
 
 SETTINGS = Settings()
 REDIS = {"redis_version": "7.0.15", "role": "master", "maxmemory_policy": "noeviction", "aof_enabled": 1}
-KAFKA_4_1 = {0: 13, 1: 18, 11: 9}
+KAFKA_4_1 = {0: 13, 1: 18, 3: 13, 11: 9}
+KAFKA_2_7 = {0: 8, 1: 12, 3: 9, 11: 7}
 
 
 def levels(findings):
@@ -75,6 +76,7 @@ def test_a_missing_topic_is_an_error_only_where_nobody_creates_it():
     ("versions", "options", "level", "says"),
     [
         (KAFKA_4_1, {}, "ok", "3 brokers, protocol of Kafka 4.1 or later"),
+        (KAFKA_2_7, {}, "warning", "protocol of Kafka 2.7 or later: it tells no ids of topics"),
         ({0: 2, 1: 3}, {}, "error", "upgrade"),
         ({0: 7, 1: 10, 11: 4}, {"kafka_group_instance_id": "one"}, "error", "static membership"),
     ],

@@ -57,8 +57,9 @@ def sales(opportunities: dict[str, str], sold: dict[str, str], **labels: str) ->
     ]
 
 
-def target(ratio: float, length: int, segment: str = "business", kpi: str = "upsell_cross_sell_rate") -> Series:
-    return series("upsell_target_ratio", f"{ratio}+0x{length}", kpi=kpi, journey="checkout", segment=segment)
+def target(ratio: float, length: int, segment: str = "business") -> Series:
+    place = {"kpi": "upsell_cross_sell_rate", "journey": "checkout", "segment": segment}
+    return series("upsell_target_ratio", f"{ratio}+0x{length}", **place)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -53,11 +53,6 @@ def secure_redis(authority):
         yield server
 
 
-@pytest.fixture
-def private_key():
-    return secrets.token_hex(16)
-
-
 def rules(prefix):
     """What docs/security.md tells an operator to grant, on a prefix."""
     [line] = re.findall(r"^ACL SETUSER upsell (.*)$", (DOCS / "security.md").read_text(), re.MULTILINE)

@@ -5,7 +5,7 @@ Rules: a scenario is a function of its seed. Times are seconds since the beginni
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING
@@ -81,9 +81,6 @@ class Scenario:
         """When all is well again."""
         lasting = [fault for fault in (*self.faults, self.halting) if fault is not None]
         return max([LENGTH, *(fault.at + (0.0 if fault.kind in REWINDS else fault.seconds) for fault in lasting)]) + 1.0
-
-    def with_faults(self, faults: tuple[Fault, ...]) -> Scenario:
-        return replace(self, faults=faults)
 
 
 KINDS = {

@@ -59,7 +59,7 @@ class SecureKafka(KafkaServer):
 class SecureRedis(RedisServer):
     """Listens with TLS as well; its users are made by `allow`."""
 
-    def __init__(self, authority: Authority, *, mutual: bool = False) -> None:
+    def __init__(self, authority: Authority) -> None:
         certificate, key = authority.issue("redis")
         self.tls_port = free_port()
         super().__init__(
@@ -67,7 +67,7 @@ class SecureRedis(RedisServer):
             "--tls-cert-file", str(certificate),
             "--tls-key-file", str(key),
             "--tls-ca-cert-file", str(authority.certificate),
-            "--tls-auth-clients", "yes" if mutual else "no",
+            "--tls-auth-clients", "no",
         )  # fmt: skip
         self.password = secrets.token_hex(16)
 

@@ -218,8 +218,8 @@ async def test_the_oldest_expire_first(tables):
     assert await tables.expired(SHARD, NOW + 9, 0, 1) == ([ALL_BYTES], [])
 
 
-async def customers_of(tables, shard=SHARD):
-    (summary,) = [summary for summary in await tables.summaries() if summary.shard == shard]
+async def customers_of(tables):
+    (summary,) = [summary for summary in await tables.summaries() if summary.shard == SHARD]
     return summary.customers
 
 
