@@ -178,7 +178,7 @@ class Runner:
     def is_stuck(self, seconds: float) -> bool:
         """Whether records have been waiting this long although there is nothing to wait for."""
         status = self.status
-        waits = status.stalled is not None or status.unanswered
+        waits = status.stalled is not None or status.unreadable is not None or status.unanswered
         if waits or not (self._active and status.claimed and status.lag):
             self.progressed = time.monotonic()
         return time.monotonic() - self.progressed > seconds
@@ -465,6 +465,7 @@ class Runner:
 
     def _leave_position(self) -> None:
         self.position = None
+        self.status.empty = range(0)  # aiokafka also steps over what it could not read
         self._awaited = None
         self._queue.clear()
 

@@ -91,10 +91,15 @@ class Shards:
         if (runner := self._runners.get(shard)) is not None:
             runner.status.start = offset
 
-    def see_high_watermark(self, shard: ShardId, offset: int | None) -> None:
-        """Note the end of the shard's log."""
+    def see_log(self, shard: ShardId, end: int | None, empty: range) -> None:
+        """Note that the shard's log was read: up to where it may be, and which offsets behind what was read hold no record."""
         if (runner := self._runners.get(shard)) is not None:
-            runner.status.high_watermark = offset
+            runner.status.end, runner.status.empty, runner.status.unreadable = end, empty, None
+
+    def see_unreadable(self, shard: ShardId, reason: str) -> None:
+        """Note that the next records of the shard's log cannot be read now."""
+        if (runner := self._runners.get(shard)) is not None:
+            runner.status.unreadable = reason
 
     def see_unanswered(self, shard: ShardId | None, unanswered: bool) -> None:  # noqa: FBT001 - what is seen
         """Note whether Kafka leaves unanswered what is asked about a shard; or what this member of its group tells it, for None."""
@@ -106,11 +111,13 @@ class Shards:
             runner.status.unanswered = unanswered
 
     def offsets(self) -> dict[ShardId, int]:
-        """What the tables hold, for displays: the next offset of each claimed shard that has one."""
+        """For displays: the next offset to apply of each claimed shard that has applied anything."""
         return {
-            shard: runner.status.offset
+            shard: reached
             for shard, runner in self._runners.items()
-            if runner.status.claimed and runner.status.offset is not None
+            if runner.status.claimed
+            and runner.status.offset is not None
+            and (reached := runner.status.reached) is not None
         }
 
     def assign(self, assigned: Iterable[ShardId]) -> None:

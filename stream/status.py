@@ -19,20 +19,30 @@ class ShardStatus:
     """What is being tried again and again at the moment; None while all is well."""
     unanswered: bool = False
     """Kafka has not told for some seconds what the log holds, although it was asked."""
+    unreadable: str | None = None
+    """Why the log's next records cannot be read, which is tried again and again; None while they can."""
     halted: str | None = None
     """Why the shard waits for somebody to look; None while it does not."""
     offset: int | None = None
     """The next record to apply, as the tables hold it; None before the first commit of records."""
     start: int | None = None
     """Where the log was last sought."""
-    high_watermark: int | None = None
-    """The end of the log, as Kafka last told it."""
+    end: int | None = None
+    """Up to where the log may be read, as Kafka last told it: its end, or where the oldest open transaction begins."""
+    empty: range = range(0)
+    """Offsets that were read and hold no record: markers of transactions, and what aborted ones wrote."""
+
+    @property
+    def reached(self) -> int | None:
+        """The next offset that can hold a record to apply; None where nothing was read."""
+        at = self.start if self.offset is None else self.offset
+        return self.empty.stop if at in self.empty else at
 
     @property
     def lag(self) -> int | None:
         """Records in the log that are not committed; None while that is not known."""
-        at = self.start if self.offset is None else self.offset
-        return None if at is None or self.high_watermark is None else max(0, self.high_watermark - at)
+        at = self.reached
+        return None if at is None or self.end is None else max(0, self.end - at)
 
 
 @dataclass
@@ -61,4 +71,6 @@ class Status:
     def _missing(self, shard: ShardStatus) -> str | None:
         if shard.stalled is not None or not shard.claimed:
             return shard.stalled or "not claimed yet"
+        if shard.unreadable is not None:
+            return shard.unreadable
         return "Kafka does not answer" if shard.unanswered and not self.unanswered else None

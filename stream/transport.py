@@ -73,7 +73,18 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust has no setting for it
+        consumer._isolation_level = "read_committed"  # noqa: SLF001 - nor for this, without transactions of its own
         return consumer
+
+    async def on_thread_stop(self) -> None:
+        """Close the client. While Kafka is away aiokafka awaits a task that it has canceled, and is half closed then."""
+        try:
+            await super().on_thread_stop()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._consumer is None or (task is not None and task.cancelling()):
+                raise
+            await self._consumer._client.close()  # noqa: SLF001 - see above
 
 
 class BatchConsumer(driver.Consumer):
@@ -169,8 +180,6 @@ class BatchConsumer(driver.Consumer):
         records = await self._fetch(ready, 0 if held_back else timeout)
         if not self.flow_active or self.should_stop or self.app.consumer_generation_id != generation:
             return
-        for tp in ready:
-            self.shards.see_high_watermark(ShardId(*tp), self._high_watermark(tp))
         size: int = self.app.batch_records  # type: ignore[attr-defined]  # of `stream.framework.App`
         batches = [
             wanted[tp].take(ShardId(*tp), fetched[begin : begin + size])
@@ -178,6 +187,11 @@ class BatchConsumer(driver.Consumer):
             if self.shards.position(ShardId(*tp)) is wanted[tp]
             for begin in range(0, len(fetched), size)
         ]
+        for tp in ready:
+            if self.shards.position(ShardId(*tp)) is (position := wanted[tp]) and (told := self._told(tp)) is not None:
+                end, place = told
+                # The client's place lies beyond the last record where what follows is none.
+                self.shards.see_log(ShardId(*tp), end, range(position.read or 0, place or 0))
         if batches:
             yield TP(*batches[0].shard), self._message(batches)
         if held_back and not records:
@@ -285,6 +299,7 @@ class BatchConsumer(driver.Consumer):
             )
         else:
             log.error("%s/%d cannot be read, trying again in %.0f s: %r", *tp, REST, error)
+            self.shards.see_unreadable(ShardId(*tp), f"cannot be read: {error!r}")
             self._resting[tp] = time.monotonic() + REST
 
     async def _wait_for_change(self, seconds: float) -> None:
@@ -294,11 +309,16 @@ class BatchConsumer(driver.Consumer):
         except TimeoutError:
             pass
 
-    def _high_watermark(self, tp: TP) -> int | None:
-        try:
-            return cast("int | None", self.highwater(tp))
-        except AssertionError:  # aiokafka's word for: not assigned any more
+    def _told(self, tp: TP) -> tuple[int | None, int | None] | None:
+        """Up to where a log may be read, and the client's place in it; None where the partition is not assigned any more."""
+        assigned = self._thread._ensure_consumer()._subscription  # noqa: SLF001 - nothing public tells the place without waiting
+        partition = TopicPartition(*tp)
+        if not assigned.is_assigned(partition):
             return None
+        state = assigned.subscription.assignment.state_value(partition)
+        # A broker that knows no transactions tells no end of what is stable.
+        end = state.highwater if state.lso in (None, -1) else state.lso
+        return end, state.position if state.has_valid_position else None
 
     def _message(self, batches: list[Batch]) -> ConsumerMessage:
         """To Faust, the first batch's last record. One message for all, because Faust makes tasks for each, and waits for them a few turns of a busy loop."""
@@ -345,7 +365,7 @@ class BatchConsumer(driver.Consumer):
             return None
         try:
             told = self._thread._ensure_consumer().last_poll_timestamp(TopicPartition(*shard))  # noqa: SLF001 - Faust has no way to it
-        except AssertionError:  # as in `_high_watermark`
+        except AssertionError:  # aiokafka's word for: not assigned any more
             return None
         return position, position.read, told
 

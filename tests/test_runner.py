@@ -641,7 +641,7 @@ def test_stuck_is_only_who_has_records_and_nothing_to_wait_for():
     runner = Runner(SHARD, "checkout", None, asyncio.Event(), 1)
     runner.progressed -= 100
     assert not runner.is_stuck(60)
-    runner.status.claimed, runner.status.offset, runner.status.high_watermark = True, 5, 9
+    runner.status.claimed, runner.status.offset, runner.status.end = True, 5, 9
     runner.progressed -= 100
     assert runner.is_stuck(60)
     runner.status.stalled = "connection: cut"
@@ -650,4 +650,7 @@ def test_stuck_is_only_who_has_records_and_nothing_to_wait_for():
     runner.progressed -= 100
     assert runner.is_stuck(60)
     runner.status.unanswered = True
+    assert not runner.is_stuck(60)
+    runner.status.unanswered, runner.status.unreadable = False, "cannot be read: a checksum is wrong"
+    runner.progressed -= 100
     assert not runner.is_stuck(60)

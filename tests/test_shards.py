@@ -153,6 +153,15 @@ async def test_a_kafka_that_does_not_answer_is_named_once_and_a_partition_by_its
     assert shards.status.readiness() == (True, [])
 
 
+async def test_a_partition_that_cannot_be_read_is_named_until_it_was(shards):
+    shards.assign([A])
+    runners(shards)[A].status.claimed = True
+    shards.see_unreadable(A, "cannot be read: CorruptRecordException()")
+    assert shards.status.readiness() == (False, ["checkout-events/0: cannot be read: CorruptRecordException()"])
+    shards.see_log(A, 5, range(0))
+    assert shards.status.readiness() == (True, [])
+
+
 async def test_a_runner_that_ends_by_an_error_ends_the_worker(shards):
     shards.assign([A])
     error = RuntimeError("nobody expected this")
@@ -166,7 +175,7 @@ async def test_a_runner_that_ends_by_an_error_ends_the_worker(shards):
 async def test_the_watch_tells_the_lag_and_ends_a_stuck_worker(shards):
     shards.assign([A, B])
     for runner in runners(shards).values():
-        runner.status.offset, runner.status.high_watermark = 5, 9
+        runner.status.offset, runner.status.end = 5, 9
     watching = asyncio.create_task(shards.watch())
     async with asyncio.timeout(30):
         while ("lag", *B, 4) not in shards.instruments.calls:  # noqa: ASYNC110 - likewise
@@ -177,8 +186,18 @@ async def test_the_watch_tells_the_lag_and_ends_a_stuck_worker(shards):
 
 
 @pytest.mark.parametrize(
-    ("offset", "start", "high_watermark", "lag"),
-    [(None, None, 9, None), (5, 0, None, None), (None, 2, 9, 7), (5, 2, 9, 4), (9, 2, 8, 0)],
+    ("offset", "start", "end", "empty", "lag"),
+    [
+        (None, None, 9, range(0), None),
+        (5, 0, None, range(0), None),
+        (None, 2, 9, range(0), 7),
+        (5, 2, 9, range(0), 4),
+        (9, 2, 8, range(0), 0),
+        (8, 2, 9, range(8, 9), 0),
+        (None, 0, 3, range(3), 0),
+        (7, 2, 9, range(8, 9), 2),
+        (8, 2, 12, range(7, 10), 2),
+    ],
 )
-def test_lag(offset, start, high_watermark, lag):
-    assert ShardStatus(offset=offset, start=start, high_watermark=high_watermark).lag == lag
+def test_lag(offset, start, end, empty, lag):
+    assert ShardStatus(offset=offset, start=start, end=end, empty=empty).lag == lag

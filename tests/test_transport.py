@@ -34,6 +34,8 @@ class Shards:
         self.halted = {}
         self.reread_shards = []
         self.watermarks = {}
+        self.empty = {}
+        self.unreadable = {}
         self.status = Status(assigned=True)
         self.unanswered = set()
 
@@ -48,13 +50,20 @@ class Shards:
         return shard in self.halted
 
     def reread(self, shards):
-        self.reread_shards += shards
+        for shard in shards:
+            self.reread_shards.append(shard)
+            self.positions.pop(shard, None)
 
     def see_start(self, shard, offset):
         self.watermarks.setdefault(shard, offset)
 
-    def see_high_watermark(self, shard, offset):
-        self.watermarks[shard] = offset
+    def see_log(self, shard, end, empty):
+        self.watermarks[shard] = end
+        self.empty[shard] = empty
+        self.unreadable.pop(shard, None)
+
+    def see_unreadable(self, shard, reason):
+        self.unreadable[shard] = reason
 
     def see_unanswered(self, shard, unanswered):
         (self.unanswered.add if unanswered else self.unanswered.discard)(shard)
@@ -73,6 +82,7 @@ class Consumer(BatchConsumer):
         self.places = {}
         self.beginnings = dict.fromkeys(partitions, 0)
         self.fetches = []
+        self.passed_over = 0
         self.during = lambda: None
         self.coordination = SimpleNamespace(done=lambda: False)
         self.connection = SimpleNamespace(_last_action=0.0)
@@ -108,8 +118,8 @@ class Consumer(BatchConsumer):
         self.during()
         return fetched
 
-    def highwater(self, tp):
-        return len(self.logs[tp])
+    def _told(self, tp):
+        return len(self.logs[tp]), self.places[tp] + self.passed_over
 
     async def _wait_for_change(self, seconds):
         await asyncio.sleep(0)
@@ -138,6 +148,20 @@ async def test_it_reads_from_where_the_shards_say():
     assert (await consumer.read())[A].start == 7
     assert consumer.app.shards.watermarks == {A: 10, B: 10}
     assert [timeout for _, timeout in consumer.fetches] == [1.0, 1.0]
+
+
+async def test_it_tells_which_offsets_behind_what_was_read_hold_no_record():
+    consumer = Consumer(A)
+    consumer.want(A, 3)
+    await consumer.read()
+    assert not consumer.app.shards.empty[A]
+    consumer.passed_over = 2
+    await consumer.read()
+    assert consumer.app.shards.empty[A] == range(10, 12)
+    consumer.during = lambda: consumer.want(A, 3)
+    consumer.passed_over = 5
+    await consumer.read()
+    assert consumer.app.shards.empty[A] == range(10, 12), "what was read from a place that is left tells nothing"
 
 
 async def test_a_batch_has_no_more_records_than_it_may():
@@ -283,12 +307,15 @@ async def test_any_other_error_has_the_same_records_read_again_after_a_rest():
     consumer.during = failing(CorruptRecordException())
     assert await consumer.read() == {}
     assert consumer.app.shards.reread_shards == [A]
+    assert "CorruptRecordException" in consumer.app.shards.unreadable[A]
+    consumer.want(A, 3)
     assert await consumer.read() == {}
     assert len(consumer.fetches) == 1
+    assert consumer.app.shards.unreadable
     consumer.during = lambda: None
     consumer._resting.clear()
-    consumer.want(A, 3)
     assert (await consumer.read())[A].start == 3
+    assert not consumer.app.shards.unreadable
 
 
 @pytest.mark.parametrize("error", [CorruptRecordException(), UnsupportedCodecError("no zstd here")])

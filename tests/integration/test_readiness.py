@@ -62,7 +62,7 @@ async def until(workers, status, why=""):
 
 
 @pytest.mark.timeout(900)
-async def test_a_worker_is_ready_as_long_as_kafka_answers_and_as_soon_as_it_does_again(
+async def test_a_worker_is_ready_while_kafka_answers_and_ends_well_while_it_does_not(
     redis_server, name_prefix, tmp_path
 ):
     async with TcpProxy(0) as proxy:
@@ -89,5 +89,6 @@ async def test_a_worker_is_ready_as_long_as_kafka_answers_and_as_soon_as_it_does
                 await until(workers, 200)
                 await workers.send(traffic.checkouts(20, first=20 * number))
                 await workers.applied()
-            for worker in workers.workers:
-                assert await worker.stop() == 0
+            kafka.kill()
+            await until(workers, 503, why="Kafka")
+            assert await asyncio.gather(*(worker.stop() for worker in workers.workers)) == [0, 0]

@@ -158,8 +158,8 @@ class Consumer(BatchConsumer):
                 self._places[partition] = fetched[-1].offset + 1
         return records
 
-    def highwater(self, partition: TP) -> int:
-        return self._worker.broker.logs[TP(*partition)].end
+    def _told(self, partition: TP) -> tuple[int, int | None]:
+        return self._worker.broker.logs[TP(*partition)].end, self._places.get(partition)
 
     def show(self) -> dict[TP, int]:
         """What Faust would commit to Kafka now."""

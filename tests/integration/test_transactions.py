@@ -1,0 +1,71 @@
+"""Producers that write in transactions: what they committed counts, what they aborted does not, and markers are no records."""
+
+import asyncio
+import re
+import secrets
+from contextlib import asynccontextmanager
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from support import traffic
+from support.workers import LIMIT, group
+
+pytestmark = [pytest.mark.kafka, pytest.mark.redis]
+
+
+@asynccontextmanager
+async def transaction(workers, events):
+    """Events that were written in a transaction, which is open until the block has ended it."""
+    servers = workers.settings.kafka_bootstrap_servers
+    async with AIOKafkaProducer(bootstrap_servers=servers, transactional_id=secrets.token_hex(8)) as producer:
+        await producer.begin_transaction()
+        for event in events:
+            await producer.send(workers.settings.checkout_topic, event.value, key=event.key)
+        await producer.flush()
+        yield producer
+
+
+async def until_lag(worker, lag):
+    """Wait until the worker tells this lag of the one partition of the checkout topic."""
+    told = None
+    try:
+        async with asyncio.timeout(LIMIT):
+            while told != lag:
+                worker.check()
+                pattern = r'^upsell_consumer_lag_records\{partition="0",topic="[^"]*checkout"\} (\S+)$'
+                found = re.search(pattern, await worker.get("/metrics"), re.MULTILINE)
+                told = float(found[1]) if found else None
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise AssertionError(f"the lag is {told}, not {lag}") from None
+
+
+async def test_what_was_committed_counts_and_a_marker_is_no_record_that_waits(
+    kafka, redis_server, name_prefix, tmp_path
+):
+    with group(kafka.bootstrap_servers, redis_server.url, name_prefix, tmp_path) as workers:
+        worker = await workers.begin(traffic.checkouts(10))
+        async with transaction(workers, traffic.checkouts(10, first=10)) as producer:
+            await producer.abort_transaction()
+        await until_lag(worker, 0)
+        committed = list(traffic.checkouts(10, first=20))
+        async with transaction(workers, committed) as producer:
+            await producer.commit_transaction()
+        workers.sent += committed
+        await workers.applied()
+        await until_lag(worker, 0)
+
+        # Another worker goes on from there.
+        assert await worker.stop() == 0
+        worker = workers.start()
+        await workers.until_shared(lambda shares: shares == [2])
+        await until_lag(worker, 0)
+        later = list(traffic.checkouts(10, first=30))
+        async with transaction(workers, later) as producer:
+            await workers.send(traffic.checkouts(10, first=40))
+            await until_lag(worker, 0)  # Kafka gives nothing beyond the beginning of an open transaction
+            await producer.commit_transaction()
+        workers.sent += later
+        await workers.applied()
+        await until_lag(worker, 0)
+        assert await worker.stop() == 0
