@@ -68,6 +68,14 @@ class Position:
         self.outstanding += 1
         return Batch(shard, self, start, self.read, records)
 
+    def split(self, batch: Batch, number: int) -> tuple[Batch, Batch]:
+        """A batch as two: its first `number` records, at least one, and the others, at least one."""
+        self.outstanding += 1
+        at = batch.records[number].offset
+        return batch._replace(end=at, records=batch.records[:number]), batch._replace(
+            start=at, records=batch.records[number:]
+        )
+
     def finish(self, batch: Batch) -> None:
         """Note that a batch was applied."""
         self.outstanding -= 1

@@ -22,13 +22,14 @@ import time
 from collections import Counter, deque
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from aiokafka.errors import KafkaError
 
 from stream.backoff import pauses
 from stream.batch import Batch, Halted, Position
+from stream.core.event import ErasedEvent
 from stream.core.shard import Shard
 from stream.events.decode import Rejected
 from stream.events.models import EVENT_TYPES
@@ -295,8 +296,14 @@ class Runner:
         shard.advance(now)
         decoded = [bench.decoder.decode(record) for record in batch.records]
         events = [event for event in decoded if not isinstance(event, Rejected)]
-        if (refusal := await self._load(events)) is not None:
-            return refusal
+        loaded = await self._load(events)
+        if isinstance(loaded, Committed):
+            return loaded
+        if len(loaded) < len(events):
+            first = next(number for number, event in enumerate(decoded) if event is events[len(loaded)])
+            batch, rest = batch.position.split(batch, first)
+            self._queue.appendleft(rest)
+            del decoded[first:]
         messages: list[Message] = []
         steps: list[tuple[Event, Step]] = []
         rejected: list[Rejected] = []
@@ -352,10 +359,11 @@ class Runner:
         """The offset that the tables hold."""
         return self.status.offset
 
-    async def _load(self, events: Sequence[Event]) -> Committed | None:
+    async def _load(self, events: Sequence[Event]) -> Sequence[Event] | Committed:
         """Bring what the events need into the shard's memory, and their labels before the registry.
 
-        Returns how a commit would be refused by now, if what was loaded is of another time than the memory.
+        Returns the events that can be applied now, at least the first: where they need many bytes, not all. Or how a commit would be refused by
+        now, if what was loaded is of another time than the memory.
         """
         shard = self._shard
         keys = shard.missing(events)
@@ -364,19 +372,23 @@ class Runner:
             loaded = await self._patiently(partial(self._bench.tables.load, self.id, keys, customers))
             if (refusal := self._refusal(loaded.owner)) is not None:
                 return refusal
-            shard.provide(dict(zip(keys, loaded.entities, strict=True)))
-            shard.provide_customers(dict(zip(customers, loaded.customers, strict=True)))
-            if not any(loaded.entities):
+            shard.provide(dict(zip(keys, loaded.entities, strict=False)))
+            shard.provide_customers(dict(zip(customers, loaded.customers, strict=False)))
+            if left := set(keys[len(loaded.entities) :]):
+                events = list(
+                    takewhile(lambda event: isinstance(event, ErasedEvent) or event.entity.encode() not in left, events)
+                )
+            elif len(loaded.customers) == len(customers) and not any(loaded.entities):
                 break
             keys = []
-        if reached := shard.reached(events):
+        while reached := shard.reached(events):
             loaded = await self._patiently(partial(self._bench.tables.load, self.id, reached, ()))
             if (refusal := self._refusal(loaded.owner)) is not None:
                 return refusal
-            shard.provide(dict(zip(reached, loaded.entities, strict=True)))
+            shard.provide(dict(zip(reached, loaded.entities, strict=False)))
         if labels := shard.undecided(events):
             await self._admit(labels)
-        return None
+        return events
 
     def _refusal(self, owner: Owner) -> Committed | None:
         """How a commit would be refused; None where it would not be."""

@@ -24,6 +24,7 @@ from stream.events.outcome import outcome_event
 from stream.publish import Message, Unacknowledged
 from stream.runner import Bench, Runner
 from stream.source import Source
+from stream.tables import memory
 from stream.tables.interface import Retry, Unusable
 from stream.tables.memory import Memory, MemoryTables
 
@@ -180,6 +181,25 @@ class Worker:
 
 async def assert_right(worker: Worker, sent=SENT) -> None:
     assert traffic.found(await worker.tables.summaries()) == traffic.expected(sent)
+
+
+async def test_a_batch_that_needs_too_much_at_once_is_applied_in_parts(monkeypatch):
+    monkeypatch.setattr(memory, "READ", 1)
+    started, completed = SENT[::2], SENT[1::2]
+    second = [completed[0], *traffic.junk(2), *completed[1:20], traffic.erasure(3), *completed[20:], *traffic.junk(1)]
+    told = []
+    for enough in (10_000_000, 1000):
+        worker = Worker(log_of([*started, *second]))
+        worker.tables.loaded = enough
+        worker.chunk = len(second)
+        async with worker.running():
+            await worker.read(len(started))
+        before = len(worker.tables.commits)
+        async with worker.running():  # with nothing in memory
+            await worker.read_all()
+            await assert_right(worker, [*started, *second])
+        told.append((worker.publisher.acknowledged, len(worker.tables.commits) - before > 5))
+    assert told == [(told[0][0], False), (told[0][0], True)]
 
 
 async def test_it_applies_what_is_read_and_counts_it():

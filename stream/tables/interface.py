@@ -79,8 +79,12 @@ class Owner(msgspec.Struct, frozen=True):
     offset: int | None
 
 
+LOADED = 16_000_000
+"""Bytes of records that one load answers; what is asked beyond is left out. A batch of usual records needs a tenth."""
+
+
 class Loaded(msgspec.Struct, frozen=True):
-    """Answers in the order asked."""
+    """Answers in the order asked; where they are many bytes, only the first: at least one, and customers once all entities are answered."""
 
     entities: list[bytes | None]
     customers: list[bytes | None]
@@ -112,7 +116,7 @@ class Tables(Protocol):
         """Take the shard from whoever holds it. With the nonce of the present owner nothing changes."""
 
     async def load(self, shard: ShardId, entities: Sequence[bytes], customers: Sequence[bytes]) -> Loaded:
-        """Read records by key, and whose they are, at one moment."""
+        """Read records by key, and whose they are, at one moment. What is left out is to be asked for again."""
 
     async def expired(
         self, shard: ShardId, entities_before: int, customers_before: int, limit: int

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from stream.core.changes import ShardId, Stored
-from stream.tables.interface import Claim, Commit, Committed, Loaded, Owner, ShardSummary, Tables
+from stream.tables.interface import LOADED, Claim, Commit, Committed, Loaded, Owner, ShardSummary, Tables
+from stream.tables.packing import READ, chunks
 
 _V = TypeVar("_V", bytes, int)
 
@@ -76,6 +77,7 @@ class MemoryTables(Tables):
         """`clock` tells microseconds since the epoch."""
         self._clock = clock
         self.memory = Memory() if memory is None else memory
+        self.loaded = LOADED
         self._last: dict[ShardId, tuple[bytes, bytes | None]] = {}
         """Nonce of each claim made here, and the newest batch known to be stored under it."""
 
@@ -93,13 +95,17 @@ class MemoryTables(Tables):
         return Claim(nonce, stored.epoch, stored.offset, kept, stored.source)
 
     async def load(self, shard: ShardId, entities: Sequence[bytes], customers: Sequence[bytes]) -> Loaded:
-        """Read records by key, and whose they are."""
-        stored = self._shard(shard)
-        return Loaded(
-            [stored.entities.get(key) for key in entities],
-            [stored.customers.get(key) for key in customers],
-            Owner(stored.nonce, stored.epoch, stored.offset),
-        )
+        """Read records by key, and whose they are, until they are `loaded` bytes."""
+        stored, room = self._shard(shard), self.loaded
+        answered: list[bytes | None] = []
+        for keys, records in ((entities, stored.entities), (customers, stored.customers)):
+            for chunk in chunks(keys, READ):
+                if room > 0:
+                    values = [records.get(key) for key in chunk]
+                    answered += values
+                    room -= sum(len(value) for value in values if value)
+        owner = Owner(stored.nonce, stored.epoch, stored.offset)
+        return Loaded(answered[: len(entities)], answered[len(entities) :], owner)
 
     async def expired(
         self, shard: ShardId, entities_before: int, customers_before: int, limit: int

@@ -17,6 +17,8 @@ _V = TypeVar("_V")
 
 CHUNK = 1000
 """Values in one Redis command, at most."""
+READ = 32
+"""Values in one command that reads: of so many it is seen at once how long they are."""
 
 _INT64 = 0xD3
 _int64 = Struct(">Bq").pack
@@ -119,5 +121,5 @@ def unpack(lengths: bytes, data: bytes) -> list[bytes | None]:
 
 
 def pack_keys(groups: Iterable[Sequence[bytes]]) -> bytes:
-    """For each group of keys: an array of chunks."""
-    return array([array([raws(chunk) for chunk in chunks(keys)]) for keys in groups])
+    """For each group of keys: an array of chunks to read."""
+    return array([array([raws(chunk) for chunk in chunks(keys, READ)]) for keys in groups])

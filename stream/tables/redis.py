@@ -34,6 +34,7 @@ from stream.core.changes import ShardId, Stored
 from stream.settings import Settings
 from stream.tables import packing
 from stream.tables.interface import (
+    LOADED,
     Claim,
     Commit,
     Committed,
@@ -121,6 +122,7 @@ class RedisTables(Tables):
         self._client = Redis(connection_pool=pool)
         self._keys = keys
         self._timeout = timeout
+        self.loaded = LOADED
         self._last: dict[ShardId, tuple[bytes, bytes]] = {}
         """Nonce of each claim made here, and the newest batch known to be stored under it (b"" for none). Commits follow each other without a
         gap, so a lost tick is noticed, which leaves the offset as it was."""
@@ -151,12 +153,13 @@ class RedisTables(Tables):
         )
 
     async def load(self, shard: ShardId, entities: Sequence[bytes], customers: Sequence[bytes]) -> Loaded:
-        """Read records by key, and whose they are, at one moment."""
+        """Read records by key, and whose they are, at one moment, until they are `loaded` bytes."""
         if not entities and not customers:
             return Loaded([], [], *await self.owners([shard]))
         keys = self._keys.shard(shard)
         asked = packing.pack_keys([entities, customers])
-        lengths, packed, *owner = await self._script("load", [keys.shard, keys.entities, keys.customers], [asked])
+        hashes = [keys.shard, keys.entities, keys.customers]
+        lengths, packed, *owner = await self._script("load", hashes, [asked, b"%d" % self.loaded])
         values = packing.unpack(lengths, packed)
         return Loaded(values[: len(entities)], values[len(entities) :], _owner(*owner))
 

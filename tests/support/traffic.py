@@ -43,6 +43,15 @@ def subscriptions(count: int, first: int = 0) -> Iterator[Sent]:
         yield _subscription(number, "changed", 1 if number % 3 else 2)
 
 
+def erasure(customer: int) -> Sent:
+    """The customer of the checkout of this number is to be forgotten."""
+    return Sent(
+        CHECKOUT,
+        b"k%d" % customer,
+        _event(f"customer/k{customer}", "customer.erased", customer, {"customer_id": f"k{customer}"}),
+    )
+
+
 def junk(count: int) -> Iterator[Sent]:
     """Records that are no events."""
     for number in range(count):

@@ -297,6 +297,18 @@ async def test_a_commit_may_be_large(backend, tables):
     assert await customers_of(tables) == {}
 
 
+async def test_a_load_leaves_out_what_is_too_much_at_once(tables):
+    claim = await tables.claim(SHARD, b"a")
+    records = {b"%03d" % number: bytes(1000) for number in range(100)}
+    await applied(tables, claim, None, 1, entities=records, customers=records)
+    keys, all_values = list(records), list(records.values())
+    for enough, entities, customers in ((1, 32, 0), (32_001, 64, 0), (100_001, 100, 32), (200_000, 100, 100)):
+        tables.loaded = enough
+        assert await loaded(tables, keys, keys) == (all_values[:entities], all_values[:customers])
+    tables.loaded = 1
+    assert await loaded(tables, [], keys[:5]) == ([], all_values[:5])
+
+
 async def test_the_first_come_are_admitted(backend, tables):
     bounds = {"channel": 2, "segment": 1}
     assert await tables.admit([], bounds) == {}
