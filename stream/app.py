@@ -99,7 +99,9 @@ class Worker:
         )
         if settings.kafka_create_topics:
             await _patiently("Kafka", partial(make_topics, settings, security), KafkaError)
-        publisher = Publisher(settings.kafka_bootstrap_servers, settings.dead_letter_topic, CLIENT_ID, security)
+        publisher = Publisher(
+            settings.kafka_bootstrap_servers, settings.dead_letter_topic, CLIENT_ID, security, self.counters.dead_letter
+        )
         await _patiently("Kafka", publisher.start, KafkaError)
         parts.push_async_callback(publisher.stop)
         journeys: dict[str, Journey] = {

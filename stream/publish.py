@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, UnknownError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,8 @@ LARGEST_MESSAGE: Final = 8 * 1024 * 1024
 _PATIENCE: Final = 30.0
 _STOP_PATIENCE: Final = 5.0
 _PREFIX: Final = "upsell-"
+OUTCOME_TOO_LARGE: Final = "outcome_too_large"
+"""Why an outcome is a dead letter."""
 CUT: Final = "upsell-cut-bytes"
 """Header of a dead letter whose value was too large for Kafka: how many bytes are missing."""
 
@@ -37,6 +39,8 @@ class Message(NamedTuple):
     key: bytes | None
     value: bytes
     headers: Sequence[tuple[str, bytes]] = ()
+    origin: tuple[str, int, int] | None = None
+    """Topic, partition and offset of the record that an outcome is of; None of a dead letter, whose headers say it."""
 
 
 class Unacknowledged(Exception):  # noqa: N818 - named as callers read it
@@ -51,8 +55,14 @@ class Publisher:
     """The worker's producer. `start` it in the event loop that it is used in, `stop` it there."""
 
     def __init__(
-        self, bootstrap_servers: str, dead_letter_topic: str, client_id: str, security: dict[str, Any]
+        self,
+        bootstrap_servers: str,
+        dead_letter_topic: str,
+        client_id: str,
+        security: dict[str, Any],
+        tell: Callable[[str], None],
     ) -> None:
+        """`security` as of `stream.security.client_options`; `tell` is told the reason of each dead letter that is made here."""
         self._options: dict[str, Any] = {
             "bootstrap_servers": bootstrap_servers.split(","),
             "client_id": client_id,
@@ -65,6 +75,7 @@ class Publisher:
             **security,
         }
         self._dead_letter_topic = dead_letter_topic
+        self._tell = tell
         self._idempotent = True
         self._producer: AIOKafkaProducer | None = None
         self._renewal = asyncio.Lock()
@@ -131,9 +142,19 @@ class Publisher:
     def _smaller(self, message: Message) -> Message:
         size = b"%d" % len(message.value)
         if message.topic != self._dead_letter_topic:
-            log.error("an outcome of %s bytes is too large for topic %s; it becomes a dead letter", size, message.topic)
-            reason = (f"{_PREFIX}reason", b"outcome_too_large")
-            return Message(self._dead_letter_topic, message.key, message.value, (reason,))
+            error = f"an outcome of {len(message.value)} bytes is too large for topic {message.topic}"
+            log.error("%s; it becomes a dead letter", error)
+            self._tell(OUTCOME_TOO_LARGE)
+            topic, partition, offset = message.origin or ("", "", "")
+            added = {
+                "reason": OUTCOME_TOO_LARGE,
+                "error": f"{error}: raise its max.message.bytes",
+                "source-topic": topic,
+                "source-partition": str(partition),
+                "source-offset": str(offset),
+            }
+            headers = tuple([(f"{_PREFIX}{name}", text.encode()) for name, text in added.items()])
+            return Message(self._dead_letter_topic, message.key, message.value, headers)
         ours = tuple(header for header in message.headers if header[0].startswith(_PREFIX))
         if message.value:
             return message._replace(value=b"", headers=(*message.headers, (CUT, size)))

@@ -316,7 +316,13 @@ class Runner:
             step = shard.step(event)
             steps.append((event, step))
             messages.extend(
-                Message(bench.outcome_topic, record.key, outcome_event(version, bench.app_id), OUTCOME_HEADERS)
+                Message(
+                    bench.outcome_topic,
+                    record.key,
+                    outcome_event(version, bench.app_id),
+                    OUTCOME_HEADERS,
+                    (*self.id, record.offset),
+                )
                 for version in step.versions
                 if version.publish
             )

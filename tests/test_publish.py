@@ -8,6 +8,9 @@ from stream import publish
 from stream.publish import CUT, Message, Publisher, Unacknowledged
 from stream.topics import Topic, create_topics
 
+TOLD = []
+"""What publishers told of."""
+
 
 class Broker:
     """What the producers of a test send to."""
@@ -61,7 +64,7 @@ def broker(monkeypatch):
 
 
 async def started():
-    publisher = Publisher("localhost:9092", "dead", "test", {})
+    publisher = Publisher("localhost:9092", "dead", "test", {}, TOLD.append)
     await publisher.start()
     return publisher
 
@@ -117,8 +120,21 @@ async def test_a_dead_letter_shrinks_until_it_fits(broker):
 
 async def test_an_outcome_that_is_too_large_becomes_a_dead_letter(broker):
     publisher = await started()
-    await publish_all(publisher, [Message("outcomes", b"k", b"v" * 200, (("content-type", b"json"),))])
-    assert broker.records == [("dead", b"k", b"", (("upsell-reason", b"outcome_too_large"), (CUT, b"200")))]
+    TOLD.clear()
+    broker.largest = 500
+    outcome = Message("outcomes", b"k", b"v" * 2000, (("content-type", b"json"),), ("checkout", 3, 17))
+    await publish_all(publisher, [outcome])
+    ((topic, key, value, headers),) = broker.records
+    assert (topic, key, value) == ("dead", b"k", b"")
+    assert dict(headers) == {
+        "upsell-reason": b"outcome_too_large",
+        "upsell-error": b"an outcome of 2000 bytes is too large for topic outcomes: raise its max.message.bytes",
+        "upsell-source-topic": b"checkout",
+        "upsell-source-partition": b"3",
+        "upsell-source-offset": b"17",
+        CUT: b"2000",
+    }
+    assert TOLD == ["outcome_too_large"]
 
 
 async def test_a_broker_without_producer_ids_will_do(broker):
@@ -134,7 +150,7 @@ async def test_kafka_takes_the_rest_after_it_refused_a_message(kafka, name_prefi
     topic, dead = f"{name_prefix}outcomes", f"{name_prefix}dead"
     small = {"max.message.bytes": "2000"}
     await create_topics(kafka.bootstrap_servers, [Topic(topic, 1, small), Topic(dead, 1, small)])
-    publisher = Publisher(kafka.bootstrap_servers, dead, "test", {})
+    publisher = Publisher(kafka.bootstrap_servers, dead, "test", {}, TOLD.append)
     await publisher.start()
     try:
         large = Message(dead, b"k", b"v" * 5000, (("upsell-reason", b"too_large"),))

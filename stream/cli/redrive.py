@@ -21,7 +21,7 @@ from stream.cli.options import INPUT, KAFKA, with_settings
 from stream.cli.producing import producer, run
 from stream.cli.screen import output, progress, quiet_clients
 from stream.events.decode import Reason
-from stream.publish import CUT
+from stream.publish import CUT, OUTCOME_TOO_LARGE
 from stream.security import client_options
 from stream.settings import Settings
 
@@ -156,6 +156,8 @@ def _is_wanted(letter: ConsumerRecord, headers: Mapping[str, bytes], wanted: Wan
 def _fate(headers: Mapping[str, bytes], inputs: Mapping[str, set[int]]) -> str:
     if CUT in headers:
         return "cut"
+    if _text(headers, "reason") == OUTCOME_TOO_LARGE:
+        return "no event"
     if _text(headers, "source-partition") == "":
         return "no source"
     if int(_text(headers, "source-partition")) not in inputs.get(_text(headers, "source-topic"), ()):

@@ -65,14 +65,15 @@ def test_what_is_asked_for_goes_and_the_rest_stays(redrive):
 def test_what_cannot_go_back_is_told_and_left_alone(redrive):
     letters = [
         letter(b"", upsell_cut_bytes=b"9"),
-        (b"outcome", [("upsell-reason", b"outcome_too_large")]),
+        letter(b"outcome", "outcome_too_large"),
+        (b"whence", [("upsell-reason", b"invalid")]),
         letter(b"gone", partition=b"7"),
         letter(b"elsewhere", topic=b"another-topic"),
         letter(b"again", upsell_redriven=b"then"),
     ]
     told, topics = redrive("--json", put_first=letters)
     assert json.loads(told)["reasons"] == {
-        "invalid": {"cut": 1, "no such partition": 2, "sent back before": 1},
-        "outcome_too_large": {"no source": 1},
+        "invalid": {"cut": 1, "no source": 1, "no such partition": 2, "sent back before": 1},
+        "outcome_too_large": {"no event": 1},
     }
     assert topics["checkout"] == topics["subscription"] == []

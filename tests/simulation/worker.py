@@ -239,7 +239,7 @@ class Worker:
         tables._script = script
         clock = Clock(tables)
         await self._patiently(clock.refresh, Retry)
-        publisher = Publisher("kafka", settings.dead_letter_topic, "simulated", {})
+        publisher = Publisher("kafka", settings.dead_letter_topic, "simulated", {}, self.instruments.dead_letter)
         publisher._connect = self._connect
         await self._patiently(publisher.start, KafkaError)
         journeys = {settings.checkout_topic: "checkout", settings.subscription_topic: "subscription"}
