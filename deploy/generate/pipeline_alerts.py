@@ -160,7 +160,30 @@ def _commits(times: Times) -> tuple[Alert, ...]:
 
 def _workers(times: Times) -> tuple[Alert, ...]:
     known = f"last_over_time(upsell_build_info[{times.range(DAY)}])"
+    fresh = times.range(2 * MINUTE)
+    ready = f"last_over_time(upsell_ready[{fresh}])"
+    owned = f"0 * last_over_time(upsell_consumer_lag_records[{fresh}])"
     return (
+        Alert(
+            name="UpsellNoWorkerReady",
+            # By shard, so that neither an idle worker, which is ready, hides it nor one that is cut off alone, whose shards others have by now,
+            # makes it. Workers that have just started have no shards while Kafka is away: then it is whether any is ready.
+            expr=(
+                f"    max without (instance, pod) ({owned} + ignoring (topic, partition) group_left () {ready}) == 0\n"
+                f"or\n"
+                f"    max without (instance, pod) ({ready}) == 0"
+            ),
+            # Later than what says that commits fail, earlier than what says that work waits: the one inhibits it, it inhibits the other.
+            hold=times.span(7 * MINUTE),
+            keep=times.span(15 * MINUTE),
+            severity="critical",
+            team="platform",
+            scope="pipeline",
+            inhibits_kpis=True,
+            summary=f"No worker{{{{ if $labels.topic }}}} that has {_SHARD}{{{{ end }}}} is ready",
+            description="Events are not read or not applied, although windows may move on: Kafka is away, most likely. /readyz of the workers says why.",
+            dashboard=_PIPELINE,
+        ),
         Alert(
             name="UpsellWorkerDown",
             expr=f"(up == 0) and on (job, instance) {known}",
@@ -175,7 +198,7 @@ def _workers(times: Times) -> tuple[Alert, ...]:
         ),
         Alert(
             name="UpsellWorkerUnready",
-            expr=f"last_over_time(upsell_ready[{times.range(2 * MINUTE)}]) == 0 and on (job, instance) up == 1",
+            expr=f"{ready} == 0 and on (job, instance) up == 1",
             hold=times.span(5 * MINUTE),
             keep=times.span(5 * MINUTE),
             severity="warning",

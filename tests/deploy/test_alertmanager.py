@@ -60,6 +60,7 @@ def test_the_configuration_is_valid_and_holds_no_secret():
         ("UpsellUnknownIntentsHigh", "commerce-chat"),
         ("UpsellPipelineStalled", "platform-pager"),
         ("UpsellMetricsAbsent", "platform-pager"),
+        ("UpsellNoWorkerReady", "platform-pager"),
         ("UpsellWorkerDown", "platform-chat"),
         ("UpsellDeadLetters", "platform-chat"),
         ("UpsellWatchdog", "watchdog"),
@@ -114,6 +115,10 @@ class Alertmanager(Server):
     def states(self) -> dict[str, str]:
         """State of every alert, by name: active, suppressed, or unprocessed."""
         return {alert["labels"]["alertname"]: alert["status"]["state"] for alert in self._alerts()}
+
+    def states_of(self) -> dict[frozenset[tuple[str, str]], str]:
+        """State of every alert, by labels."""
+        return {frozenset(alert["labels"].items()): alert["status"]["state"] for alert in self._alerts()}
 
     def updated(self, name: str) -> str:
         """When an alert was last sent here; RFC 3339."""
@@ -203,6 +208,48 @@ def test_one_cause_is_one_notification(tmp_path):
         ("commerce-pager", "firing", ["UpsellRateBelowTarget"]),
         ("platform-pager", "firing", ["UpsellPipelineStalled"]),
     ]
+
+
+SHARD = {"topic": "checkout-events", "partition": "0"}
+OTHER_SHARD = {"topic": "checkout-events", "partition": "1"}
+PLACE = {"kpi": "upsell_ratio", "journey": "checkout", "segment": "all"}
+ELSEWHERE = {"env": "staging"}
+
+
+@pytest.mark.parametrize(
+    ("cause", "silenced", "heard"),
+    [
+        pytest.param(
+            ("UpsellNoWorkerReady", {}),
+            [
+                ("UpsellPipelineStalled", SHARD),
+                ("UpsellShardUnowned", SHARD),
+                ("UpsellWorkerUnready", {}),
+                ("UpsellOpportunitiesDrop", {"journey": "checkout"}),
+                ("UpsellRateBelowTarget", PLACE),
+            ],
+            [("UpsellShardHalted", SHARD), ("UpsellOpportunitiesDrop", {"journey": "checkout"} | ELSEWHERE)],
+            id="Kafka is away",
+        ),
+        pytest.param(
+            ("UpsellCommitsFailing", {"reason": "connection"}),
+            [("UpsellNoWorkerReady", SHARD), ("UpsellWorkerUnready", {}), ("UpsellRateBelowTarget", PLACE)],
+            [("UpsellNoWorkerReady", SHARD | ELSEWHERE)],
+            id="Redis is away",
+        ),
+    ],
+)
+def test_a_cause_silences_what_follows_from_it_and_nothing_else(cause, silenced, heard, tmp_path):
+    def labels(alert: tuple[str, dict[str, str]]) -> dict[str, str]:
+        return labels_of(ALERTS[alert[0]], **alert[1])
+
+    with live(tmp_path) as (server, _):
+        server.post(labels(cause))
+        eventually(lambda: server.states_of() == {frozenset(labels(cause).items()): "active"}, server.states_of)
+        server.post(*(labels(alert) for alert in (*silenced, *heard)))
+        expected = {frozenset(labels(alert).items()): "active" for alert in (cause, *heard)}
+        expected |= {frozenset(labels(alert).items()): "suppressed" for alert in silenced}
+        eventually(lambda: server.states_of() == expected, server.states_of)
 
 
 def test_a_low_rate_is_one_notification_however_many_segments(tmp_path):

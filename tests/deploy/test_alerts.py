@@ -411,6 +411,77 @@ PIPELINE_STORIES = [
         {"12m": {}, "17m": {"UpsellWorkerUnready": 1}, "45m": {}},
     ),
     pipeline(
+        "Kafka is away: lag stands still, windows go on, an idle worker is ready",
+        [
+            series("upsell_ready", "1+0x10 0+0x30 1+0x79", instance="w2"),
+            series("up", "1+0x120", instance="w2"),
+            series("upsell_consumer_lag_records", "0+0x120", **SHARD, instance="w2"),
+            series("upsell_watermark_timestamp_seconds", "0+60x10 600+0x30 2460+60x80", **SHARD),
+            series("upsell_events_total", "0+60x10 600+0x30 660+60x80", topic="t", type="x", result="applied"),
+        ],
+        {
+            "17m": {"UpsellWorkerUnready": 1},
+            "19m": {"UpsellWorkerUnready": 1, "UpsellNoWorkerReady": 1},
+            "54m": {"UpsellNoWorkerReady": 1},
+            "60m": {},
+        },
+    ),
+    pipeline(
+        "a worker that is cut off from Kafka keeps what others have by now",
+        [
+            series("upsell_ready", "1+0x10 0+0x30 1+0x79", instance="w2"),
+            series("up", "1+0x120", instance="w2"),
+            series("upsell_consumer_lag_records", "7+0x40 _x80", **SHARD, instance="w2"),
+            series("upsell_consumer_lag_records", "_x10 0+0x110", **SHARD),
+            series("upsell_watermark_timestamp_seconds", "0+60x120", **SHARD),
+        ],
+        {"19m": {"UpsellWorkerUnready": 1}, "40m": {"UpsellWorkerUnready": 1}, "60m": {}},
+    ),
+    Story(
+        "workers start while Kafka is away",
+        [
+            *(line for line in alive(60) if line.metric != "upsell_ready"),
+            series("upsell_build_info", "1+0x60", version="1", python="3", faust="0", instance="w2"),
+            series("upsell_ready", "0+0x60"),
+            series("upsell_ready", "0+0x60", instance="w2"),
+            series("up", "1+0x60", instance="w2"),
+        ],
+        {"6m": {"UpsellWorkerUnready": 2}, "8m": {"UpsellWorkerUnready": 2, "UpsellNoWorkerReady": 1}},
+        alone=True,
+        alert={
+            "eval_time": "10m",
+            "alertname": "UpsellNoWorkerReady",
+            "exp_alerts": [
+                {
+                    "exp_labels": {
+                        "env": "workers-start-while-Kafka-is-away",
+                        "job": "upsell-stream",
+                        "severity": "critical",
+                        "team": "platform",
+                        "scope": "pipeline",
+                        "inhibits": "kpi",
+                    },
+                    "exp_annotations": {
+                        "summary": "No worker is ready",
+                        "description": "Events are not read or not applied, although windows may move on: Kafka is away, most likely. "
+                        "/readyz of the workers says why.",
+                        "runbook_url": f"{Places().runbooks}/UpsellNoWorkerReady.md",
+                        "dashboard_url": f"{Places().grafana}/d/upsell-pipeline?var-env=workers-start-while-Kafka-is-away",
+                    },
+                }
+            ],
+        },
+    ),
+    pipeline(
+        "a rolling update: each shard is without a ready worker for a while",
+        [
+            series("upsell_ready", "1+0x10 0 0 0 1 1 0 0 0 1 0 0 0 1 1+0x100", instance="w2"),
+            series("up", "1+0x120", instance="w2"),
+            series("upsell_consumer_lag_records", "0+0x120", **SHARD, instance="w2"),
+        ],
+        {f"{minute}m": {} for minute in range(9, 40, 3)},
+    ),
+    pipeline(
         "lag grows beyond what can be worked off soon",
         [
             series("upsell_events_total", "0+600x120", topic="t", type="x", result="applied"),
