@@ -161,7 +161,6 @@ def _unknown_intents_high(times: Times) -> Alert:
         severity="warning",
         team="commerce",
         scope="input",
-        inhibits_kpis=True,
         summary="Unusually many sales of {{ $labels.journey }} without a known intent",
         description=(
             "In the last hour {{ $value | humanizePercentage }} had none, more than a week ago. They can be no upsell, so the rates are too low."

@@ -237,6 +237,21 @@ ELSEWHERE = {"env": "staging"}
             [("UpsellNoWorkerReady", SHARD | ELSEWHERE)],
             id="Redis is away",
         ),
+        pytest.param(
+            ("UpsellUnknownIntentsHigh", {"journey": "checkout"}),
+            [
+                ("UpsellRateBelowTarget", PLACE),
+                ("UpsellRateBelowLastWeek", PLACE),
+                ("UpsellRevenueBelowTarget", PLACE | {"kpi": "upsell_revenue_ratio"}),
+            ],
+            [
+                ("UpsellOpportunitiesDrop", {"journey": "checkout"}),
+                ("UpsellReversalsHigh", {"journey": "checkout"}),
+                ("UpsellRateBelowTarget", PLACE | {"journey": "subscription"}),
+                ("UpsellRateBelowLastWeek", PLACE | ELSEWHERE),
+            ],
+            id="intents are not known",
+        ),
     ],
 )
 def test_a_cause_silences_what_follows_from_it_and_nothing_else(cause, silenced, heard, tmp_path):
