@@ -223,9 +223,8 @@ def _workers(times: Times) -> tuple[Alert, ...]:
 
 
 def _quality(times: Times) -> tuple[Alert, ...]:
-    hour = times.range(HOUR)
-    dead = f"sum without (instance, pod) (increase(upsell_dead_letters_total[{hour}]))"
-    events = f"sum without (instance, pod, topic, type, result) (increase(upsell_events_total[{hour}]))"
+    dead = f"sum without (instance, pod) ({_counted('upsell_dead_letters_total', times)})"
+    events = f"sum without (instance, pod, topic, type, result) ({_counted('upsell_events_total', times)})"
     return (
         Alert(
             name="UpsellDeadLetters",
@@ -242,7 +241,7 @@ def _quality(times: Times) -> tuple[Alert, ...]:
         ),
         Alert(
             name="UpsellLabelOverflow",
-            expr=f"sum without (instance, pod) (increase(upsell_label_overflow_total[{hour}])) > 0",
+            expr=f"sum without (instance, pod) ({_counted('upsell_label_overflow_total', times)}) > 0",
             hold=times.span(15 * MINUTE),
             keep=times.span(10 * MINUTE),
             severity="warning",
@@ -253,3 +252,15 @@ def _quality(times: Times) -> tuple[Alert, ...]:
             dashboard=_PIPELINE,
         ),
     )
+
+
+def _counted(counter: str, times: Times) -> str:
+    """What each series of a counter counted within an hour, its first value included.
+
+    `increase` knows no value before the first and takes it for counted earlier; but a series appears with what it counts first, be it a whole burst.
+    Series without a sample in the half hour before are new, so all they have was counted since: the highest, be it that the worker started anew
+    meanwhile. Half an hour, so that old series are not new after some scrapes that failed.
+    """
+    hour = times.range(HOUR)
+    before = f"present_over_time({counter}[{times.range(30 * MINUTE)}] offset {times.span(HOUR)})"
+    return f"(max_over_time({counter}[{hour}]) unless {before}) or increase({counter}[{hour}])"

@@ -534,6 +534,84 @@ PIPELINE_STORIES = [
         [series("upsell_label_overflow_total", "0+0x5 0+1x10 10+0x104", label="segment")],
         {"10m": {}, "25m": {"UpsellLabelOverflow": 1}, "100m": {}},
     ),
+    pipeline(
+        "a burst of dead letters is the first that a worker counts",
+        [
+            series("upsell_events_total", "_x20 1000+0x99", topic="t", type="other", result="rejected"),
+            series("upsell_dead_letters_total", "_x20 1000+0x99", reason="not_json"),
+        ],
+        {"19m": {}, "26m": {"UpsellDeadLetters": 1}, "79m": {"UpsellDeadLetters": 1}, "95m": {}},
+    ),
+    pipeline(
+        "few dead letters among a worker's first records",
+        [
+            series("upsell_events_total", "_x20 9000+0x99", topic="t", type="x", result="applied"),
+            series("upsell_dead_letters_total", "_x20 60+0x99", reason="not_json"),
+        ],
+        {f"{minute}m": {} for minute in range(19, 110, 7)},
+    ),
+    Story(
+        "values without a place, in a burst and a few more, are counted once",
+        [*alive(120), series("upsell_label_overflow_total", "_x20 40+1x10 50+0x99", label="segment")],
+        {"34m": {}, "36m": {"UpsellLabelOverflow": 1}, "100m": {}},
+        alone=True,
+        alert={
+            "eval_time": "40m",
+            "alertname": "UpsellLabelOverflow",
+            "exp_alerts": [
+                {
+                    "exp_labels": {
+                        "env": "values-without-a-place-in-a-burst-and-a-few-more-are-counted-once",
+                        "job": "upsell-stream",
+                        "severity": "warning",
+                        "team": "platform",
+                        "scope": "input",
+                        "label": "segment",
+                    },
+                    "exp_annotations": {
+                        "summary": "More values of segment than have a place",
+                        "description": "Those beyond the bound are counted as `other`: 50 within an hour.",
+                        "runbook_url": f"{Places().runbooks}/UpsellLabelOverflow.md",
+                        "dashboard_url": f"{Places().grafana}/d/upsell-pipeline"
+                        "?var-env=values-without-a-place-in-a-burst-and-a-few-more-are-counted-once",
+                    },
+                }
+            ],
+        },
+    ),
+    Story(
+        "old counts are not counted anew, neither after a failed scrape nor after half an hour without any",
+        [
+            *alive(250),
+            series(
+                "upsell_events_total", "1000+0x99 _ 1000+0x9 _x30 1000+0x110", topic="t", type="x", result="applied"
+            ),
+            series("upsell_dead_letters_total", "900+0x99 _ 900+0x9 _x30 900+0x110", reason="invalid"),
+            series("upsell_label_overflow_total", "900+0x99 _ 900+0x9 _x30 900+0x110", label="segment"),
+        ],
+        {f"{minute}m": {} for minute in range(100, 250, 3)},
+    ),
+    Story(
+        "a worker starts anew and counts from 0: a few, and much later a burst",
+        [
+            *alive(350),
+            series("upsell_events_total", "5000+0x99 _x2 0+10x247", topic="t", type="x", result="applied"),
+            series("upsell_dead_letters_total", "900+0x99 _x2 1+0x99 _x100 500+0x47", reason="invalid"),
+            series("upsell_label_overflow_total", "900+0x99 _x200 30+0x48", label="segment"),
+        ],
+        {
+            **{f"{minute}m": {} for minute in range(100, 300, 7)},
+            "320m": {"UpsellDeadLetters": 1, "UpsellLabelOverflow": 1},
+        },
+    ),
+    pipeline(
+        "a worker starts anew, and the first that it counts is a burst",
+        [
+            series("upsell_events_total", "5000+0x69 _x2 1000+0x47", topic="t", type="other", result="rejected"),
+            series("upsell_dead_letters_total", "5+0x69 _x2 1000+0x47", reason="not_json"),
+        ],
+        {"71m": {}, "80m": {"UpsellDeadLetters": 1}},
+    ),
 ]
 
 STORIES = [*KPI_STORIES, REVENUE_STORY, *WEEK_STORIES, *PIPELINE_STORIES]
