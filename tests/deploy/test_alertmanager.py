@@ -252,6 +252,24 @@ ELSEWHERE = {"env": "staging"}
             ],
             id="intents are not known",
         ),
+        pytest.param(
+            ("UpsellRedisFull", {"reason": "full"}),
+            [
+                ("UpsellShardUnowned", SHARD),
+                ("UpsellShardUnowned", OTHER_SHARD),
+                ("UpsellPipelineStalled", SHARD),
+                ("UpsellNoWorkerReady", SHARD),
+                ("UpsellWorkerUnready", {}),
+            ],
+            [("UpsellShardUnowned", SHARD | ELSEWHERE), ("UpsellShardHalted", SHARD)],
+            id="Redis is full",
+        ),
+        pytest.param(
+            ("UpsellShardHalted", SHARD),
+            [("UpsellPipelineStalled", SHARD), ("UpsellShardUnowned", SHARD)],
+            [("UpsellShardUnowned", OTHER_SHARD), ("UpsellShardUnowned", SHARD | ELSEWHERE)],
+            id="a shard halts",
+        ),
     ],
 )
 def test_a_cause_silences_what_follows_from_it_and_nothing_else(cause, silenced, heard, tmp_path):
