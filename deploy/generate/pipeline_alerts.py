@@ -205,7 +205,7 @@ def _workers(times: Times) -> tuple[Alert, ...]:
             team="platform",
             scope="pipeline",
             summary="Worker {{ $labels.instance }} is not ready",
-            description="It runs, but has no partitions, no answer from Kafka, no state, or cannot commit; its /readyz says which.",
+            description="It runs, but Kafka has not given out partitions or does not answer, or it has no state or cannot commit; its /readyz says which.",
             dashboard=_PIPELINE,
         ),
         Alert(

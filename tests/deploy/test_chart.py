@@ -134,7 +134,10 @@ def test_what_is_packed_has_rules_and_dashboards(tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--set", "replicas=5"], "replicas is larger than partitions"),
+        (
+            ["--set", "replicas=5"],
+            "replicas is larger than partitions: a worker without a partition is ready and has nothing to do",
+        ),
         (["--set", "setings.channels=web"], "setings"),
         (["--set", "settings.redis_uri=redis://redis"], "redis_uri"),
         (["--set", "settings.redis_password=secret"], "redis_password"),
@@ -144,7 +147,10 @@ def test_what_is_packed_has_rules_and_dashboards(tmp_path):
         (["--set", "files.password.secret=s,files.password.key=k"], "password"),
         (["--set", "files.redis_password_file.secret=s"], "key"),
         (["--set", "scaling.enabled=true"], "scaling.prometheusUrl is needed"),
-        (["--set", "scaling.enabled=true,scaling.minReplicas=5"], "scaling.minReplicas is larger than partitions"),
+        (
+            ["--set", "scaling.enabled=true,scaling.minReplicas=5"],
+            "scaling.minReplicas is larger than partitions: a worker without a partition is ready and has nothing to do",
+        ),
         (["--set", "terminationGracePeriodSeconds=10"], "terminationGracePeriodSeconds"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
