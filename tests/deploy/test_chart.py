@@ -300,6 +300,9 @@ def test_all_that_select_workers_select_them():
         ("a:9092", "redis://r:6379/0", {9092, 6379}),
         ("a:9093, b:9094,c:9093", "rediss://user@r:6380/0", {9093, 9094, 6380}),
         ("a:9092", "redis://r", {9092, 6379}),
+        ("a", "redis://r", {9092, 6379}),
+        ("a, b:9094,[fd00::1]:9095", "redis://r", {9092, 9094, 9095, 6379}),
+        ("a:9094,[fd00::9096]", "redis://r", {9092, 9094, 6379}),
     ],
 )
 def test_workers_reach_kafka_redis_and_dns_alone(kafka, redis, ports):
