@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,23 @@ async def test_a_log_made_anew_is_read_from_its_beginning_on_request(tables, typ
     assert resume("new-cluster", claim.source) == Source("new-cluster")
     assert Position(claim.offset, verify=False).start(0) == 0
     assert await tables.commit(commit(claim, None, 10)) is Committed.APPLIED
+
+
+def test_all_keys_of_an_old_application_are_removed_and_no_others(redis_server, name_prefix):
+    if shutil.which("redis-cli") is None:
+        pytest.skip("keys are removed by `redis-cli`: apt-get install redis-tools")
+    (line,) = (line for line in shown("sh") if line.startswith("redis-cli"))
+    old = [
+        f"upsell:{name_prefix}:{{t:0}}:set:all:{value}"
+        for value in ("a b", "it's", 'a "b" c', "a\\b", "a\nb", "a\0b", "zoë")
+    ]
+    others = [f"upsell:{name_prefix}2:labels", "b"]
+    with Redis.from_url(redis_server.url) as redis:
+        redis.mset(dict.fromkeys((*old, *others), "1"))
+        command = line.replace("APP", name_prefix).replace("redis-cli", f"redis-cli -u {redis_server.url}")
+        done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True)
+        assert redis.exists(*old) == 0, done
+        assert redis.delete(*others) == len(others)
 
 
 @pytest.mark.parametrize("line", [line for line in shown("sh") if line.startswith("upsell-stream")])
