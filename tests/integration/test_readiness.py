@@ -61,6 +61,19 @@ async def until(workers, status, why=""):
     assert set(await asyncio.gather(*(worker.get("/livez") for worker in workers.workers))) == {"ok\n"}
 
 
+async def until_told(workers):
+    """Wait until metrics say it, too, as UpsellNoWorkerReady reads them: no worker is ready, and whoever had shards still speaks of their lag."""
+    told = []
+    try:
+        async with asyncio.timeout(LIMIT):
+            while not told or any("\nupsell_ready 0.0\n" not in text for text in told):
+                told = await asyncio.gather(*(worker.get("/metrics") for worker in workers.workers))
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise AssertionError(told) from None
+    assert sorted(text.count("\nupsell_consumer_lag_records{") for text in told) == [0, 2]
+
+
 @pytest.mark.timeout(900)
 async def test_a_worker_is_ready_while_kafka_answers_and_ends_well_while_it_does_not(
     redis_server, name_prefix, tmp_path
@@ -86,6 +99,7 @@ async def test_a_worker_is_ready_while_kafka_answers_and_ends_well_while_it_does
             for number, broken in enumerate((killed, frozen, cut, half_open)):
                 async with broken(kafka, proxy):
                     await until(workers, 503, why="Kafka")
+                    await until_told(workers)
                 await until(workers, 200)
                 await workers.send(traffic.checkouts(20, first=20 * number))
                 await workers.applied()
