@@ -17,7 +17,7 @@ from stream.core.cache import Cache, LateCache
 from stream.core.cells import Cells, merge, total
 from stream.core.changes import Changes, ShardId, Stored
 from stream.core.checkout import Checkout
-from stream.core.config import DAY, STEP, CoreConfig
+from stream.core.config import DAY, STEP, CoreConfig, Window
 from stream.core.customers import Customer
 from stream.core.event import (
     CheckoutEvent,
@@ -33,7 +33,7 @@ from stream.core.registry import LabelName, Registry
 from stream.core.result import Result, Step, Version
 from stream.core.subscription import Booked, Position, Subscription
 from stream.core.summary import Summary, decode_recent, encode_recent, encode_summary
-from stream.core.windows import RollingWindow
+from stream.core.windows import NONE, RollingWindow
 
 LAYOUT = 1
 """Version of everything that a shard stores. A newer one is not read."""
@@ -55,6 +55,8 @@ class _State(msgspec.Struct, array_like=True):
     journey: Journey
     total: list[tuple[tuple[str, ...], list[int]]]
     sets: list[bytes]
+    windows: list[tuple[str, int]] | None = None
+    """(name, the last pane that is gone) of each window; None where an older version wrote it."""
 
 
 class _Layout(msgspec.Struct, array_like=True):
@@ -111,8 +113,7 @@ class Shard:
         """State and summary are in the tables as they are."""
         self._loaded_labels: dict[Label, None] = {}
         self._bookings = Bookings(config.windows)
-        if stored.state is not None:
-            self._restore(stored.state)
+        gone = self._restore(stored.state) if stored.state is not None else None
         if stored.recent is not None:
             recent = decode_recent(stored.recent)
             self.watermark = recent.watermark
@@ -125,13 +126,15 @@ class Shard:
                 panes[name].append((int(index), data))
             else:
                 self._orphans.append(key)
-        self._windows = [RollingWindow(window, panes[window.name]) for window in config.windows]
+        self._windows = [
+            RollingWindow(window, panes[window.name], self._gone(window, gone)) for window in config.windows
+        ]
         self._by_pane = sorted(self._windows, key=lambda rolling: rolling.window.length)
-        self._longest = self._by_pane[-1] if self._by_pane else None
         self._late_until = 2**63 if self._windows else -(2**63)
         """Events at or before this time lie in no window."""
 
-    def _restore(self, data: bytes) -> None:
+    def _restore(self, data: bytes) -> Mapping[str, int] | None:
+        """Take in the state; the last pane that is gone, by window, if it is told."""
         layout = msgspec.msgpack.decode(data, type=_Layout).layout
         if layout > LAYOUT:
             raise ValueError(
@@ -146,6 +149,14 @@ class Shard:
             )
         self._total = dict(state.total)
         self._sets = set(state.sets)
+        return None if state.windows is None else dict(state.windows)
+
+    def _gone(self, window: Window, told: Mapping[str, int] | None) -> int:
+        """The last pane of which a window may lack something: dropped, or from before there was the window. What is newer than all events is whole."""
+        if told is None:
+            return NONE
+        newest = window.pane_of(self.watermark)
+        return min(told.get(window.name, newest), newest)
 
     # What a batch needs before it can be stepped
 
@@ -210,8 +221,8 @@ class Shard:
         for window in self._windows:
             window.advance(at)
         self._settle()
-        if self._longest is not None:
-            self._late_until = self._longest.edges()[0]
+        if self._windows:
+            self._late_until = min(after for after, _ in self.edges())
 
     def due(self, now: int) -> bool:
         """Whether windows would move: a tick is due."""
@@ -593,7 +604,10 @@ class Shard:
         )
 
     def _state(self) -> bytes:
-        return msgspec.msgpack.encode(_State(LAYOUT, self._journey, sorted(self._total.items()), sorted(self._sets)))
+        gone = [(window.window.name, window.gone) for window in self._windows]
+        return msgspec.msgpack.encode(
+            _State(LAYOUT, self._journey, sorted(self._total.items()), sorted(self._sets), gone)
+        )
 
     def edges(self) -> list[tuple[int, int]]:
         """(after, until] of each window, microseconds."""
@@ -616,6 +630,7 @@ class Shard:
             watermark=self.watermark,
             windows=[(window.window.name, sorted(window.sum.items())) for window in self._windows],
             total=sorted(self._total.items()),
+            gone=[window.gone for window in self._windows],
         )
 
 

@@ -24,6 +24,8 @@ class Summary(msgspec.Struct, frozen=True, array_like=True):
     windows: list[tuple[str, list[tuple[Key, list[int]]]]]
     """(name, cells) in the order of the windows."""
     total: list[tuple[Key, list[int]]]
+    gone: list[int] = []
+    """Of each window the last pane that is gone; empty where an older version wrote it."""
 
 
 class Recent(msgspec.Struct, frozen=True, array_like=True):
@@ -37,10 +39,10 @@ class Recent(msgspec.Struct, frozen=True, array_like=True):
     """(s, cells) of what lies in (s·slice - slice, s·slice] of the epoch."""
 
     def cells(self, length: int) -> dict[int, Cells]:
-        """By slices of another length; one that is longer is taken to lie at its end."""
+        """By slices of another length; one that is longer is taken to lie at its end, or at the newest event if that lies within."""
         slices: dict[int, Cells] = {}
         for index, cells in self.slices:
-            merge(slices.setdefault(-(-index * self.slice // length), {}), dict(cells))
+            merge(slices.setdefault(-(-min(index * self.slice, self.watermark) // length), {}), dict(cells))
         return slices
 
 
@@ -63,10 +65,11 @@ def decode_summary(settled: bytes, recent: bytes) -> Summary:
     """The figures that two parts tell together."""
     summary, since = _SUMMARY.decode(settled), _RECENT.decode(recent)
     windows = []
-    for name, cells in summary.windows:
+    for position, (name, cells) in enumerate(summary.windows):
         window = Window.parse(name)
         head = window.pane_of(summary.at)
-        shown = [added for index, added in since.cells(window.pane).items() if head - PANES < index <= head]
+        gone = summary.gone[position] if summary.gone else head - PANES
+        shown = [added for index, added in since.cells(window.pane).items() if gone < index <= head]
         windows.append((name, _sum(cells, shown)))
     total = _sum(summary.total, [dict(cells) for _, cells in since.slices])
     return msgspec.structs.replace(summary, watermark=since.watermark, windows=windows, total=total)

@@ -2,6 +2,7 @@
 
 from operator import add
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -10,17 +11,20 @@ from support.carts import item, line
 from support.stories import START, Story
 
 from stream.core import shard as module
+from stream.core.cells import decode, total
 from stream.core.changes import ShardId, Stored
-from stream.core.config import DAY, STEP, CoreConfig, Window
+from stream.core.config import DAY, PANES, STEP, CoreConfig, Window
 from stream.core.customers import member
 from stream.core.event import CheckoutEvent
 from stream.core.figures import Figures, ShardFigures
 from stream.core.registry import Registry
-from stream.core.shard import Shard
+from stream.core.shard import LAYOUT, Shard
 from stream.core.summary import decode_recent, decode_summary
 from stream.events.decode import Rejected, decode_line
 
 HOUR = DAY // 24
+MINUTE = HOUR // 60
+SECOND = MINUTE // 60
 NOW = 1_772_370_000_000_000  # shortly after the generated streams' origin
 FIXED = {
     "channel": ["web", "store", "app"],
@@ -322,6 +326,113 @@ def test_a_window_that_the_settings_no_longer_name_is_dropped_and_a_new_one_star
     assert store.document()["windows"]["1h"]["all"]["transactions"] == 1
 
 
+def windows_of(store):
+    """Window -> opportunities, transactions, upsells and customers of its checkouts."""
+    windows = store.document()["windows"]
+    sets = {name: windows[name]["checkout"] for name in windows}
+    return {
+        name: (
+            each["opportunities"],
+            each["transactions"],
+            each["kind_transactions"]["upsell"],
+            each.get("customers", {}).get("all"),
+        )
+        for name, each in sets.items()
+    }
+
+
+def test_a_new_window_counts_what_is_newer_than_all_that_was_there_before_it_and_takes_nothing_back():
+    def story(told):
+        cart = [line("P", "a")]
+        told.checkout("completed", [line("P", "a", 3)], intent=cart)
+        told.checkout("order_updated", cart, at=2, channel="app")
+        told.checkout("completed", cart, at=3, checkout="c2", customer="bert")
+        told.checkout("completed", [line("P", "a", 3)], at=30, checkout="c3", customer="cora", intent=cart)
+
+    completed, updated, same_pane, newer = checkout_of(story)
+    store = Store("checkout", config=CoreConfig(windows=(Window.parse("1h"),)))
+    store.run([completed], START + MINUTE)
+    assert windows_of(store) == {"1h": (1, 1, 1, 1), "total": (1, 1, 1, None)}
+    store.config = CoreConfig(windows=(Window.parse("24h"),))
+    assert store.run([updated], START + 2 * MINUTE)[0].result == "late", "in no window"
+    assert windows_of(store) == {"24h": (0, 0, 0, 0), "total": (1, 1, 0, None)}
+    store.run([same_pane], START + 3 * MINUTE)
+    assert windows_of(store) == {"24h": (0, 0, 0, 0), "total": (2, 2, 0, None)}
+    store.run([newer], START + 31 * MINUTE)
+    assert windows_of(store) == {"24h": (1, 1, 1, 1), "total": (3, 3, 1, None)}
+
+
+def test_nothing_is_taken_back_from_a_pane_that_fell_out_while_the_clock_was_ahead():
+    def story(told):
+        cart = [line("P", "a")]
+        told.checkout("completed", [line("P", "a", 3)], intent=cart)
+        told.checkout("order_updated", cart, at=1, channel="app")
+        told.checkout("completed", [line("P", "a", 3)], at=1.5, checkout="c2", customer="bert", intent=cart)
+
+    completed, updated, newer = checkout_of(story)
+    store = Store("checkout", config=CoreConfig(windows=(Window.parse("5m"), Window.parse("1h"))))
+    store.run([completed], START)
+    store.run([], START + 9 * MINUTE)
+    for _ in range(2):
+        store.run([updated], START + 2 * MINUTE)
+        assert windows_of(store) == {"5m": (0, 0, 0, 0), "1h": (1, 1, 0, 1), "total": (1, 1, 0, None)}
+    store.run([newer], START + 2 * MINUTE)
+    assert windows_of(store) == {"5m": (1, 1, 1, 1), "1h": (2, 2, 1, 2), "total": (2, 2, 1, None)}
+
+
+_lives = st.lists(
+    st.tuples(
+        st.sets(st.sampled_from(["1m", "5m", "7m", "1h", "24h", "30d"])).map(sorted),
+        st.lists(
+            st.tuples(
+                st.sampled_from([0, 1, 5, 60, 300, 3_600, 86_400, 100_000, 2_500_000, 5_000_000]), st.integers(0, 3)
+            ),
+            min_size=1,
+            max_size=3,
+        ),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@lawful
+@given(streams, _lives)
+def test_a_window_holds_all_of_the_panes_that_are_not_gone_whatever_windows_come_and_wherever_the_clock_jumps(
+    events, lives
+):
+    """Nothing that it holds is below zero, therefore."""
+    store, whole = Store(journey_of(events)), Store(journey_of(events))
+    opening = min((event.time for event in events), default=NOW) - HOUR
+    whole.config = CoreConfig(windows=tuple(map(Window.parse, ("1m", "5m", "7m", "1h", "24h", "30d"))))
+    for names, moves in lives:
+        store.config = CoreConfig(windows=tuple(map(Window.parse, names)))
+        shard = store.open()
+        for seconds, count in moves:
+            part, events = events[:count], events[count:]
+            shard.advance(NOW - HOUR + seconds * SECOND)
+            store.load(shard, part)
+            for event in part:
+                shard.step(event)
+            store.commit(shard)
+            for each in (part, []):
+                opening += STEP
+                whole.run(each, opening)
+            told = store.figures().summary
+            assert told.total == whole.figures().summary.total
+            for (name, counted), gone in zip(told.windows, told.gone, strict=True):
+                window = Window.parse(name)
+                head = window.pane_of(told.at)
+                assert gone <= max(head - PANES, window.pane_of(told.watermark)), "nothing newer is left out"
+                panes = {
+                    int(key.partition(b"|")[2]): data
+                    for key, data in whole.panes.items()
+                    if key.startswith(f"{name}|".encode())
+                }
+                assert dict(counted) == total(decode(data) for index, data in panes.items() if gone < index <= head)
+                assert min((min(vector) for _, vector in counted), default=0) >= 0
+
+
 def test_between_two_moves_of_the_windows_only_what_was_booked_is_written_of_the_figures():
     def story(told):
         told.checkout("completed", [line("P", "a")])
@@ -371,7 +482,10 @@ def test_what_is_recent_is_kept_where_other_windows_cut_time_otherwise():
         store.config = CoreConfig(windows=tuple(Window.parse(name) for name in names))
         store.run([], START + STEP)
         windows = store.document()["windows"]
-        assert {name: windows[name]["all"]["transactions"] for name in windows} == dict.fromkeys((*names, "total"), 1)
+        counted = {name: windows[name]["all"]["transactions"] for name in windows}
+        assert counted == {name: int(name in ("1h", "total")) for name in (*names, "total")}, (
+            "those that were there before"
+        )
 
 
 def test_a_state_of_a_newer_version_or_of_another_journey_is_refused():
@@ -380,9 +494,24 @@ def test_a_state_of_a_newer_version_or_of_another_journey_is_refused():
     store.journey = "subscription"
     with pytest.raises(ValueError, match="holds checkout events"):
         store.open()
-    store.state = store.state.replace(b"\x94\x01", b"\x94\x02", 1)
+    store.state = msgspec.msgpack.encode([LAYOUT + 1, *msgspec.msgpack.decode(store.state)[1:]])
     with pytest.raises(ValueError, match="newer version"):
         store.open()
+
+
+def test_a_state_that_tells_nothing_of_windows_is_read():
+    def story(told):
+        told.checkout("completed", [line("P", "a")])
+
+    store = Store("checkout")
+    store.run(checkout_of(story), START)
+    store.run([], START + STEP)
+    store.state = msgspec.msgpack.encode(msgspec.msgpack.decode(store.state)[:4])
+    store.summary = msgspec.msgpack.encode(msgspec.msgpack.decode(store.summary)[:5])
+    before = store.document()
+    store.run([], START + STEP)
+    assert store.document() == before
+    assert before["windows"]["5m"]["all"]["transactions"] == 1
 
 
 def test_a_tick_moves_windows_without_events():

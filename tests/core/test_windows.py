@@ -91,6 +91,20 @@ def test_a_pane_that_is_gone_takes_nothing_back():
     assert counted(window) == 0
 
 
+def test_a_pane_that_is_gone_stays_gone_where_a_restart_finds_the_time_run_back():
+    window = RollingWindow(MINUTE)
+    window.advance(100 * MINUTE.pane)
+    book(window, 100)
+    window.advance(162 * MINUTE.pane)
+    restarted = RollingWindow(MINUTE, [], window.gone)
+    restarted.advance(120 * MINUTE.pane)
+    assert restarted.edges() == (102 * MINUTE.pane, 120 * MINUTE.pane)
+    for pane in (100, 102, 103):
+        book(restarted, pane, sign=-1 if pane == 100 else 1)
+    assert counted(restarted) == 1
+    assert [index for index, data in restarted.take()] == [103]
+
+
 def test_only_what_changed_is_handed_over_and_an_emptied_pane_as_nothing():
     window = RollingWindow(MINUTE)
     window.advance(100 * MINUTE.pane)
