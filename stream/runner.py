@@ -501,8 +501,8 @@ class Runner:
         instruments = self._bench.instruments
         topic = self.id.topic
         now = self._bench.clock.now()
-        if rejected:
-            instruments.event(topic, None, "rejected", len(rejected))
+        for name, number in Counter(rejection.type for rejection in rejected).items():
+            instruments.event(topic, name, "rejected", number)
         for rejection in rejected:
             instruments.dead_letter(rejection.reason)
         for (sort, outcome), number in Counter((event.type, step.result) for event, step in steps).items():

@@ -84,6 +84,8 @@ class Rejected(msgspec.Struct, frozen=True):
     """For people. It may quote one short value of the record."""
     path: str = ""
     """The field, such as `data.products[0].price`; empty where the reason is not one field's."""
+    type: str | None = None
+    """The event's type as the contract has it; None where it has none, or could not be read."""
 
 
 class Decoder:
@@ -102,7 +104,8 @@ class Decoder:
             return event
         ahead = event.time - timestamp * 1_000
         if ahead > self._future:
-            return Rejected("future", f"{ahead / 1e6:.1f} s ahead of the record's time stamp", "time")
+            name = _NAMES[type(event.type), event.type]
+            return Rejected("future", f"{ahead / 1e6:.1f} s ahead of the record's time stamp", "time", name)
         return event
 
 
@@ -186,17 +189,16 @@ def _decode_exactly(value: bytes, headers: Headers, journey: str | None) -> Even
     if event_type is None:
         return Rejected("unknown_type", f"{_quoted(name)} is no type of this version", "type")
     if journey is not None and journey not in event_type.journeys:
-        return Rejected(
-            "wrong_topic", f"{name} belongs on the topic of {' and '.join(event_type.journeys)} events", "type"
-        )
+        detail = f"{name} belongs on the topic of {' and '.join(event_type.journeys)} events"
+        return Rejected("wrong_topic", detail, "type", name)
     try:
         envelope = event_type.model.model_validate(event)
     except ValidationError as error:
-        return _rejected("invalid", error)
+        return _rejected("invalid", error, name)
     return _MAKE[type(event_type.kind)](event_type.kind, envelope, envelope.data)
 
 
-def _rejected(reason: Reason, error: ValidationError) -> Rejected:
+def _rejected(reason: Reason, error: ValidationError, name: str | None = None) -> Rejected:
     """The first of the errors, in the order of the model's fields, and how many more there are."""
     errors = error.errors(include_url=False)
     first = errors[0]
@@ -207,7 +209,7 @@ def _rejected(reason: Reason, error: ValidationError) -> Rejected:
     if len(errors) > 1:
         detail = f"{detail} (and {len(errors) - 1} more)"
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-    return Rejected(reason, detail, path.removeprefix("."))
+    return Rejected(reason, detail, path.removeprefix("."), name)
 
 
 def _quoted(value: str | float | None) -> str:
@@ -224,6 +226,7 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
+_NAMES = {(type(event_type.kind), event_type.kind): name for name, event_type in EVENT_TYPES.items()}
 _QUOTED = 80
 _LONGEST_INTEGER = 40
 _JSON = json.JSONDecoder(parse_int=_integer, parse_constant=_no_constant)

@@ -355,6 +355,9 @@ def test_a_refusal_says_what_and_where(sent, reason, path, says):
     assert isinstance(made, Rejected), made
     assert (made.reason, made.path) == (reason, path)
     assert says in made.detail
+    assert made.type == (sent["type"] if reason == "invalid" else None), (
+        "what was read of the type, if there is such a type"
+    )
 
 
 def test_one_of_many_mistakes_is_told_and_the_others_are_counted():
@@ -372,7 +375,7 @@ def test_types_belong_to_topics():
     sent = encoded(event("subscription.renewed"))
     assert isinstance(DECODER.decode(Record(sent, topic="subscription-events")), SubscriptionEvent)
     made = DECODER.decode(Record(sent, topic="checkout-events"))
-    assert (made.reason, made.path) == ("wrong_topic", "type")
+    assert (made.reason, made.path, made.type) == ("wrong_topic", "type", "commerce.subscription.renewed.v1")
     assert DECODER.decode(Record(sent, topic="elsewhere")).reason == "wrong_topic"
     assert isinstance(decode_line(sent), SubscriptionEvent)
 
@@ -394,6 +397,13 @@ def test_an_event_may_be_ahead_of_its_record_by_so_much(timestamp, rejected):
     assert isinstance(made, Rejected) == rejected
     if rejected:
         assert (made.reason, made.detail, made.path) == ("future", "600.0 s ahead of the record's time stamp", "time")
+        assert made.type == "commerce.order.completed.v1"
+
+
+@pytest.mark.parametrize("name", EVENT_TYPES)
+def test_whatever_is_ahead_of_its_record_keeps_its_type(name):
+    made = DECODER.decode(Record(encoded(event(name.removeprefix("commerce.").removesuffix(".v1"))), timestamp=1))
+    assert (made.reason, made.type) in {("future", name), ("wrong_topic", name)}
 
 
 @pytest.mark.parametrize("value", [None, b""])
