@@ -30,7 +30,9 @@ from stream.cli.records import Sender, send
 from stream.cli.screen import output, quiet_clients
 from stream.cli.simulate import exactly
 from stream.core.cells import Sale
-from stream.core.figures import JOURNEYS, TOTAL, Figures
+from stream.core.config import Window
+from stream.core.figures import TOTAL, Figures, ShardFigures
+from stream.core.summary import decode_summary
 from stream.embedded.broker import EmbeddedBroker
 from stream.embedded.server import Server, ServerFailedError, ServerUnavailableError
 from stream.embedded.valkey import EmbeddedValkey
@@ -169,7 +171,7 @@ class _Demo:
                 await _caught_up(tables, sender, worker)
                 seconds = time.monotonic() - began
             measured = await _measured(tables, worker, self._sent)
-        planted = _without_customers(self._shop.truth.summary())
+        planted = self._shop.truth.summary()
         return {
             "planted": planted,
             "measured": measured,
@@ -261,8 +263,8 @@ async def _caught_up(tables: Tables, sender: Sender, worker: _Worker) -> None:
 
 
 async def _measured(tables: Tables, worker: _Worker, sent: int) -> dict[str, Any]:
-    """Totals from the tables, and counts of records from the worker's metrics."""
-    figures = figures_of(await tables.summaries())
+    """The summary: figures from the tables, and counts of records from the worker's metrics."""
+    figures = await _everything(tables)
     # The worker counts a batch when it hears that it is committed.
     deadline = time.monotonic() + _PATIENCE
     while (results := await _results(worker)).total() < sent and time.monotonic() < deadline:  # noqa: ASYNC110 - another process
@@ -271,8 +273,7 @@ async def _measured(tables: Tables, worker: _Worker, sent: int) -> dict[str, Any
         "events": results.total(),
         "rejected": results["rejected"],
         "duplicates": results["duplicate"],
-        "all": figures.select(TOTAL).plain(),
-        **{journey: figures.select(TOTAL, journey).plain() for journey in JOURNEYS},
+        **figures.summary(),
     }
 
 
@@ -288,11 +289,19 @@ async def _results(worker: _Worker) -> Counter[str]:
     return results
 
 
-def _without_customers(summary: dict[str, Any]) -> dict[str, Any]:
-    """Customers are counted in windows, so the total has none."""
-    kept = dict(summary)
-    for journey in JOURNEYS:
-        figures = {name: value for name, value in summary[journey].items() if name != "customers"}
-        rates = {name: value for name, value in figures["rates"].items() if not name.startswith("customer_")}
-        kept[journey] = {**figures, "rates": rates}
-    return kept
+async def _everything(tables: Tables) -> Figures:
+    """All shards, once the longest window has reached the newest event: no demo outlasts it, so its customers are all there were."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        shards, reached = [], True
+        for each in await tables.summaries():
+            summary = decode_summary(each.summary, each.recent)
+            windows = [Window.parse(name) for name, _ in summary.windows]
+            longest = max(windows, key=lambda window: window.length)
+            # A purchase of the last seconds may lie beyond an edge on which the window stands until it moves.
+            reached = reached and longest.pane_of(summary.watermark) <= longest.pane_of(summary.at)
+            ever = {name: counts[windows.index(longest)] for name, counts in each.customers.items()}
+            shards.append(ShardFigures(summary, each.customers, ever))
+        if reached or time.monotonic() > deadline:
+            return Figures(shards)
+        await asyncio.sleep(_SOON)

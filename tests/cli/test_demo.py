@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from stream.core.config import CoreConfig
+from stream.core.offline import Offline
+from stream.core.registry import Registry
+
 pytestmark = pytest.mark.embedded
 
 # Settings of the caller's, which must reach neither the worker nor the demo itself.
@@ -42,6 +46,13 @@ def children_of(pid: int) -> dict[int, str]:
     return found
 
 
+def shape(document):
+    """Its keys, but for the currencies that it happens to have."""
+    if not isinstance(document, dict):
+        return None
+    return {name: {} if name == "revenue" else shape(each) for name, each in document.items()}
+
+
 def test_planted_equals_measured(tmp_path):
     with demo("--duration", "3", "--rate", "500", "--json", directory=tmp_path) as process:
         output, errors = process.communicate(timeout=250)
@@ -54,6 +65,10 @@ def test_planted_equals_measured(tmp_path):
     assert report["measured"]["rejected"] > 0
     assert report["measured"]["duplicates"] > 0
     assert report["measured"]["checkout"]["kind_transactions"]["upsell"] > 0
+    nothing = Offline(CoreConfig(), Registry()).figures().summary()
+    assert shape(report["measured"]) == shape({"events": 0, "rejected": 0, "duplicates": 0} | nothing)
+    assert report["measured"]["checkout"]["customers"]["upsell"] > 0
+    assert report["measured"]["checkout"]["rates"]["customer_upsell_rate"] > 0
     assert report["events_per_second"] > 0
     assert errors.splitlines()[1].startswith("page     http://127.0.0.1:")
     assert "Traceback" not in errors
