@@ -13,6 +13,9 @@ from iso4217 import Currency
 SCALE = 10
 """Decimal places that an exact amount carries: as many as the contract lets a price have."""
 
+LARGEST = 10**14
+"""Minor units that a transaction's amount comes to at most, in any currency: 92,000 of the largest ones still fit a sum of 64 bits."""
+
 Exact = int | Fraction
 
 

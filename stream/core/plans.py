@@ -23,11 +23,12 @@ from functools import lru_cache
 
 import msgspec
 
-from stream.core.event import Item
+from stream.core.event import Interval, Item
 from stream.core.money import exact
 from stream.core.result import Kind, Reason
 
-_MONTHLY = {"day": Fraction(365, 12), "week": Fraction(52, 12), "month": Fraction(1), "year": Fraction(1, 12)}
+PER_YEAR: dict[Interval, int] = {"day": 365, "week": 52, "month": 12, "year": 1}
+_MONTHLY = {interval: Fraction(times, 12) for interval, times in PER_YEAR.items()}
 
 
 class Held(msgspec.Struct, gc=False):

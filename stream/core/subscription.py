@@ -14,7 +14,7 @@ import msgspec
 from stream.core.assessment import Amounts, Assessment, Opportunity, Sale, by_category
 from stream.core.event import Item, SubscriptionEvent, SubscriptionType
 from stream.core.identity import identity, remember, remembers
-from stream.core.money import exponent, plain, rounded
+from stream.core.money import LARGEST, Exact, exponent, plain, rounded
 from stream.core.plans import Held, ItemVerdict, base_item, hold, judge_items, mrr
 from stream.core.result import Intent, JudgedLine, Kind, Reason
 
@@ -369,9 +369,9 @@ def _sale(
         intent=intent,
         lines=tuple(_public(verdict, places) for verdict in verdicts),
         amounts=Amounts(
-            initial=rounded(mrr(initial), places) if initial is not None else 0,
-            final=rounded(mrr(items), places),
-            **{kind: rounded(amount, places) for kind, amount in sums.items()},
+            initial=_stated(mrr(initial), places) if initial is not None else 0,
+            final=_stated(mrr(items), places),
+            **{kind: _stated(amount, places) for kind, amount in sums.items()},
         ),
         categories=by_category(
             (held.category for held in hold(items)), ((verdict.item.category, verdict.kind) for verdict in verdicts)
@@ -389,5 +389,10 @@ def _public(verdict: ItemVerdict, places: int) -> JudgedLine:
         intent_product_id=before.product_id if before else None,
         intent_sku=before.plan_id if before else None,
         offer_id=None,
-        amount=plain(rounded(verdict.amount, places), places),
+        amount=plain(_stated(verdict.amount, places), places),
     )
+
+
+def _stated(amount: Exact, places: int) -> int:
+    """Rounded, and cut: what is valued at a new price has no bound of its own, many old units at a price meant for one."""
+    return min(rounded(amount, places), LARGEST)

@@ -39,6 +39,7 @@ from stream.events.models import (
     ProductLine,
     RefundedData,
     SubscriptionData,
+    check_items,
     check_money,
     check_total,
     parse_currency,
@@ -262,6 +263,7 @@ def _checkout_event(kind: CheckoutType, envelope: CloudEvent, data: CheckoutData
     if envelope.subject != f"checkout/{entity}":
         raise _Unsure
     intent = data.intent
+    currency = parse_currency(data.currency)
     # By position, in the order of the struct: names cost a microsecond.
     return CheckoutEvent(
         kind,
@@ -271,10 +273,10 @@ def _checkout_event(kind: CheckoutType, envelope: CloudEvent, data: CheckoutData
         0 if envelope.entityversion is None else parse_version(envelope.entityversion),
         entity,
         data.customer_id or data.anonymous_id or entity,
-        parse_currency(data.currency),
-        _lines(data.products),
-        None if intent is None else _lines(intent.products),
-        _refund(cast("RefundedData", data).refund) if kind is CheckoutType.REFUNDED else None,
+        currency,
+        _lines(data.products, currency),
+        None if intent is None else _lines(intent.products, currency),
+        _refund(cast("RefundedData", data).refund, currency) if kind is CheckoutType.REFUNDED else None,
         data.channel or None,
         data.segment or None,
         True if envelope.livemode is None else parse_flag(envelope.livemode),
@@ -286,6 +288,7 @@ def _subscription_event(kind: SubscriptionType, envelope: CloudEvent, data: Subs
     if envelope.subject != f"subscription/{entity}":
         raise _Unsure
     previous, intent = data.previous, data.intent
+    currency = parse_currency(data.currency)
     return SubscriptionEvent(
         type=kind,
         source=envelope.source,
@@ -294,10 +297,10 @@ def _subscription_event(kind: SubscriptionType, envelope: CloudEvent, data: Subs
         version=0 if envelope.entityversion is None else parse_version(envelope.entityversion),
         entity=entity,
         customer=data.customer_id,
-        currency=parse_currency(data.currency),
-        items=None if data.items is None else _items(data.items),
-        previous=None if previous is None else _items(previous.items),
-        intent=None if intent is None else _items(intent.items),
+        currency=currency,
+        items=None if data.items is None else _items(data.items, currency),
+        previous=None if previous is None else _items(previous.items, currency),
+        intent=None if intent is None else _items(intent.items, currency),
         trialing=data.status == "trialing",
         channel=data.channel or None,
         segment=data.segment or None,
@@ -319,12 +322,12 @@ def _erased_event(_: CustomerType, envelope: CloudEvent, data: ErasedData) -> Er
     )
 
 
-def _refund(refund: models.Refund) -> Refund:
-    products = _lines(refund.products) if refund.products else None
+def _refund(refund: models.Refund, currency: str) -> Refund:
+    products = _lines(refund.products, currency) if refund.products else None
     return Refund(refund.refund_id, products, check_money(refund.amount) if refund.amount else None)
 
 
-def _lines(lines: list[ProductLine] | list[msgspec.Raw] | None) -> tuple[Line, ...]:
+def _lines(lines: list[ProductLine] | list[msgspec.Raw] | None, currency: str) -> tuple[Line, ...]:
     if not lines:
         return ()
     # Made before it is dropped: a line without quantity must be right as well.
@@ -334,7 +337,7 @@ def _lines(lines: list[ProductLine] | list[msgspec.Raw] | None) -> tuple[Line, .
         total += listed
         if line.quantity:
             kept.append(line)
-    check_total(total)
+    check_total(total, currency)
     return tuple(kept)
 
 
@@ -362,10 +365,10 @@ def _line(line: ProductLine) -> tuple[Line, int]:
     return made, exact(price) * line.quantity
 
 
-def _items(items: list[models.Item]) -> tuple[Item, ...]:
+def _items(items: list[models.Item], currency: str) -> tuple[Item, ...]:
     first = next((item for item in items if item.quantity), None)
     made = [_item(item, default_base=item is first) for item in items]
-    check_total(sum(exact(item.price) * item.quantity for item in made))
+    check_items(items, currency)
     return tuple([item for item in made if item.quantity])
 
 

@@ -5,7 +5,7 @@ fields are ignored. A model keeps what was sent; the `parse_*` functions, which 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -26,7 +26,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from stream.core.event import CheckoutType, CustomerType, Interval, Journey, SubscriptionType
-from stream.core.money import SCALE, exact
+from stream.core.money import LARGEST, SCALE, exact, exponent
+from stream.core.plans import PER_YEAR
 
 MAX_LINES = 2_000
 CURRENCIES = frozenset(currency.code for currency in Iso4217 if currency.exponent is not None)
@@ -282,32 +283,57 @@ class Item(Sendable):
     """By default 1. The price is for so many intervals: 3 with `month` is a quarter."""
 
 
-LARGEST_TOTAL = 10**12
-"""Major units that the list totals of one list may add up to: sums of many such still fit what stores them (64 bits of minor units)."""
+_LARGEST_EXACT = {code: LARGEST * 10 ** (SCALE - exponent(code)) for code in CURRENCIES}
 
 
-_LARGEST_EXACT = LARGEST_TOTAL * 10**SCALE
-
-
-def check_total(total: int) -> None:
-    """Hold the list totals of one list, as an exact amount, against the bound.
+def check_total(total: int, currency: str, per: str = "") -> None:
+    """Hold what one list adds up to, as an exact amount, against the bound. `per` is for the words.
 
     Raises:
-        ValueError: they exceed `LARGEST_TOTAL`.
+        ValueError: it exceeds `LARGEST` minor units of the currency.
     """
-    if total > _LARGEST_EXACT:
-        major = Decimal(total).scaleb(-SCALE).normalize()
-        raise ValueError(f"price x quantity adds up to {major:f}; at most {LARGEST_TOTAL} is allowed")
+    if total > _LARGEST_EXACT[currency]:
+        major, largest = (Decimal(amount).scaleb(-SCALE).normalize() for amount in (total, _LARGEST_EXACT[currency]))
+        raise ValueError(f"price x quantity adds up to {major:f} {currency}{per}; at most {largest:f} is allowed")
 
 
-def _bounded(lines: Any) -> Any:
-    check_total(sum(exact(line.price) * line.quantity for line in lines))
-    return lines
+def check_items(items: Iterable["Item"], currency: str) -> None:
+    """Hold the items' MRR against the bound.
+
+    Raises:
+        ValueError: it exceeds `LARGEST` minor units of the currency.
+    """
+    total = 0
+    for item in items:
+        total += exact(item.price) * item.quantity * PER_YEAR[item.interval] // (12 * (item.interval_count or 1))
+    check_total(total, currency, " a month")
 
 
-_BOUNDED = AfterValidator(_worded(_bounded))
-ProductLines = Annotated[list[ProductLine], Field(max_length=MAX_LINES), _BOUNDED]
-Items = Annotated[list[Item], Field(max_length=MAX_LINES), _BOUNDED]
+def _bounded(value: Any, info: ValidationInfo) -> Any:
+    """A validator of fields that stand after `currency`; where that is wrong, it alone is told."""
+    currency = info.data.get("currency")
+    if value is None or currency is None:
+        return value
+    try:
+        if isinstance(value, ItemSet):
+            check_items(value.items, currency)
+        elif isinstance(value, ProductIntent | Refund):
+            check_total(_listed(value.products or ()), currency)
+        elif value and isinstance(value[0], Item):
+            check_items(value, currency)
+        else:
+            check_total(_listed(value), currency)
+    except ValueError as error:
+        raise PydanticCustomError("value", "{reason}", {"reason": str(error)}) from None
+    return value
+
+
+def _listed(lines: Iterable[ProductLine]) -> int:
+    return sum(exact(line.price) * line.quantity for line in lines)
+
+
+ProductLines = Annotated[list[ProductLine], Field(max_length=MAX_LINES)]
+Items = Annotated[list[Item], Field(max_length=MAX_LINES)]
 
 
 class ProductIntent(Sendable):
@@ -347,6 +373,8 @@ class CheckoutData(Sendable):
     coupon: Text | None = None
     intent: ProductIntent | None = None
 
+    _within_bounds = field_validator("products", "intent")(_bounded)
+
     @property
     def subject(self) -> str:
         """What the envelope's `subject` must be."""
@@ -365,6 +393,8 @@ class RefundedData(CheckoutData):
 
     refund: Refund
 
+    _refund_within_bounds = field_validator("refund")(_bounded)
+
 
 class SubscriptionData(Sendable):
     """`data` of the events of a subscription."""
@@ -382,6 +412,8 @@ class SubscriptionData(Sendable):
     """The items before this event."""
     intent: ItemSet | None = None
     """What the customer came for, where the platform itself knows."""
+
+    _within_bounds = field_validator("items", "previous", "intent")(_bounded)
 
     @property
     def subject(self) -> str:

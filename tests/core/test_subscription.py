@@ -2,6 +2,7 @@
 
 import itertools
 
+import msgspec
 import pytest
 from support.carts import item
 from support.stories import Story
@@ -293,3 +294,11 @@ def test_an_identity_that_comes_again_much_later_is_a_duplicate():
     story.subscription("changed", [PRO], at=3 * DAY)
     assert story.subscription("changed", [BASE], at=9 * DAY, id="made").result == "duplicate"
     assert story.counts("subscription")["transactions"] == 2
+
+
+def test_no_amount_is_beyond_what_can_be_stored_however_many_old_units_are_valued_at_a_new_price():
+    story = Story()
+    story.subscription("created", [item("P1", 10**9, "0.01", base=True)])
+    story.subscription("changed", [item("P1", 1, "1000000000000", base=True)], at=1, id="down")
+    assert story.told("down") == ("known | downsell quantity 1000000000000.00 | 10000000.00 -> 1000000000000.00")
+    assert msgspec.msgpack.encode(story.offline.figures().select("total", "subscription").revenue["EUR"])

@@ -1,6 +1,7 @@
 """Records to events: both paths agree, nothing raises, every refusal says what and where."""
 
 import json
+from decimal import ROUND_DOWN, Decimal
 
 import pytest
 from aiokafka import ConsumerRecord
@@ -8,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.sent_events import MICROS, TOPICS, Record, binary, encoded, event, events, item, line, mutated_events
 
+from stream.core import money
 from stream.core.event import (
     CheckoutEvent,
     CheckoutType,
@@ -19,9 +21,11 @@ from stream.core.event import (
     SubscriptionEvent,
     SubscriptionType,
 )
+from stream.core.money import LARGEST, exponent, rounded
+from stream.core.plans import mrr
 from stream.events import decode
 from stream.events.decode import LARGEST_RECORD, Decoder, Rejected, decode_line
-from stream.events.models import EVENT_TYPES
+from stream.events.models import CURRENCIES, EVENT_TYPES
 
 DECODER = Decoder(TOPICS, future=600_000_000)
 many = settings(max_examples=400, deadline=None)
@@ -324,6 +328,11 @@ def changed(name, change, **data):
             "adds up to 1000000000000.01",
         ),
         (event("subscription.created", items=[item(price="9" * 15)]), "invalid", "data.items", "at most 1000000000000"),
+        (event("checkout.started", currency="CLF", products=[line(price="10000000000.0001")]), "invalid", "data.products", "CLF; at most 10000000000"),
+        (event("checkout.started", intent={"products": [line(price="9" * 13)]}), "invalid", "data.intent", "at most"),
+        (event("order.refunded", refund={"refund_id": "r", "products": [line(price="9" * 13)]}), "invalid", "data.refund", "at most"),
+        (event("subscription.changed", previous={"items": [item(price="9" * 13)]}), "invalid", "data.previous", "EUR a month"),
+        (event("subscription.renewed", currency="KWD", items=[item(price="3300000000", interval="day")]), "invalid", "data.items", "100375000000 KWD"),
         (event("checkout.started", products=[line()] * 2001), "invalid", "data.products", "2000"),
         (event("checkout.started", products=[line(), line(sku="")]), "invalid", "data.products[1]", "at least one"),
         (event("checkout.started", products=[line(price=12.5)]), "invalid", "data.products[0].price", "as a string"),
@@ -358,6 +367,22 @@ def test_a_refusal_says_what_and_where(sent, reason, path, says):
     assert made.type == (sent["type"] if reason == "invalid" else None), (
         "what was read of the type, if there is such a type"
     )
+
+
+@pytest.mark.parametrize("currency", sorted(CURRENCIES))
+def test_what_is_accepted_comes_to_no_more_than_the_largest_amount_in_any_currency(currency):
+    largest = Decimal(LARGEST).scaleb(-exponent(currency))
+    day = (largest * 12 / 365).quantize(Decimal("1e-10"), ROUND_DOWN)
+    for interval, price in ("month", largest), ("day", day):
+        items = [item(price=f"{price:f}", interval=interval)]
+        accepted = decoded(event("subscription.created", currency=currency, items=items)).items
+        assert rounded(mrr(accepted), exponent(currency)) == LARGEST
+        items.append(item(plan_id="x", price="0.0001"))
+        made = decode_line(encoded(event("subscription.created", currency=currency, items=items)))
+        assert (made.reason, made.path) == ("invalid", "data.items")
+    [accepted] = decoded(event("checkout.started", currency=currency, products=[line(price=f"{largest:f}")])).products
+    assert rounded(money.exact(accepted.price), exponent(currency)) == LARGEST
+    assert 92_000 * LARGEST < 2**63
 
 
 def test_one_of_many_mistakes_is_told_and_the_others_are_counted():

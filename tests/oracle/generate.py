@@ -79,6 +79,7 @@ BAD_LINES: tuple[dict[str, Any], ...] = (
     {"price": ""},
     {"price": None},
     {"price": float("nan")},
+    {"price": "99999999999.99", "quantity": 1_000_000},
     {"quantity": -1},
     {"quantity": 1.5},
     {"quantity": "1"},

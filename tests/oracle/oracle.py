@@ -519,8 +519,8 @@ def _amounts(initial: Fraction, final: Fraction, lines: list[Judged], currency: 
 
 
 def _minor(amount: Fraction, currency: str) -> int:
-    """Rounded half even, as Fraction does, to the currency's minor unit."""
-    return round(amount * Fraction(10) ** records.exponent(currency))
+    """Rounded half even, as Fraction does, to the currency's minor unit; nothing is stated beyond the largest amount."""
+    return min(round(amount * Fraction(10) ** records.exponent(currency)), records.LARGEST)
 
 
 def _decimal(minor: int, currency: str) -> str:

@@ -35,6 +35,7 @@ ERASED = "commerce.customer.erased.v1"
 CREATED, CONVERTED, CHANGED, SCHEDULED, RENEWED, CANCELED, REFUNDED = SUBSCRIPTION_TYPES
 
 MAX_RECORD_BYTES = 1 << 20
+LARGEST = 10**14  # minor units of one list of lines, or of the MRR of one list of items
 INTERVALS = {
     "month": Fraction(1),
     "year": Fraction(1, 12),
@@ -145,6 +146,8 @@ def _event(body: Any) -> Event:
         refund_id = _required(refund, "refund_id")
         refund_lines = _lines(refund, "products", _product, needed=False) if refund.get("products") != [] else None
         refund_amount = _money(refund, "amount", needed=False)
+    for lines_of_one_list in (lines, previous, intent, refund_lines):
+        _demand(_worth(lines_of_one_list or []) * 10 ** exponent(currency) <= LARGEST)
     live = body.get("livemode")
     _demand(live is None or isinstance(live, bool))
     return Event(
@@ -202,6 +205,17 @@ def _item(line: dict[str, Any]) -> dict[str, Any]:
         "interval": interval,
         "interval_count": 1 if line.get("interval_count") is None else _count(line, "interval_count", least=1),
     }
+
+
+def _worth(lines: list[dict[str, Any]]) -> Fraction:
+    """List totals, or MRR, added up."""
+    return sum(
+        (
+            line["price"] * line["quantity"] * INTERVALS[line.get("interval", "month")] / line.get("interval_count", 1)
+            for line in lines
+        ),
+        Fraction(0),
+    )
 
 
 def _lines(holder: dict[str, Any], name: str, read: Any, *, needed: bool) -> list[dict[str, Any]] | None:

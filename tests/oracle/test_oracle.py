@@ -303,6 +303,16 @@ def test_a_trial_counts_when_it_is_converted_against_the_items_of_created():
     assert verdicts(explicit) == [("downsell", "plan", "30.00")]
 
 
+def test_no_amount_is_stated_beyond_the_largest():
+    many, dear = item("a", "0.01", 10**9), item("a", "1000000000000")
+    assert verdicts(judge(subscription("created", 0, many), subscription("changed", 1, dear))[1]) == [
+        ("downsell", "quantity", "1000000000000.00")
+    ]
+    assert judge(subscription("created", 0, item("a", "1000000000000.01"))) == []
+    assert judge(subscription("created", 0, item("a", "40000000000", interval="day"))) == []
+    assert judge(completed(line("a", 10**9, "1000"), line("b"))) == []
+
+
 def test_a_renewal_without_items_keeps_them():
     renewal = judge(subscription("created", 0, SMALL), subscription("renewed", 9), subscription("changed", 10, MIDDLE))
     assert [(sale["initial"], sale["final"]) for sale in renewal] == [

@@ -78,9 +78,9 @@ def _optional(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, A
 
 
 _money = st.decimals(0, 10**6, places=4).map(lambda amount: format(amount, "f")) | st.sampled_from(
-    ["0", "007.50", "99999999.9999999999"]
+    ["0", "007.50", "999999.9999999999"]
 )
-_quantities = st.integers(0, 3) | st.just(1000)
+_quantities = st.integers(0, 3) | st.just(100)
 _identities = st.sampled_from([("sku",), ("variant_id",), ("product_id",), ("sku", "variant_id", "product_id")])
 
 
