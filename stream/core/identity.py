@@ -1,6 +1,7 @@
 """Identities of events, short enough to remember many of them.
 
-Rules: an identity is the hash of what names an event within its entity; what is remembered is their concatenation, oldest first.
+Rules: an identity is the hash of what names an event within its entity; what is remembered is their concatenation, oldest first. Ids and sources of
+events have no U+0000, so that no two tuples are joined to the same name: at most the first part may have one.
 """
 
 from hashlib import blake2b

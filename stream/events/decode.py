@@ -41,6 +41,7 @@ from stream.events.models import (
     SubscriptionData,
     check_items,
     check_money,
+    check_name,
     check_total,
     parse_currency,
     parse_flag,
@@ -160,6 +161,8 @@ def _decode_fast(value: bytes, headers: Headers, journey: str | None) -> Event:
     reader = _READERS.get(envelope.type)
     if reader is None or (journey is not None and journey not in reader.event_type.journeys):
         raise _Unsure
+    check_name(envelope.id)
+    check_name(envelope.source)
     return reader.make(reader.event_type.kind, envelope, reader.decode(value))
 
 

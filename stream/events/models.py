@@ -138,6 +138,17 @@ def parse_currency(code: str) -> str:
     return code
 
 
+def check_name(text: str) -> str:
+    """A part of an event's identity, as it is: parts are joined by U+0000.
+
+    Raises:
+        ValueError: it has one itself.
+    """
+    if "\0" in text:
+        raise ValueError("should not contain U+0000")
+    return text
+
+
 class Sent(NamedTuple):
     """Marks a field whose type as sent is wider than the model's, for readers that work without its validators."""
 
@@ -176,6 +187,11 @@ Text = Annotated[str, Field(strict=True)]
 OptionalId = Annotated[str, Field(strict=True, max_length=256)] | None
 OptionalLabel = Annotated[str, Field(strict=True, max_length=128)] | None
 Id = Annotated[str, Field(strict=True, min_length=1, max_length=256)]
+Name = Annotated[
+    str,
+    Field(strict=True, min_length=1, max_length=256, json_schema_extra={"pattern": r"^[^\u0000]*$"}),
+    _checked(check_name),
+]
 Quantity = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000)]
 Money = Annotated[
     str,
@@ -444,9 +460,9 @@ class Identity(Sendable):
     """What makes an object a CloudEvent."""
 
     specversion: Literal["1.0"]
-    id: Id
+    id: Name
     """With `source` the identity of the event within its checkout or subscription."""
-    source: Id
+    source: Name
     type: Text
 
 

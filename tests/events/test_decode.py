@@ -304,6 +304,8 @@ def changed(name, change, **data):
         (event("checkout.started") | {"id": ""}, "not_cloudevent", "id", "required"),
         (event("checkout.started") | {"id": 5}, "not_cloudevent", "id", "string, not 5"),
         (event("checkout.started") | {"source": None}, "not_cloudevent", "source", "required"),
+        (event("checkout.started") | {"source": "a\0b"}, "not_cloudevent", "source", "U+0000, not 'a\\x00b'"),
+        (event("customer.erased") | {"id": "\0"}, "not_cloudevent", "id", "U+0000"),
         (event("order.returned"), "unknown_type", "type", "'commerce.order.returned.v1'"),
         (event("order.completed") | {"type": "commerce.order.completed.v2", "data": 5}, "unknown_type", "type", "v2"),
         (event("checkout.started") | {"time": "2026-01-05T10:00:00"}, "invalid", "time", "offset"),
@@ -468,6 +470,7 @@ def test_structured_mode_may_be_said_and_headers_may_be_there():
     ("change", "reason", "path"),
     [
         ({"ce_id": b"\xff"}, "not_cloudevent", ""),
+        ({"ce_id": b"a\0b"}, "not_cloudevent", "id"),
         ({"ce_specversion": b"1"}, "not_cloudevent", "specversion"),
         ({"ce_time": b"now"}, "invalid", "time"),
         ({"ce_livemode": b"1"}, "invalid", "livemode"),

@@ -57,6 +57,7 @@ BAD_ENVELOPES: tuple[dict[str, Any], ...] = (
     {"type": "commerce.order.shipped.v1"},
     {"id": ""},
     {"source": None},
+    {"source": "/shop\0"},
     {"time": "yesterday"},
     {"time": "2026-03-01T12:00:00"},
     {"time": "0001-01-01T00:00:00+00:01"},

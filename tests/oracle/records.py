@@ -148,6 +148,7 @@ def _event(body: Any) -> Event:
         refund_amount = _money(refund, "amount", needed=False)
     for lines_of_one_list in (lines, previous, intent, refund_lines):
         _demand(_worth(lines_of_one_list or []) * 10 ** exponent(currency) <= LARGEST)
+    _demand("\0" not in _required(body, "source") + _required(body, "id"))
     live = body.get("livemode")
     _demand(live is None or isinstance(live, bool))
     return Event(

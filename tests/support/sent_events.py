@@ -70,6 +70,7 @@ def binary(sent: dict[str, Any]) -> Record:
 
 _texts = st.text(st.characters(codec="utf-8"), max_size=12)
 _some = _texts.filter(bool)
+_names = _some.filter(lambda text: "\0" not in text)
 _absent = st.sampled_from([None, ""])
 
 
@@ -142,8 +143,8 @@ def events(draw: st.DrawFn) -> dict[str, Any]:
     offset = draw(st.sampled_from(["Z", "z", "+00:00", "-11:30", "+14:00"]))
     return envelope | {
         "specversion": "1.0",
-        "id": draw(_some),
-        "source": draw(_some),
+        "id": draw(_names),
+        "source": draw(_names),
         "type": name,
         "time": draw(_moments) + offset,
         "subject": f"{journey}/{entity}",
