@@ -356,25 +356,33 @@ def _loss(
     )
 
 
+_Name = tuple[str, str | None]
+
+
+def _name(back: Line) -> _Name:
+    """By what a refund line names what was bought."""
+    if back.sku:
+        return "sku", back.sku
+    return ("variant", back.variant_id) if back.variant_id else ("product", back.product_id)
+
+
 def _left(bought: Iterable[Merged], returned: Iterable[Line]) -> list[Merged]:
     """The lines less the units given back, in order of appearance; a line without units is gone."""
     lines = list(bought)
     units = [line.quantity for line in lines]
-    named: dict[tuple[str, str | None], list[int]] = {}
-    for at, line in enumerate(lines):
+    # The next line that has a name stands last, and leaves once it is used up: what is given back takes as many steps as there are lines.
+    named: dict[_Name, list[int]] = {}
+    for at in reversed(range(len(lines))):
+        line = lines[at]
         for name in (("sku", line.sku), ("variant", line.variant_id), ("product", line.product_id)):
             named.setdefault(name, []).append(at)
     for back in returned:
-        name = (
-            ("sku", back.sku)
-            if back.sku
-            else ("variant", back.variant_id)
-            if back.variant_id
-            else ("product", back.product_id)
-        )
-        given = back.quantity
-        for at in named.get(name, ()):
+        given, places = back.quantity, named.get(_name(back))
+        while given and places:
+            at = places[-1]
             taken = min(given, units[at])
             units[at] -= taken
             given -= taken
+            if not units[at]:
+                places.pop()
     return [line if kept == line.quantity else line.left(kept) for line, kept in zip(lines, units, strict=True) if kept]

@@ -7,6 +7,8 @@ import pytest
 from support.carts import line
 from support.stories import Story
 
+from stream.core import checkout as module
+
 CART = [line("P", "a")]
 MORE = [line("P", "a", 2), line("Q", "b", price="5")]
 UP = "known | upsell quantity 10.00, cross_sell addition 5.00 | 10.00 -> 25.00"
@@ -232,6 +234,18 @@ def test_refunds(refunds, lost):
         story.checkout("refunded", at=2 + number, refund=refund)
     assert story.lost() == lost
     assert story.told() == UP, "the verdict itself is gross"
+
+
+def test_a_refund_takes_steps_in_proportion_to_the_lines_not_to_their_product(monkeypatch):
+    sold, steps = 3000, []
+    monkeypatch.setattr(module, "min", lambda *units: (steps.append(1), min(*units))[1], raising=False)
+    story = Story()
+    story.checkout("started", CART)
+    story.checkout("completed", [line("P", f"a{number}") for number in range(sold)], at=1)
+    for refund in range(2):
+        story.checkout("refunded", at=2 + refund, refund=(f"r{refund}", [line("P")] * (sold // 2), None))
+    assert story.sale().reversed.transaction
+    assert len(steps) < 4 * sold
 
 
 def test_a_cancellation_reverses_the_whole_order_and_counts_stay_gross():
