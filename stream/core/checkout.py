@@ -52,6 +52,7 @@ class Returned(msgspec.Struct, frozen=True, array_like=True, gc=False):
     order: Order
     currency: str
     refund: Refund
+    """Its lines as `_remembered` has them."""
 
 
 NOWHERE = -1
@@ -145,7 +146,7 @@ def take_in(record: Checkout, event: CheckoutEvent, mark: bytes) -> None:
         known = {returned.refund.refund_id: returned for returned in record.refunds}
         other = known.get(event.refund.refund_id)
         if other is None or order < other.order:
-            known[event.refund.refund_id] = Returned(order, event.currency, event.refund)
+            known[event.refund.refund_id] = Returned(order, event.currency, _remembered(event.refund))
             record.refunds = tuple(sorted(known.values(), key=_order)[:REMEMBERED])
     else:
         record.canceled = True
@@ -163,6 +164,40 @@ def take_in(record: Checkout, event: CheckoutEvent, mark: bytes) -> None:
         facts.append(Fact(order, event.currency, lines, event.channel, event.segment, intent, customer))
         if moved or len(parts) <= len(facts):
             _drop_idle(record)
+
+
+_Name = tuple[str, str | None]
+"""(way of naming, id)."""
+
+
+def _name(back: Line) -> _Name:
+    """By what a refund line names what was bought."""
+    if back.sku:
+        return "sku", back.sku
+    return ("variant", back.variant_id) if back.variant_id else ("product", back.product_id)
+
+
+def _remembered(refund: Refund) -> Refund:
+    """The refund with no more of its lines than `_left` asks for: names and units, those of one name added up.
+
+    Not across a line that names in another way (a sku, then a product, then that sku): what is left of the first may depend on what comes between.
+    """
+    if not refund.products:
+        return refund
+    units: dict[tuple[int, _Name], int] = {}
+    turn, way = 0, ""
+    for line in refund.products:
+        name = _name(line)
+        if name[0] != way:
+            turn, way = turn + 1, name[0]
+        units[turn, name] = units.get((turn, name), 0) + line.quantity
+    return Refund(refund.refund_id, tuple([_named(name, given) for (_, name), given in units.items()]), refund.amount)
+
+
+def _named(name: _Name, units: int) -> Line:
+    """A line of a refund: what it is called and how many, nothing else."""
+    sku, variant, product = (name[1] if name[0] == way else None for way in ("sku", "variant", "product"))
+    return Line(sku, variant, product, None, units, "0")
 
 
 def _comes_first(facts: Sequence[Fact], at: int, order: Order) -> bool:
@@ -354,16 +389,6 @@ def _loss(
         kinds=kinds & ~mask(verdict.kind for verdict in still),
         amounts=Amounts(final=rounded(_net(bought) - after * share, places), **lost),
     )
-
-
-_Name = tuple[str, str | None]
-
-
-def _name(back: Line) -> _Name:
-    """By what a refund line names what was bought."""
-    if back.sku:
-        return "sku", back.sku
-    return ("variant", back.variant_id) if back.variant_id else ("product", back.product_id)
 
 
 def _left(bought: Iterable[Merged], returned: Iterable[Line]) -> list[Merged]:

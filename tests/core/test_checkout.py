@@ -4,10 +4,15 @@ import itertools
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.carts import line
 from support.stories import Story
 
 from stream.core import checkout as module
+from stream.core.checkout import Checkout, take_in
+from stream.core.event import CheckoutEvent, CheckoutType, Refund
+from stream.core.verdict import merge
 
 CART = [line("P", "a")]
 MORE = [line("P", "a", 2), line("Q", "b", price="5")]
@@ -246,6 +251,39 @@ def test_a_refund_takes_steps_in_proportion_to_the_lines_not_to_their_product(mo
         story.checkout("refunded", at=2 + refund, refund=(f"r{refund}", [line("P")] * (sold // 2), None))
     assert story.sale().reversed.transaction
     assert len(steps) < 4 * sold
+
+
+few = st.sampled_from([None, "a", "b"])
+named_lines = st.lists(
+    st.builds(line, few, few, st.integers(1, 4), variant=few).filter(
+        lambda made: made.sku or made.variant_id or made.product_id
+    ),
+    max_size=8,
+)
+
+
+@given(bought=named_lines, back=named_lines)
+def test_what_is_remembered_of_a_refund_takes_what_its_lines_take(bought, back):
+    kept = module._remembered(Refund("r", tuple(back)))
+    assert module._left(merge(bought), kept.products) == module._left(merge(bought), back)
+    assert len(kept.products) <= len(back)
+
+
+def test_a_checkout_grows_by_names_and_units_of_its_refunds_not_by_their_lines():
+    record = Checkout(0, 0)
+    for number in range(3):
+        lines = [
+            line("p" * 200, f"s{each}", variant="v" * 200, category="c" * 100, replaces="r" * 200, offer="o" * 200)
+            for each in [*range(50)] * 10
+        ]
+        event = CheckoutEvent(
+            CheckoutType.REFUNDED, "shop", f"e{number}", 0, 0, "c1", "anna", "EUR",
+            refund=Refund(f"r{number}", tuple(lines)),
+        )  # fmt: skip
+        take_in(record, event, bytes(8))
+    assert len(msgspec.msgpack.encode(record)) < 3 * 50 * 16
+    assert [len(each.refund.products) for each in record.refunds] == [50] * 3
+    assert {each.quantity for returned in record.refunds for each in returned.refund.products} == {10}
 
 
 def test_a_cancellation_reverses_the_whole_order_and_counts_stay_gross():
