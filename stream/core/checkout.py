@@ -372,7 +372,7 @@ def _loss(
     if (
         record.canceled
         or any(refund.products is None and refund.amount is None for refund in refunds)
-        or (any(refund.products for refund in refunds) and not any(line.takes_part for line in left))
+        or _all_given_back(bought, left)
         or (money and back >= after)
     ):
         share, still = 0, []
@@ -389,6 +389,13 @@ def _loss(
         kinds=kinds & ~mask(verdict.kind for verdict in still),
         amounts=Amounts(final=rounded(_net(bought) - after * share, places), **lost),
     )
+
+
+def _all_given_back(bought: Sequence[Merged], left: Sequence[Merged]) -> bool:
+    """Whether nothing is left: no line that takes part, or, of an order in which none did, no unit."""
+    if any(line.takes_part for line in bought):
+        return not any(line.takes_part for line in left)
+    return bool(bought) and not left
 
 
 def _left(bought: Iterable[Merged], returned: Iterable[Line]) -> list[Merged]:

@@ -286,6 +286,41 @@ def test_a_checkout_grows_by_names_and_units_of_its_refunds_not_by_their_lines()
     assert {each.quantity for returned in record.refunds for each in returned.refund.products} == {10}
 
 
+FREE_ORDERS = {
+    "what was never sold": ([line("X", "x")], ""),
+    "one unit of two": ([line("P", "a")], ""),
+    "one line of two": ([line("P", "a", 2)], ""),
+    "every unit": ([line("P", "a", 2), line("Q", "b")], "transaction"),
+}
+
+
+@pytest.mark.parametrize(("back", "lost"), FREE_ORDERS.values(), ids=FREE_ORDERS)
+def test_a_refund_by_products_of_an_order_that_was_free(back, lost):
+    story = Story()
+    story.checkout("started", CART)
+    story.checkout("completed", [line("P", "a", 2, off="20"), line("Q", "b", price="0")], at=1)
+    story.checkout("refunded", at=2, refund=("r", back, None))
+    assert story.lost() == lost
+    assert story.counts("checkout")["reversed_transactions"]["all"] == bool(lost)
+
+
+def test_gifts_that_are_left_do_not_keep_a_transaction():
+    story = Story()
+    story.checkout("started", CART)
+    story.checkout("completed", [*CART, line("G", "g", price="0")], at=1)
+    story.checkout("refunded", at=2, refund=("r", [line("G", "g")], None))
+    assert story.lost() == ""
+    story.checkout("refunded", at=3, refund=("s", CART, None))
+    assert story.lost() == "transaction final=10.00"
+
+
+def test_a_refund_of_products_of_an_order_without_lines_reverses_nothing():
+    story = Story()
+    story.checkout("completed", [], at=1)
+    story.checkout("refunded", at=2, refund=("r", CART, None))
+    assert story.lost() == ""
+
+
 def test_a_cancellation_reverses_the_whole_order_and_counts_stay_gross():
     story = Story()
     story.checkout("started", CART)

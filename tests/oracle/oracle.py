@@ -299,7 +299,10 @@ def _give_back(sale: Sale, wanted: list[Line], final: list[Line], refunds: list[
         return
     kept = verdicts.give_back(final, [line for refund in by_units for line in refund.refund_lines or []])
     lines, _ = _judge_checkout(sale.intent, wanted, kept, sale.currency)
-    if by_units and not any(line.takes_part for line in kept):
+    # Nothing is left without a line that counts; where none ever counted, without a unit.
+    counts = [line.takes_part for line in final]
+    still = [line.takes_part if any(counts) else line.quantity > 0 for line in kept]
+    if by_units and final and not any(still):
         sale.lose_everything()
         return
     if by_amount:

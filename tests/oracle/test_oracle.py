@@ -228,6 +228,17 @@ def test_reversals_of_an_order(reversals, whole, kinds, final, upsell):
     }
 
 
+@pytest.mark.parametrize(
+    ("back", "whole"),
+    [([line("z")], False), ([line("a")], False), ([line("a", 2)], False), ([line("a", 2), line("g")], True)],
+)
+def test_of_a_free_order_everything_is_given_back_with_the_last_unit(back, whole):
+    free = completed(line("a", 2, discount="20"), line("g", price="0"))
+    assert sold(started(line("a")), free, refunded(products=back))["reversed"]["transaction"] == whole
+    paid = completed(line("a", 2), line("g", price="0"))
+    assert sold(started(line("a")), paid, refunded(products=[line("a", 2)]))["reversed"]["transaction"]
+
+
 def test_a_refunded_amount_is_shared_exactly():
     # 30.3633 of downsell x 7 / 8.005 = 26.5512; rounded figures would give 30.36 x 7 / 8.00 = 26.565.
     intent, bought = line("a", price="38.3683", **SHOE), line("b", price="8.005", **SHOE)
