@@ -269,7 +269,7 @@ def _created(position: Position, entry: Entry, turn: Turn) -> Turn:
 def _converted(position: Position, entry: Entry, turn: Turn) -> Turn:
     event, items = entry.event, entry.event.items or ()
     foreign = _start_anew(position, event)
-    known = position.initial if position.explicit or position.created else event.previous
+    known = position.initial if position.initial is not None else event.previous
     first = not position.paid
     if position.initial is None:
         position.initial = event.previous if event.previous is not None else items

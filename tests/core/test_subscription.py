@@ -61,6 +61,26 @@ def test_a_conversion_goes_by_the_explicit_intent_of_the_trial():
     assert story.told() == "known | upsell quantity 10.00 | 40.00 -> 50.00"
 
 
+def test_a_conversion_without_created_goes_by_what_was_seen_first():
+    story = Story()
+    story.subscription("changed", [item("P1", 4, base=True)], trialing=True)
+    story.subscription("changed", [item("P1", 9, base=True)], at=1)
+    story.subscription("trial_converted", [BASE], at=2)
+    assert story.told() == "known | upsell quantity 10.00 | 40.00 -> 50.00"
+    counts = story.counts("subscription")
+    assert (counts["opportunities"], counts["transactions"]) == (0, 1)
+
+
+def test_a_conversion_before_which_nothing_is_known_goes_by_its_previous_items_or_none():
+    story = Story()
+    story.subscription("change_scheduled", [PRO])
+    story.subscription("trial_converted", [BASE], at=1)
+    assert story.told() == "unknown |  | 0.00 -> 50.00"
+    story = Story()
+    story.subscription("trial_converted", [BASE], previous=[item("P1", 4, base=True)])
+    assert story.told() == "known | upsell quantity 10.00 | 40.00 -> 50.00"
+
+
 def test_a_change_is_one_opportunity_and_one_transaction():
     story = created()
     story.subscription("changed", [BASE, item("A1", 1, "7")], at=1, id="add")

@@ -282,6 +282,7 @@ _SUBSCRIPTION_OPENINGS: tuple[tuple[str, ...], ...] = (
     (records.CREATED, records.CONVERTED, records.CHANGED),
     (records.CREATED, records.CHANGED, records.CHANGED, records.REFUNDED),
     (records.CREATED, records.RENEWED),
+    (records.CHANGED, records.CONVERTED),
     (records.CREATED,),
     (),
 )

@@ -351,7 +351,6 @@ class Subscription:
         self.customer: str | None = None
         self.current: list[Item] | None = None
         self.initial: list[Item] | None = None
-        self.basis: list[Item] | None = None  # the items of created
         self.explicit: list[Item] | None = None
 
     @property
@@ -391,22 +390,20 @@ class Subscription:
             self.canceled = False
 
         before = self.current if self.current is not None else previous
-        if anew:
-            self.initial = items
-            self.basis = items if self.basis is not None else None
-        elif event.type == records.CREATED:
+        came_for = self.initial
+        if anew or event.type == records.CREATED:
             self.initial = items
         elif self.initial is None and event.type != records.SCHEDULED:
             self.initial = previous if previous is not None else items
         if event.type == records.CREATED:
-            self.basis = items
+            came_for = items
         after = items if items is not None or anew else before
 
         if acts:
             if event.type != records.CONVERTED and not (event.type == records.CHANGED and self.trial):
                 self.opportunities.append(Opportunity("subscription", event.time, self.channel, self.segment))
             if not (event.type in (records.CREATED, records.CHANGED) and self.trial):
-                self._sell(seq, event, before, after, previous, anew=anew)
+                self._sell(seq, event, before, after, previous if came_for is None else came_for, anew=anew)
             self.current, self.currency = after, event.currency
         elif event.type != records.SCHEDULED and self.current is None:
             self.current, self.currency = after, event.currency
@@ -421,7 +418,7 @@ class Subscription:
         event: Event,
         before: list[Item] | None,
         after: list[Item] | None,
-        previous: list[Item] | None,
+        came_for: list[Item] | None,
         *,
         anew: bool,
     ) -> None:
@@ -432,10 +429,8 @@ class Subscription:
             against = before
         elif self.explicit is not None:
             against = self.explicit
-        elif self.basis is not None:
-            against = self.basis
         else:
-            against = previous
+            against = came_for
         others = self.siblings.get(seq, [])
         lines: list[Judged] = []
         if anew:

@@ -314,6 +314,14 @@ def test_a_trial_counts_when_it_is_converted_against_the_items_of_created():
     assert verdicts(explicit) == [("downsell", "plan", "30.00")]
 
 
+def test_a_conversion_without_created_is_judged_against_what_was_seen_first():
+    trial = subscription("changed", 0, SMALL, status="trialing")
+    sale = sold(trial, subscription("changed", 1, LARGE), subscription("trial_converted", 2, MIDDLE))
+    assert (verdicts(sale), sale["initial"]) == ([("upsell", "plan", "30.00")], "20.00")
+    assert sold(subscription("trial_converted", 2, MIDDLE))["intent"] == "unknown"
+    assert sold(subscription("trial_converted", 2, MIDDLE, previous={"items": [SMALL]}))["initial"] == "20.00"
+
+
 def test_no_amount_is_stated_beyond_the_largest():
     many, dear = item("a", "0.01", 10**9), item("a", "1000000000000")
     assert verdicts(judge(subscription("created", 0, many), subscription("changed", 1, dear))[1]) == [
