@@ -146,7 +146,7 @@ class OutcomeCloudEvent(_Published):
 
     specversion: Literal["1.0"]
     id: str
-    """`<subject>:<event_id>:<version>`; a message with the same id is a repeat with the same body."""
+    """`<subject>:<hash of the event's source and id>:<version>`; a message with the same id is a repeat with the same body."""
     source: str
     """`upsell-stream/<application id>`."""
     type: Literal["commerce.sale.judged.v1"]
