@@ -81,6 +81,18 @@ def test_a_conversion_before_which_nothing_is_known_goes_by_its_previous_items_o
     assert story.told() == "known | upsell quantity 10.00 | 40.00 -> 50.00"
 
 
+def test_a_free_plan_has_its_category_and_a_verdict():
+    story = Story()
+    story.subscription("created", [item("P1", 1, "10", base=True, category="plans")])
+    story.subscription("changed", [item("F1", 1, "0", base=True, category="free")], at=1, id="down")
+    assert story.told("down") == "known | downsell plan 10.00 | 10.00 -> 0.00"
+    categories = story.offline.figures().slice("total", "subscription").categories
+    assert {name: figures.plain()["kind_transactions"]["downsell"] for name, figures in categories.items()} == {
+        "plans": 0,
+        "free": 1,
+    }
+
+
 def test_a_change_is_one_opportunity_and_one_transaction():
     story = created()
     story.subscription("changed", [BASE, item("A1", 1, "7")], at=1, id="add")
