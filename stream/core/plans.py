@@ -54,9 +54,16 @@ class ItemVerdict(msgspec.Struct, frozen=True, gc=False):
     amount: Fraction
 
 
-@lru_cache(maxsize=4096)  # an event asks several times, and plans repeat
+_FEW = 8
+"""Items whose sum is remembered among many others. Of more only the last sets are: a step asks for the same ones several times."""
+
+
 def hold(items: tuple[Item, ...]) -> tuple[Held, ...]:
     """Items of the same plan added up, in order of first appearance. Not to be changed."""
+    return _hold_few(items) if len(items) <= _FEW else _hold_many(items)
+
+
+def _hold(items: tuple[Item, ...]) -> tuple[Held, ...]:
     held: dict[str, Held] = {}
     for item in items:
         mrr = exact(item.price) * item.quantity * _MONTHLY[item.interval] / item.interval_count
@@ -70,10 +77,20 @@ def hold(items: tuple[Item, ...]) -> tuple[Held, ...]:
     return tuple(held.values())
 
 
-@lru_cache(maxsize=4096)
+_hold_few = lru_cache(maxsize=4096)(_hold)  # an event asks several times, and plans repeat
+_hold_many = lru_cache(maxsize=4)(_hold)
+
+
 def mrr(items: tuple[Item, ...]) -> Fraction:
     """Monthly recurring revenue of the items, exact."""
+    return _mrr_of_few(items) if len(items) <= _FEW else _mrr_of(items)
+
+
+def _mrr_of(items: tuple[Item, ...]) -> Fraction:
     return sum((held.mrr for held in hold(items)), Fraction(0))
+
+
+_mrr_of_few = lru_cache(maxsize=4096)(_mrr_of)
 
 
 def base_item(items: tuple[Item, ...]) -> Held | None:

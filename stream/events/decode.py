@@ -334,7 +334,7 @@ def _lines(lines: list[ProductLine] | list[msgspec.Raw] | None, currency: str) -
     if not lines:
         return ()
     # Made before it is dropped: a line without quantity must be right as well.
-    made = map(_line, lines) if isinstance(lines[0], ProductLine) else map(_decoded_line, map(bytes, lines))
+    made = map(_line, lines) if isinstance(lines[0], ProductLine) else map(_line_of, map(bytes, lines))
     kept, total = [], 0
     for line, listed in made:
         total += listed
@@ -344,9 +344,17 @@ def _lines(lines: list[ProductLine] | list[msgspec.Raw] | None, currency: str) -
     return tuple(kept)
 
 
+def _line_of(data: bytes) -> tuple[Line, int]:
+    return _decoded_line(data) if len(data) <= _REMEMBERED else _line(_decode_line(data))
+
+
 @lru_cache(maxsize=16_384)  # a shop has so many products, and a cart is told of several times
 def _decoded_line(data: bytes) -> tuple[Line, int]:
     return _line(_decode_line(data))
+
+
+_REMEMBERED = 1024
+"""Bytes. A longer line is not remembered: one with a name of any length would be."""
 
 
 def _line(line: ProductLine) -> tuple[Line, int]:

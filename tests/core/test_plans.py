@@ -3,6 +3,7 @@
 A case reads: current items, new items, initial items, the verdicts as `kind reason amount` in the order of the new items.
 """
 
+import tracemalloc
 from fractions import Fraction
 
 import pytest
@@ -10,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.carts import item
 
-from stream.core.money import plain, rounded
-from stream.core.plans import judge_items, mrr
+from stream.core.money import SCALE, plain, rounded
+from stream.core.plans import hold, judge_items, mrr
 
 
 def verdicts(current, new, initial):
@@ -157,3 +158,23 @@ def test_items_judged_against_themselves_give_nothing(items, initial):
 @given(_items, _items)
 def test_going_back_to_the_initial_items_is_never_an_upsell_or_a_cross_sell(current, initial):
     assert {verdict.kind for verdict in judge_items(tuple(current), tuple(initial), tuple(initial))} <= {"downsell"}
+
+
+def test_what_is_remembered_of_items_does_not_grow_with_how_many_there_are():
+    def ask(number):
+        items = tuple(item(f"P{number}-{each}", category="c" * 100) for each in range(500))
+        assert mrr(items) == 5_000 * 10**SCALE
+        assert len(hold(items)) == 500
+
+    ask(0)
+    tracemalloc.start()
+    try:
+        for number in range(1, 6):
+            ask(number)
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(6, 30):
+            ask(number)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after < 2 * before

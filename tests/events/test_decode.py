@@ -1,6 +1,7 @@
 """Records to events: both paths agree, nothing raises, every refusal says what and where."""
 
 import json
+import tracemalloc
 from decimal import ROUND_DOWN, Decimal
 
 import pytest
@@ -443,6 +444,17 @@ def test_the_largest_record():
     assert isinstance(decode_line(WHOLE + padding), CheckoutEvent)
     made = decode_line(WHOLE + padding + b" ")
     assert (made.reason, made.detail) == ("too_large", "1048577 bytes; at most 1048576 are allowed")
+
+
+def test_a_long_line_is_not_remembered():
+    tracemalloc.start()
+    try:
+        for number in range(30):
+            assert decoded(event("checkout.started", products=[line(sku=f"S{number}", name="x" * 100_000)])).products
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1_000_000
 
 
 # --- binary mode
