@@ -1,7 +1,8 @@
 """Bounded label values: which channels, segments, categories and currencies have a series of their own.
 
 Rules: a value is admitted once and for good, first come first served; what does not fit is `other`; what is absent is `unknown` and takes no
-place. A list in the settings is admitted before anything is seen and closes the name.
+place. Events that say `other` or `unknown` themselves count there, and take none either. A list in the settings is admitted before anything is
+seen and closes the name.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -14,6 +15,8 @@ LabelName = Literal["channel", "segment", "category", "currency"]
 BOUNDS: Mapping[LabelName, int] = {"channel": 8, "segment": 16, "category": 32, "currency": 4}
 OTHER = "other"
 UNKNOWN = "unknown"
+_PLACELESS = frozenset({None, "", OTHER, UNKNOWN})
+"""Need no decision."""
 
 
 class Registry:
@@ -31,7 +34,7 @@ class Registry:
         self._closed = {name for name, values in (fixed or {}).items() if values}
         self._values: dict[LabelName, dict[str, None]] = {name: {} for name in BOUNDS}
         for name, values in (fixed or {}).items():
-            self._values[name] = dict.fromkeys(values)
+            self._values[name] = {value: None for value in values if value not in _PLACELESS}
             if len(self._values[name]) > BOUNDS[name]:
                 raise ValueError(f"{len(self._values[name])} values for {name}, at most {BOUNDS[name]} are allowed")
         self._note_refusals()
@@ -42,7 +45,7 @@ class Registry:
 
     def undecided(self, name: LabelName, value: str | None) -> bool:
         """Whether `value` must be brought before the application's registry before it can be counted."""
-        if value is None or name in self._closed:
+        if value in _PLACELESS or name in self._closed:
             return False
         values = self._values[name]
         return value not in values and len(values) < BOUNDS[name]
@@ -51,16 +54,18 @@ class Registry:
         """The labels of an event that are not admitted, or not yet."""
         values = self._values
         labels: list[tuple[LabelName, str]] = []
-        if event.channel and event.channel not in values["channel"]:
+        if event.channel and event.channel not in values["channel"] and event.channel not in _PLACELESS:
             labels.append(("channel", event.channel))
-        if event.segment and event.segment not in values["segment"]:
+        if event.segment and event.segment not in values["segment"] and event.segment not in _PLACELESS:
             labels.append(("segment", event.segment))
         if event.currency not in values["currency"]:
             labels.append(("currency", event.currency))
         categories = values["category"]
         for part in _parts(event):
             category = part.category
-            if category and category not in categories and ("category", category) not in labels:
+            if not category or category in categories or category in _PLACELESS:
+                continue
+            if ("category", category) not in labels:
                 labels.append(("category", category))
         return labels
 
@@ -68,10 +73,10 @@ class Registry:
         """Whether every label of these events is admitted."""
         values = self._values
         return (
-            {event.channel for event in events} - {None} <= values["channel"].keys()
-            and {event.segment for event in events} - {None} <= values["segment"].keys()
+            {event.channel for event in events} - _PLACELESS <= values["channel"].keys()
+            and {event.segment for event in events} - _PLACELESS <= values["segment"].keys()
             and {event.currency for event in events} <= values["currency"].keys()
-            and {part.category for event in events for part in _parts(event)} - {None} <= values["category"].keys()
+            and {part.category for event in events for part in _parts(event)} - _PLACELESS <= values["category"].keys()
         )
 
     def update(self, registry: Mapping[str, Iterable[str]]) -> None:
@@ -103,7 +108,7 @@ class Registry:
 
     def label(self, name: LabelName, value: str | None) -> str:
         """The bounded value."""
-        if value is None:
+        if value is None or value == UNKNOWN:
             return UNKNOWN
         return value if value in self._values[name] else OTHER
 

@@ -300,6 +300,25 @@ def test_label_values_are_bounded_first_come_first_served():
     assert counted == {f"channel-{number}": 1 for number in range(8)} | {"other": 2}
 
 
+def test_labels_that_events_call_other_or_unknown_take_no_place():
+    names = ["unknown", "other", *(f"channel-{number}" for number in range(8)), None]
+
+    def story(told):
+        for number, name in enumerate(names):
+            told.checkout("completed", [line("P", "a", category=name)], channel=name, checkout=f"c{number}")
+
+    for registry, expected in (
+        (Registry(), {f"channel-{number}": 1 for number in range(8)} | {"other": 1, "unknown": 2}),
+        (Registry({"channel": ["other", "channel-1", "unknown"]}), {"channel-1": 1, "other": 8, "unknown": 2}),
+    ):
+        store = Store("checkout", registry=registry)
+        results = store.run(checkout_of(story), START)
+        assert all("channel" not in step.overflow for step in results[:2])
+        windows = store.document()["windows"]["total"]
+        assert {value: counted["transactions"] for value, counted in windows["channel"].items()} == expected
+        assert {"other", "unknown"} <= windows["category"].keys()
+
+
 def test_a_currency_beyond_the_bound_keeps_its_transactions_and_tells_no_amounts():
     def story(told):
         for number, code in enumerate(["EUR", "USD", "GBP", "CHF", "SEK"]):
