@@ -45,7 +45,7 @@ _CLAIMS: Final = (
     Claim(
         "load: what is missing",
         "stream/core/shard.py",
-        frozenset({"missing", "missing_customers", "reached", "undecided", "expiry", "forget"}),
+        frozenset({"missing", "missing_customers", "reached", "knows_labels", "undecided", "expiry", "forget"}),
     ),
     Claim("step: windows and totals", "stream/core/windows.py"),
     Claim("step: windows and totals", "stream/core/cells.py"),

@@ -307,12 +307,15 @@ class Runner:
         messages: list[Message] = []
         steps: list[tuple[Event, Step]] = []
         rejected: list[Rejected] = []
+        asking = not shard.knows_labels(loaded)
         for record, event in zip(batch.records, decoded, strict=True):
             if isinstance(event, Rejected):
                 rejected.append(event)
                 value, headers = dead_letter(record, event, self.id.partition, record.offset)
                 messages.append(Message(bench.dead_letter_topic, record.key, value, headers))
                 continue
+            if asking and (labels := shard.undecided(event)):
+                await self._admit(labels)
             step = shard.step(event)
             steps.append((event, step))
             messages.extend(
@@ -366,7 +369,7 @@ class Runner:
         return self.status.offset
 
     async def _load(self, events: Sequence[Event]) -> Sequence[Event] | Committed:
-        """Bring what the events need into the shard's memory, and their labels before the registry.
+        """Bring what the events need into the shard's memory.
 
         Returns the events that can be applied now, at least the first: where they need many bytes, not all. Or how a commit would be refused by
         now, if what was loaded is of another time than the memory.
@@ -392,8 +395,6 @@ class Runner:
             if (refusal := self._refusal(loaded.owner)) is not None:
                 return refusal
             shard.provide(dict(zip(reached, loaded.entities, strict=False)))
-        if labels := shard.undecided(events):
-            await self._admit(labels)
         return events
 
     def _refusal(self, owner: Owner) -> Committed | None:

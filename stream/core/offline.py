@@ -44,7 +44,7 @@ class Offline:
         shard.provide(dict.fromkeys(shard.missing(events)))
         shard.provide_customers(dict.fromkeys(shard.missing_customers(events)))
         shard.provide(dict.fromkeys(shard.reached(events)))
-        self._registry.admit(shard.undecided(events))
+        self._registry.admit(shard.undecided(event))
         return shard.step(event)
 
     def figures(self) -> Figures:

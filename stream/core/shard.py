@@ -1,9 +1,10 @@
 """One shard: everything that one partition of one topic needs, and the fold over its events.
 
 Rules: `step` is the only thing that takes in events. Records that it needs must have been provided: ask `missing`, `missing_customers` (again
-where an entity was provided that exists), `reached` and `undecided` first, in this order. Everything that changed is handed over once, by `take`, as
-absolute values. A shard whose changes could not be committed is thrown away, never repaired. Given the same events and the same times of
-`advance`, two shards end equal, however the events were cut into batches.
+where an entity was provided that exists) and `reached` first, in this order; and right before each step `undecided`, unless `knows_labels` said of all
+that there is nothing to ask. Everything that changed is handed over once, by `take`, as absolute values. A shard whose changes could not be
+committed is thrown away, never repaired. Given the same events and the same times of `advance`, two shards end equal, however the events were
+cut into batches.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -112,6 +113,7 @@ class Shard:
         self._stored = False
         """State and summary are in the tables as they are."""
         self._loaded_labels: dict[Label, None] = {}
+        """Of records that were provided since the registry was last asked."""
         self._bookings = Bookings(config.windows)
         gone = self._restore(stored.state) if stored.state is not None else None
         if stored.recent is not None:
@@ -199,14 +201,45 @@ class Shard:
                 wanted.update({name.encode(): None for name in (record.held_by if record is not None else ())})
         return self._entities.missing(wanted)
 
-    def undecided(self, events: Iterable[Event]) -> list[Label]:
-        """Label values that the application's registry must decide on, in order of appearance; ask when the entities are there."""
+    def knows_labels(self, events: Iterable[Event]) -> bool:
+        """Whether no event can need a decision of the application's registry; ask when the entities are there."""
+        registry = self._registry
+        self._loaded_labels = {label: None for label in self._loaded_labels if registry.undecided(*label)}
+        return not self._loaded_labels and registry.knows_all(
+            [event for event in events if event.livemode and not isinstance(event, ErasedEvent)]
+        )
+
+    def undecided(self, event: Event) -> list[Label]:
+        """Label values that the application's registry must decide on before this event is stepped, in order of appearance.
+
+        What changes nothing is not asked for, and that depends on everything that was stepped before: so ask right before the step.
+        """
+        registry = self._registry
         labels, self._loaded_labels = self._loaded_labels, {}
-        sales = [event for event in events if not isinstance(event, ErasedEvent)]
-        if not self._registry.knows_all(sales):
-            for event in sales:
-                labels.update(dict.fromkeys(self._registry.unknown(event)))
-        return [(name, value) for name, value in labels if self._registry.undecided(name, value)]
+        if not isinstance(event, ErasedEvent):
+            own = [label for label in registry.unknown(event) if registry.undecided(*label)]
+            if own and self._is_taken_in(event):
+                labels.update(dict.fromkeys(own))
+        return [label for label in labels if registry.undecided(*label)]
+
+    def _is_taken_in(self, event: CheckoutEvent | SubscriptionEvent) -> bool:
+        """Whether an event is neither a test, nor a duplicate, nor stale."""
+        if not event.livemode:
+            return False
+        key = event.entity.encode()
+        if isinstance(event, CheckoutEvent):
+            fact = self._checkouts.use(key)
+            return (
+                fact is None
+                or self._forgets_checkout(fact, event)
+                or not remembers(fact.seen, identity(event.source, event.id))
+            )
+        history = self._subscriptions.use(key)
+        return (
+            history is None
+            or self._forgets_subscription(history, event)
+            or not (subscription.knows(history, event) or subscription.is_stale(history, event, self._config.lateness))
+        )
 
     # Time
 
@@ -244,7 +277,7 @@ class Shard:
         key, mark = event.entity.encode(), identity(event.source, event.id)
         record = self._checkouts.use(key)
         retention = self._config.checkout_retention
-        if record is None or event.time > record.newest + retention:
+        if record is None or self._forgets_checkout(record, event):
             record = Checkout(newest=event.time, first=event.time)
             expiry = None
         elif remembers(record.seen, mark):
@@ -279,12 +312,7 @@ class Shard:
     def _step_subscription(self, event: SubscriptionEvent) -> Step:
         key = event.entity.encode()
         record = self._subscriptions.use(key)
-        forgotten_at = (
-            record.newest + self._config.subscription_retention if record and not record.position.active else None
-        )
-        if forgotten_at is not None and event.time > forgotten_at:
-            record = None
-        if record is None:
+        if record is None or self._forgets_subscription(record, event):
             record = Subscription(event.time, Position(), Position(), [], {})
         elif subscription.knows(record, event):
             return _PLAIN["duplicate"]
@@ -551,6 +579,14 @@ class Shard:
         return customers.member(customer, self._config.customer_key)
 
     # Forgetting
+
+    def _forgets_checkout(self, record: Checkout, event: CheckoutEvent) -> bool:
+        """Whether an event begins a new checkout with the id of one that is over."""
+        return event.time > record.newest + self._config.checkout_retention
+
+    def _forgets_subscription(self, record: Subscription, event: SubscriptionEvent) -> bool:
+        """Likewise."""
+        return not record.position.active and event.time > record.newest + self._config.subscription_retention
 
     def expiry(self) -> tuple[int, int]:
         """Entities and customers whose expiry lies before these times may be forgotten.

@@ -54,7 +54,15 @@ class Store:
         shard.provide({key: self.entities.get(key) for key in shard.missing(events)})
         shard.provide_customers({key: self.customers.get(key) for key in shard.missing_customers(events)})
         shard.provide({key: self.entities.get(key) for key in shard.reached(events)})
-        self.registry.admit(shard.undecided(events))
+
+    def step(self, shard, events):
+        asking = not shard.knows_labels(events)
+        results = []
+        for event in events:
+            if asking:
+                self.registry.admit(shard.undecided(event))
+            results.append(shard.step(event))
+        return results
 
     def commit(self, shard):
         changes = shard.take()
@@ -82,7 +90,7 @@ class Store:
             chunk = events[start : start + batch]
             shard.advance(now)
             self.load(shard, chunk)
-            results += [shard.step(event) for event in chunk]
+            results += self.step(shard, chunk)
             self.commit(shard)
             if restart:
                 shard = self.open()
@@ -249,7 +257,7 @@ def test_a_customer_leaves_the_store_when_their_purchases_leave_the_longest_wind
     assert not [at for at in store.customer_expiry.values() if at < shard.expiry()[1]], "a checkout holds their id"
     later = checkout_of(lambda told: told.checkout("started", at=40 * 24 * 60, checkout="later"))
     store.load(shard, later)
-    shard.step(later[0])
+    store.step(shard, later)
     customers = [key for key, at in store.customer_expiry.items() if at < shard.expiry()[1]]
     assert len(customers) == 1
     shard.forget([], customers)
@@ -279,7 +287,7 @@ def test_what_this_batch_touched_is_not_forgotten():
     shard = store.open()
     events = checkout_of(story)
     store.load(shard, events)
-    shard.step(events[0])
+    store.step(shard, events)
     shard.forget([b"c1"], [])
     store.commit(shard)
     assert set(store.entities) == {b"c1"}
@@ -298,6 +306,56 @@ def test_label_values_are_bounded_first_come_first_served():
     sections = Figures([store.figures()]).slice("total", "checkout").sets
     counted = {value: each.sales[0] for (dimension, value), each in sections.items() if dimension == "channel"}
     assert counted == {f"channel-{number}": 1 for number in range(8)} | {"other": 2}
+
+
+def test_what_changes_nothing_takes_no_place_of_the_labels():
+    def story(told):
+        for number, code in enumerate(["USD", "GBP", "CHF", "SEK"] * 2):
+            told.checkout(
+                "started",
+                [line("P", "a")],
+                channel=f"qa-{number}",
+                currency=code,
+                livemode=False,
+                checkout=f"q{number}",
+            )
+        told.checkout("completed", [line("P", "a")], id="paid", checkout="c1", channel="web")
+        for number in range(8):
+            told.checkout("completed", [line("P", "a")], id="paid", checkout="c1", channel=f"again-{number}")
+        told.checkout("completed", [line("P", "a", category="hats")], at=1, checkout="c2", channel="app")
+
+    for batch in (1, 4, 1000):
+        registry = Registry()
+        store = Store("checkout", registry=registry)
+        store.run(checkout_of(story), START, batch=batch)
+        total = store.document()["windows"]["total"]
+        assert total["channel"].keys() == {"web", "app"}
+        assert total["category"].keys() == {"hats"}
+        assert total["checkout"]["revenue"].keys() == {"EUR"}
+
+
+def test_what_is_stale_takes_no_place_of_the_labels():
+    def story(told):
+        told.subscription("created", [item("P1")], at=25, id="first")
+        for number in range(8):
+            told.subscription("changed", [item("P1")], channel=f"late-{number}")
+            told.subscription("changed", [item("P1")], at=25, id="first", channel=f"again-{number}")
+        told.subscription("changed", [item("P1", 2)], at=26, channel="web")
+
+    for batch in (1, 3, 1000):
+        store = Store("subscription", registry=Registry())
+        results = store.run(checkout_of(story), START, batch=batch)
+        assert [step.result for step in results] == ["applied", *["stale", "duplicate"] * 8, "applied"]
+        assert store.document()["windows"]["total"]["channel"].keys() == {"unknown", "web"}
+
+
+@lawful
+@given(streams, st.integers(1, 5))
+def test_which_labels_are_admitted_does_not_depend_on_how_records_are_cut(events, batch):
+    events = [msgspec.structs.replace(event, segment=f"segment-{number}") for number, event in enumerate(events)]
+    whole, cut = (Store(journey_of(events), registry=Registry()) for _ in range(2))
+    assert cut.run(events, batch=batch, restart=True) == whole.run(events)
+    assert cut.document() == whole.document()
 
 
 def test_labels_that_events_call_other_or_unknown_take_no_place():
@@ -464,7 +522,7 @@ def test_between_two_moves_of_the_windows_only_what_was_booked_is_written_of_the
     written = []
     for event in (first, second):
         store.load(shard, [event])
-        shard.step(event)
+        store.step(shard, [event])
         written.append(store.commit(shard))
     assert [(changes.state is None, changes.summary is None) for changes in written] == [(False, False), (True, True)]
     assert store.panes == {}
