@@ -657,6 +657,7 @@ async def test_what_has_expired_is_forgotten():
         await worker.read_all()
         assert len(worker.tables.memory.shards[SHARD].entities) == 40
         later = SENT[0].value.replace(b"2026-01-05", b"2026-03-05").replace(b"c0", b"c99")
+        worker.tables.clock = 1_772_706_000_000_000
         worker.log.append(Record(len(worker.log), later, timestamp=1_772_706_000_000))
         await worker.read_all()
 
@@ -665,6 +666,20 @@ async def test_what_has_expired_is_forgotten():
             return len(worker.tables.memory.shards[SHARD].entities) == 1
 
         await worker.until(forgotten)
+
+
+async def test_an_event_a_year_ahead_of_the_clock_makes_nothing_be_forgotten():
+    worker = Worker(log_of(SENT))
+    async with worker.running():
+        await worker.read_all()
+        later = SENT[0].value.replace(b"2026-01-05", b"2027-01-05").replace(b"c0", b"c99")
+        worker.log.append(Record(len(worker.log), later, timestamp=1_799_143_200_000))
+        await worker.read_all()
+        for _ in range(3):
+            ticks = len(worker.tables.commits)
+            worker.tables.clock += 5_000_000
+            await worker.until(lambda ticks=ticks: len(worker.tables.commits) > ticks)
+        assert len(worker.tables.memory.shards[SHARD].entities) == 41
 
 
 def test_stuck_is_only_who_has_records_and_nothing_to_wait_for():

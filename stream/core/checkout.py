@@ -103,6 +103,8 @@ class Checkout(msgspec.Struct, array_like=True, gc=False):
     """Of the assessment that is booked and published."""
     published: bool = False
     """Some version had kinds."""
+    until: int | None = None
+    """The day (since the epoch) after which the record may be forgotten, as the index of expiries has it."""
 
 
 def take_in(record: Checkout, event: CheckoutEvent, mark: bytes) -> None:

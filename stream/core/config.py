@@ -12,6 +12,10 @@ PANES = 60
 """Panes in a window."""
 STEP = 5 * MICROSECONDS
 """Windows move in steps of this length."""
+NEVER = -(2**62)
+"""A time before all others, microseconds."""
+AHEAD = DAY
+"""How far ahead of the clock an event makes anything be forgotten; one further ahead comes of a clock that is wrong."""
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -60,6 +64,8 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How much older than its newest event an event of a subscription may be."""
     customer_key: bytes = b""
     """Key of the hash under which customers are counted."""
+    forget: bool = True
+    """False (offline): nothing expires, and what comes late finds its record, however late."""
     forget_customers: bool = True
     """False (offline): distinct customers are kept for good, whatever the windows."""
 

@@ -147,5 +147,12 @@ def newest(record: Customer, after: int) -> dict[bytes, int]:
     return {name: each.time for each in record.purchases if each.time > after for name in each.sets()}
 
 
+def join(record: Customer, other: Customer) -> None:
+    """Take over what another record of the same customer holds."""
+    record.purchases = sorted([*record.purchases, *other.purchases], key=_time)[-KEPT:]
+    record.active |= other.active
+    record.held_by = dict([*other.held_by.items(), *record.held_by.items()][-KEPT:])
+
+
 def _time(purchase: Purchase) -> int:
     return purchase.time

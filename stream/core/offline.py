@@ -1,6 +1,8 @@
 """The whole application in one process's memory: the same shards as the worker's, without Kafka, Redis or a clock.
 
-Rules: nothing is forgotten, and windows stand still at one moment, or there are none. This is the answer that every worker's figures must equal.
+Rules: windows stand still at one moment, or there are none. Nothing is forgotten but what a worker forgets whatever else there is (an event later than
+its entity's retention begins a new one), as a file may hold partitions one after the other, or be in any order. This is the answer that every worker's
+figures must equal; where events come later than their records are remembered, for one partition's log in its order, with `forget`.
 """
 
 import msgspec
@@ -19,10 +21,15 @@ _UNBOUNDED = 2**62
 class Offline:
     """Both journeys, one shard each."""
 
-    def __init__(self, config: CoreConfig, registry: Registry, as_of: int | None = None) -> None:
-        """Windows stand at `as_of` (microseconds since the epoch); without it there are none."""
+    def __init__(
+        self, config: CoreConfig, registry: Registry, as_of: int | None = None, *, forget: bool = False
+    ) -> None:
+        """Windows stand at `as_of` (microseconds since the epoch); without it there are none.
+
+        With `forget` and `as_of`, an event that comes later than its record is remembered does not find it, as in a worker.
+        """
         windows = config.windows if as_of is not None else ()
-        config = msgspec.structs.replace(config, windows=windows, forget_customers=False, tell_all=True)
+        config = msgspec.structs.replace(config, windows=windows, forget=forget, forget_customers=False, tell_all=True)
         self._registry = registry
         self._shards: dict[Journey, Shard] = {
             journey: Shard(ShardId(journey, 0), journey, config, registry, Stored(None, {}), _UNBOUNDED)

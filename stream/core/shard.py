@@ -4,7 +4,8 @@ Rules: `step` is the only thing that takes in events. Records that it needs must
 where an entity was provided that exists) and `reached` first, in this order; and right before each step `undecided`, unless `knows_labels` said of all
 that there is nothing to ask. Everything that changed is handed over once, by `take`, as absolute values. A shard whose changes could not be
 committed is thrown away, never repaired. Given the same events and the same times of `advance`, two shards end equal, however the events were
-cut into batches.
+cut into batches. What is forgotten is decided at the step, by times of events that came before; that records are removed is cleaning up, and may
+come whenever it will.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from stream.core.cache import Cache, LateCache
 from stream.core.cells import Cells, merge, total
 from stream.core.changes import Changes, ShardId, Stored
 from stream.core.checkout import Checkout
-from stream.core.config import DAY, STEP, CoreConfig, Window
+from stream.core.config import AHEAD, DAY, NEVER, STEP, CoreConfig, Window
 from stream.core.customers import Customer
 from stream.core.event import (
     CheckoutEvent,
@@ -84,8 +85,12 @@ class Shard:
             ValueError: the stored state is of a newer version of the product, or of another journey.
         """
         self.id = id
-        self.watermark = 0
+        self.watermark = NEVER
         """Newest event time seen, microseconds."""
+        self._forgotten = NEVER
+        """Entities whose expiry lies before this time are forgotten: the newest event time that the clock allows, less the lateness."""
+        self._allowed = NEVER
+        """The newest event time that the clock allows; without a clock none."""
         self._journey: Journey = journey
         self._config = config
         self._registry = registry
@@ -107,7 +112,7 @@ class Shard:
         self._buyers: set[bytes] = set()
         """Whose they are: nobody has two."""
         self._horizon = config.horizon
-        self._counted_after = -(2**62) if not config.forget_customers else -self._horizon
+        self._counted_after = NEVER if not config.forget_customers else -self._horizon
         """Purchases up to this time are in no window."""
         self._moved = False
         self._stored = False
@@ -118,7 +123,7 @@ class Shard:
         gone = self._restore(stored.state) if stored.state is not None else None
         if stored.recent is not None:
             recent = decode_recent(stored.recent)
-            self.watermark = recent.watermark
+            self.watermark, self._forgotten = recent.watermark or NEVER, recent.forgotten
             self._recent = recent.cells(self._bookings.slice)
         panes: dict[str, list[tuple[int, bytes]]] = {window.name: [] for window in config.windows}
         self._orphans: list[bytes] = []
@@ -249,6 +254,8 @@ class Shard:
         if at <= self._at:
             return
         self._at, self._moved, self._stored = at, True, False
+        if self._config.forget:
+            self._allowed = at + AHEAD
         if self._config.forget_customers:
             self._counted_after = at - self._horizon
         for window in self._windows:
@@ -276,14 +283,10 @@ class Shard:
     def _step_checkout(self, event: CheckoutEvent) -> Step:
         key, mark = event.entity.encode(), identity(event.source, event.id)
         record = self._checkouts.use(key)
-        retention = self._config.checkout_retention
         if record is None or self._forgets_checkout(record, event):
             record = Checkout(newest=event.time, first=event.time)
-            expiry = None
         elif remembers(record.seen, mark):
             return _PLAIN["duplicate"]
-        else:
-            expiry = _day(record.newest + retention)
         unmatched = record.made < 0 and event.type in _NEEDS_ORDER
         buyer = record.sale.member if record.sale is not None else None
         checkout.take_in(record, event, mark)
@@ -297,13 +300,13 @@ class Shard:
         assessment = checkout.assess(record)
         if assessment is not None:
             self._restate_transaction(record, assessment, event.entity, telling)
-        until = _day(record.newest + retention)
-        if until != expiry:
-            self._checkouts.expiry[key] = until
-        if record.sale is not None and (until != expiry or record.sale.member != buyer):
+        before, record.until = record.until, self._until(record.newest + self._config.checkout_retention)
+        if record.until != before:
+            self._checkouts.expiry[key] = record.until * DAY
+        if record.sale is not None and (record.until != before or record.sale.member != buyer):
             if buyer is not None and buyer != record.sale.member:
                 self._release(buyer, event.entity)
-            self._hold(record.sale.member, event.entity, until)
+            self._hold(record.sale.member, event.entity, record.until)
         self._checkouts.put(key, record)
         if record.sale is not None:
             self._checkouts.concern(key, self._buyers_of(record))
@@ -311,14 +314,15 @@ class Shard:
 
     def _step_subscription(self, event: SubscriptionEvent) -> Step:
         key = event.entity.encode()
-        record = self._subscriptions.use(key)
+        record = known = self._subscriptions.use(key)
         if record is None or self._forgets_subscription(record, event):
             record = Subscription(event.time, Position(), Position(), [], {})
         elif subscription.knows(record, event):
             return _PLAIN["duplicate"]
         elif subscription.is_stale(record, event, self._config.lateness):
             return _PLAIN["stale"]
-        before = self._subscription_expiry(record) if record.entries else None
+        # A new subscription with the id of one that is over has an expiry in the index, and none in its record.
+        before = record.until if known is None or known is record else known.until
         held = subscription.customers(record)
         customer = self._customers.use(self._member(event.customer))
         listed = customer.active if customer is not None else {}
@@ -339,13 +343,14 @@ class Shard:
         kept = {identity(entry.event.source, entry.event.id) for entry in record.entries} | {record.settled.newest}
         record.booked = {mark: booked for mark, booked in record.booked.items() if mark in kept}
         self._list_active(record, event.entity)
-        after = self._subscription_expiry(record)
-        if after != before:
-            self._subscriptions.expiry[key] = after
+        retention = self._config.subscription_retention
+        until = record.until = None if record.position.active else self._until(record.newest + retention)
+        if until != before:
+            self._subscriptions.expiry[key] = None if until is None else until * DAY
         holds = subscription.customers(record)
-        if after != before or holds != held:
+        if until != before or holds != held:
             for name in holds:
-                self._hold(self._member(name), event.entity, after)
+                self._hold(self._member(name), event.entity, until)
             for name in held - holds:
                 self._release(self._member(name), event.entity)
         self._subscriptions.put(key, record)
@@ -355,7 +360,8 @@ class Shard:
     def _erase(self, event: ErasedEvent) -> Step:
         """Put a pseudonym in the place of a customer wherever they are named. Nothing is counted or told anew."""
         old, new = self._members_of_erased(event)
-        if self._customers.use(new) is not None:
+        made = self._customers.use(new)
+        if made is not None and made.erasure * DAY >= self._forgotten:
             return _PLAIN["duplicate"]
         known = self._customers.use(old)
         record = known if known is not None else Customer()
@@ -377,6 +383,8 @@ class Shard:
                 holder.member = new if holder.member == old else holder.member
                 self._subscriptions.put(key, holder)
                 self._subscriptions.concern(key, self._buyers_of(holder))
+        if made is not None:
+            customers.join(record, made)
         if known is not None:
             self._settle_scores()
             for each in self._sets:
@@ -386,7 +394,7 @@ class Shard:
             self._put_customer(old, Customer())
         # The watermark stays where it is, so that an erasure makes nothing be forgotten that would be found without it.
         remembered = max(event.time, self.watermark) + self._config.retention(self._journey)
-        record.erasure = _day(remembered) // DAY
+        record.erasure = _day(remembered)
         self._put_customer(new, record)
         return _PLAIN["applied"]
 
@@ -405,7 +413,10 @@ class Shard:
         return customers.pseudonym(event.source, event.id, event.customer, self._config.customer_key)
 
     def _step(self, event: CheckoutEvent | SubscriptionEvent, telling: "_Telling", *, unmatched: bool) -> Step:
-        self.watermark = max(self.watermark, event.time)
+        time = event.time
+        self.watermark = max(self.watermark, time)
+        if self._forgotten + self._config.lateness < time <= self._allowed:
+            self._forgotten = time - self._config.lateness
         result: Result = "unmatched" if unmatched else "late" if event.time <= self._late_until else "applied"
         overflow = tuple([name for name, _ in self._registry.unknown(event)]) if self._registry.refuses else ()
         if not (overflow or telling.counted or telling.versions):
@@ -543,8 +554,7 @@ class Shard:
     def _hold(self, member: bytes, entity: str, until: int | None) -> None:
         """Let a customer's record name an entity that holds their id until it may be forgotten."""
         record = self._customers.use(member) or Customer()
-        before = self.expiry()[0] // DAY if self._config.forget_customers else 0
-        if record.hold(entity, until // DAY if until is not None else 0, before):
+        if record.hold(entity, until or 0, self._forgotten // DAY):
             self._put_customer(member, record)
 
     def _release(self, member: bytes, entity: str) -> None:
@@ -572,30 +582,42 @@ class Shard:
     def _put_customer(self, member: bytes, record: Customer) -> None:
         self._customers.put(member, None if record.empty else record)
 
-    def _subscription_expiry(self, record: Subscription) -> int | None:
-        return None if record.position.active else _day(record.newest + self._config.subscription_retention)
-
     def _member(self, customer: str) -> bytes:
         return customers.member(customer, self._config.customer_key)
+
+    @property
+    def _newest(self) -> int:
+        """The watermark as it is told."""
+        return 0 if self.watermark == NEVER else self.watermark
 
     # Forgetting
 
     def _forgets_checkout(self, record: Checkout, event: CheckoutEvent) -> bool:
         """Whether an event begins a new checkout with the id of one that is over."""
+        if record.until is not None and record.until * DAY < self._forgotten:
+            return True
         return event.time > record.newest + self._config.checkout_retention
 
     def _forgets_subscription(self, record: Subscription, event: SubscriptionEvent) -> bool:
         """Likewise."""
+        if record.until is not None and record.until * DAY < self._forgotten:
+            return True
         return not record.position.active and event.time > record.newest + self._config.subscription_retention
 
-    def expiry(self) -> tuple[int, int]:
-        """Entities and customers whose expiry lies before these times may be forgotten.
+    def _until(self, time: int) -> int:
+        """The day after which an entity that an event has just come for may be forgotten: of `time`, or of now by event time, if that is later.
 
-        An entity's is counted in event time, with the allowed lateness on top, so that a fact that is a little late still finds it. A customer
-        stays while an entity may hold their id.
+        So what comes late as a whole, one event after the other, is still one checkout.
         """
-        entities = self.watermark - self._config.lateness
-        return entities, min(entities, self._at)
+        return _day(max(time, self._forgotten + self._config.lateness))
+
+    def expiry(self) -> tuple[int, int]:
+        """Entities and customers whose expiry lies before these times may be removed.
+
+        An entity's is counted in event time, with the allowed lateness on top, so that a fact that is a little late still finds it: from then on
+        no event does. A customer stays while an entity may hold their id, and while their purchases may be in a window.
+        """
+        return self._forgotten, min(self._forgotten, self._at)
 
     def forget(self, entities: Sequence[bytes], customers: Sequence[bytes]) -> None:
         """Remove records whose expiry has passed, unless this batch has touched them."""
@@ -627,7 +649,7 @@ class Shard:
         return Changes(
             state=None if stored else self._state(),
             summary=None if stored else encode_summary(self._summary()),
-            recent=encode_recent(self.watermark, self._bookings.slice, self._recent),
+            recent=encode_recent(self._newest, self._bookings.slice, self._recent, self._forgotten),
             panes=panes,
             entities=entities,
             customers=records,
@@ -663,7 +685,7 @@ class Shard:
         return Summary(
             journey=self._journey,
             at=self._at,
-            watermark=self.watermark,
+            watermark=self._newest,
             windows=[(window.window.name, sorted(window.sum.items())) for window in self._windows],
             total=sorted(self._total.items()),
             gone=[window.gone for window in self._windows],
@@ -709,8 +731,8 @@ def _gathered(slices: dict[int, Cells], length: int) -> dict[int, Cells]:
 
 
 def _day(time: int) -> int:
-    """The end of the day of a time: expiries move once a day at most, so most commits need not touch the index."""
-    return -(-time // DAY) * DAY
+    """The day (since the epoch) at whose end a time is over: expiries move once a day at most, so most commits need not touch the index."""
+    return -(-time // DAY)
 
 
 def _labels_of_event(event: SubscriptionEvent) -> Iterator[Label]:

@@ -111,6 +111,8 @@ class Subscription(msgspec.Struct, array_like=True, gc=False):
     """Place of the last event that is settled."""
     seen: bytes = b""
     """Identities, newest arrival last."""
+    until: int | None = None
+    """The day (since the epoch) after which the record may be forgotten, as the index of expiries has it; None while it is active."""
 
 
 def place(event: SubscriptionEvent) -> Order:

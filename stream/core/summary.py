@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from stream.core.cells import Cells, Key, merge
-from stream.core.config import PANES, Window
+from stream.core.config import NEVER, PANES, Window
 
 
 class Summary(msgspec.Struct, frozen=True, array_like=True):
@@ -32,11 +32,13 @@ class Recent(msgspec.Struct, frozen=True, array_like=True):
     """What was booked since windows and total were settled. New fields go to the end."""
 
     watermark: int
-    """Newest event time seen, microseconds."""
+    """Newest event time seen, microseconds; 0 where nothing was."""
     slice: int
     """Length of a slice, microseconds."""
     slices: list[tuple[int, list[tuple[Key, list[int]]]]]
     """(s, cells) of what lies in (s·slice - slice, s·slice] of the epoch."""
+    forgotten: int = NEVER
+    """What expired before this time is forgotten, microseconds."""
 
     def cells(self, length: int) -> dict[int, Cells]:
         """By slices of another length; one that is longer is taken to lie at its end, or at the newest event if that lies within."""
@@ -46,9 +48,10 @@ class Recent(msgspec.Struct, frozen=True, array_like=True):
         return slices
 
 
-def encode_recent(watermark: int, length: int, slices: Mapping[int, Cells]) -> bytes:
+def encode_recent(watermark: int, length: int, slices: Mapping[int, Cells], forgotten: int = NEVER) -> bytes:
     """What `Recent` holds as bytes."""
-    return _ENCODER.encode(Recent(watermark, length, [(index, [*cells.items()]) for index, cells in slices.items()]))
+    told = [(index, [*cells.items()]) for index, cells in slices.items()]
+    return _ENCODER.encode(Recent(watermark, length, told, forgotten))
 
 
 def decode_recent(data: bytes) -> Recent:

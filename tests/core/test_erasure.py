@@ -8,8 +8,8 @@ from oracle import generate
 from support.carts import item, line
 from support.stories import START, Story
 
-from stream.core.config import DAY, CoreConfig
-from stream.core.customers import KEPT, member
+from stream.core.config import DAY, CoreConfig, Window
+from stream.core.customers import KEPT, Customer, member
 from stream.core.event import ErasedEvent
 
 CART = [line("P", "a")]
@@ -100,6 +100,32 @@ def test_who_comes_back_is_another_customer_and_a_repeat_leaves_them_alone():
     story.checkout("completed", CART, at=2, checkout="c3")
     assert story.counts("checkout")["customers"]["all"] == 3
     assert results == ["applied", "duplicate", "applied"]
+
+
+def test_a_repeat_that_comes_when_the_erasure_is_forgotten_is_another_whatever_was_removed():
+    events = []
+    story = Story()
+    story.apply = events.append
+    story.checkout("completed", CART, checkout="c1")
+    story.checkout("completed", CART, at=1, checkout="c2", customer="bert")
+    story.checkout("completed", CART, at=2, checkout="c3")
+    story.checkout("completed", CART, at=20 * DAYS * 60, checkout="c4", customer="bert")
+    bought, bought_too, back, much_later = events
+    config = CoreConfig(checkout_retention=DAY, lateness=0, windows=(Window.parse("90d"),))
+    now = START + 20 * DAY
+    for removing in (False, True):
+        store = Store("checkout", config)
+        store.run([bought, bought_too, erasure("anna", time=START), back], now)
+        assert store.document()["windows"]["90d"]["checkout"]["customers"]["all"] == 3
+        store.run([much_later], now)
+        if removing:
+            store.remembered(now)
+        (step,) = store.run([erasure("anna", time=START)], now)
+        assert step.result == "applied"
+        assert store.document()["windows"]["90d"]["checkout"]["customers"]["all"] == 2
+        records = [msgspec.msgpack.decode(data, type=Customer) for data in store.customers.values()]
+        (of_anna,) = [record for record in records if record.erasure]
+        assert [purchase.time for purchase in of_anna.purchases] == [bought.time, back.time]
 
 
 def test_a_test_erasure_changes_nothing():

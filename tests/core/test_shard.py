@@ -14,8 +14,8 @@ from stream.core import shard as module
 from stream.core.cells import decode, total
 from stream.core.changes import ShardId, Stored
 from stream.core.config import DAY, PANES, STEP, CoreConfig, Window
-from stream.core.customers import member
-from stream.core.event import CheckoutEvent
+from stream.core.customers import Customer, member
+from stream.core.event import CheckoutEvent, ErasedEvent
 from stream.core.figures import Figures, ShardFigures
 from stream.core.registry import Registry
 from stream.core.shard import LAYOUT, Shard
@@ -96,6 +96,29 @@ class Store:
                 shard = self.open()
         return results
 
+    def expired(self, shard):
+        """What may be removed, entities and customers."""
+        return tuple(
+            [key for key, at in index.items() if at < before]
+            for index, before in zip((self.entity_expiry, self.customer_expiry), shard.expiry(), strict=True)
+        )
+
+    def remembered(self, now):
+        """All that is stored of entities and customers once what has expired is removed."""
+        shard = self.open()
+        shard.advance(now)
+        shard.forget(*self.expired(shard))
+        self.commit(shard)
+        forgotten, purchased = decode_recent(self.recent).forgotten, now - self.config.horizon
+        customers = {}
+        for key, data in self.customers.items():
+            record = msgspec.msgpack.decode(data, type=Customer)
+            record.purchases = [each for each in record.purchases if each.time > purchased]
+            record.held_by = {name: day for name, day in record.held_by.items() if not day or day * DAY >= forgotten}
+            record.erasure = record.erasure if record.erasure * DAY >= forgotten else 0
+            customers[key] = None if record.empty else record
+        return self.entities, self.entity_expiry, {key: record for key, record in customers.items() if record}
+
     def figures(self):
         counts = {
             name: tuple(sum(after < score <= until for score in scores.values()) for after, until in self.bounds)
@@ -116,6 +139,7 @@ def journey_of(events):
     return "checkout" if events and isinstance(events[0], CheckoutEvent) else "subscription"
 
 
+FORGETFUL = CoreConfig(checkout_retention=HOUR, subscription_retention=HOUR, lateness=HOUR)
 streams = (generate.checkout_streams() | generate.subscription_streams()).map(generate.as_lines).map(events_of)
 
 
@@ -130,6 +154,42 @@ def test_restoring_at_any_cut_equals_an_uninterrupted_run(events, batch, capacit
         store.run([], NOW + STEP)  # what is recent is settled when windows move
     assert cut.document() == whole.document()
     assert (cut.entities, cut.panes, cut.state) == (whole.entities, whole.panes, whole.state)
+
+
+@lawful
+@given(streams, st.data())
+def test_what_is_forgotten_depends_on_the_events_alone(events, data):
+    """Wherever they are cut, whatever was removed by then, and whoever goes on: also where events come much later than anything is remembered."""
+    now = NOW + 40 * DAY
+    for _ in range(3):
+        at, name = data.draw(st.integers(0, len(events))), data.draw(st.sampled_from("ab"))
+        time = data.draw(st.sampled_from([NOW, NOW + 20 * DAY]))
+        customer = data.draw(st.sampled_from(["cust-1", "cust-2"]))
+        events = [*events[:at], ErasedEvent(source="privacy", id=name, time=time, customer=customer), *events[at:]]
+    journey = journey_of([event for event in events if not isinstance(event, ErasedEvent)])
+    whole, cut = Store(journey, FORGETFUL), Store(journey, FORGETFUL, capacity=1)
+    expected = whole.run(events, now)
+    results, rest, shard = [], events, cut.open()
+    while rest:
+        size, removed, again, lost = data.draw(
+            st.tuples(st.integers(1, 4), st.integers(0, 3), st.booleans(), st.booleans())
+        )
+        batch, left = rest[:size], rest[size:]
+        shard.advance(now)
+        cut.load(shard, batch)
+        told = cut.step(shard, batch)
+        if lost:
+            shard = cut.open()  # killed before its commit
+            continue
+        results, rest = results + told, left
+        shard.forget(*(keys[:removed] for keys in cut.expired(shard)))
+        cut.commit(shard)
+        if again:
+            shard = cut.open()
+    assert results == expected, "versions included"
+    assert cut.document() == whole.document()
+    assert cut.remembered(now) == whole.remembered(now)
+    assert cut.document() == whole.document()
 
 
 @lawful
@@ -237,6 +297,85 @@ def test_expired_entities_and_customers_are_forgotten_and_figures_stay():
     store.commit(shard)
     assert set(store.entities) == {b"new"}
     assert store.document() == before
+
+
+def test_an_event_far_ahead_of_the_clock_makes_nothing_be_forgotten():
+    def story(told):
+        told.checkout("started", [line("P", "a")], checkout="open")
+        told.checkout("started", [line("P", "a")], at=366 * 24 * 60, checkout="ahead")
+        told.checkout("completed", [line("P", "a", 2)], at=60, checkout="open")
+
+    store = Store("checkout")
+    store.run(checkout_of(story), START + DAY // 12, batch=1, restart=True)
+    shard = store.open()
+    assert shard.watermark == START + 366 * DAY, "told as it is"
+    assert store.expired(shard) == ([], [])
+    assert store.document()["windows"]["total"]["checkout"]["kind_transactions"]["upsell"] == 1
+    later = checkout_of(lambda told: told.checkout("started", at=32 * 24 * 60, checkout="later"))
+    store.run(later, START + 32 * DAY)
+    shard = store.open()
+    assert store.expired(shard)[0] == [b"open"], "others go on"
+
+
+def test_a_checkout_that_comes_late_as_a_whole_is_one():
+    def story(told):
+        told.checkout("started", [line("P", "a")], at=60 * 24 * 60, checkout="new")
+        told.checkout("started", [line("P", "a")], checkout="old")
+        told.checkout("started", [line("P", "a")], at=60 * 24 * 60 + 1, checkout="newer")
+        told.checkout("completed", [line("P", "a", 2)], at=1, checkout="old")
+        told.checkout("started", [line("P", "a")], at=63 * 24 * 60, checkout="newest")
+        told.checkout("canceled", at=2, checkout="old")
+
+    store = Store("checkout")
+    results = store.run(checkout_of(story), START + 63 * DAY, batch=1, restart=True)
+    total = store.document()["windows"]["total"]["checkout"]
+    assert (total["opportunities"], total["kind_transactions"]["upsell"], total["intents"]["known"]) == (4, 1, 1)
+    assert results[-1].result == "unmatched", "and days later it is forgotten"
+
+
+def test_what_is_older_than_1970_is_remembered_like_anything_else():
+    def story(told):
+        told.checkout("started", [line("P", "a")])
+        told.checkout("started", [line("P", "a")], checkout="c2")
+        told.checkout("completed", [line("P", "a", 2)], at=1)
+
+    old = [msgspec.structs.replace(event, time=event.time - 60 * 365 * DAY) for event in checkout_of(story)]
+    store = Store("checkout")
+    store.run([], START)
+    assert (store.open().watermark < old[0].time, store.figures().summary.watermark) == (True, 0)
+    store.run(old, START, batch=1, restart=True)
+    assert store.figures().summary.watermark == old[-1].time
+    assert store.expired(store.open()) == ([], [])
+    assert store.document()["windows"]["total"]["checkout"]["opportunities"] == 2
+    assert store.document()["windows"]["total"]["checkout"]["kind_transactions"]["upsell"] == 1
+
+
+@pytest.mark.parametrize(("before", "after"), [(30, 90), (90, 30)])
+def test_another_retention_holds_for_a_checkout_from_its_next_event_on(before, after):
+    def story(told):
+        told.checkout("started", [line("P", "a")])
+        told.checkout("completed", [line("P", "a")], at=1)
+
+    first, second = checkout_of(story)
+    store = Store("checkout", CoreConfig(checkout_retention=before * DAY))
+    store.run([first], START)
+    until = store.entity_expiry[b"c1"]
+    store.config = CoreConfig(checkout_retention=after * DAY)
+    store.run([second], START)
+    assert store.entity_expiry[b"c1"] == until + (after - before) * DAY
+    assert [*store.customer_expiry.values()] == [store.entity_expiry[b"c1"]]
+
+
+def test_a_subscription_that_begins_anew_is_not_removed_when_the_one_before_it_would_have_been():
+    def story(told):
+        told.subscription("created", [item("P1")])
+        told.subscription("canceled", at=1)
+        told.subscription("created", [item("P1")], at=401 * 24 + 12)
+        told.subscription("created", [item("P1")], at=500 * 24, subscription="other")
+
+    store = Store("subscription")
+    store.run(checkout_of(story), START + 500 * DAY, batch=1)
+    assert store.entity_expiry == {}
 
 
 def test_a_customer_leaves_the_store_when_their_purchases_leave_the_longest_window():

@@ -59,7 +59,8 @@ def _many(seeds: range, jobs: int) -> int:
     )
     print(
         f"{counts['events']} events, {counts['commits']} commits, {counts['fenced']} commits refused to former owners; "
-        f"{counts['erasures']} erasures, {counts['entities forgotten']} entities and {counts['customers forgotten']} customers forgotten"
+        f"{counts['erasures']} erasures, {counts['late']} late events, "
+        f"{counts['entities forgotten']} entities and {counts['customers forgotten']} customers forgotten"
     )
     print(f"{faults.total()} faults:", ", ".join(f"{kind} {number}" for kind, number in sorted(faults.items())))
     return bool(failed)
@@ -68,7 +69,9 @@ def _many(seeds: range, jobs: int) -> int:
 def _one(seed: int) -> _Seed:
     made = scenario(seed)
     report = simulate(made)
-    counts = report.counts + Counter(events=report.events, commits=report.commits, erasures=made.erasures)
+    counts = report.counts + Counter(
+        events=report.events, commits=report.commits, erasures=made.erasures, late=made.late
+    )
     return seed, report.faults, counts, told(report) if report.problems else ""
 
 

@@ -168,6 +168,17 @@ def forgetting_too_early() -> AbstractContextManager[Any]:
     return mock.patch.object(Shard, "expiry", lambda self: (self.watermark, min(self.watermark, self._at)))
 
 
+def forgetting_what_is_removed() -> AbstractContextManager[Any]:
+    """Whether a late event finds its record depends on whether that was cleaned up by then."""
+    return mock.patch.multiple(
+        Shard,
+        _forgets_checkout=lambda self, record, event: event.time > record.newest + self._config.checkout_retention,
+        _forgets_subscription=lambda self, record, event: (
+            not record.position.active and event.time > record.newest + self._config.subscription_retention
+        ),
+    )
+
+
 MUTATIONS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "no owner check": no_owner_check,
     "no offset check": no_offset_check,
@@ -178,4 +189,5 @@ MUTATIONS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "falling back to Kafka's offset": falling_back_to_kafkas_offset,
     "erasing no checkouts": erasing_no_checkouts,
     "forgetting too early": forgetting_too_early,
+    "forgetting what is removed": forgetting_what_is_removed,
 }

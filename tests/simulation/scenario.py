@@ -32,7 +32,6 @@ HASTE = 43_200.0
 """Seconds of the shop's time, and of Redis', in one of a scenario in which days pass."""
 SETTINGS = Settings(_env_file=None, app_id="simulated", redis_timeout=1.5, windows=("1m", "1h"), cache_mb=1)
 HASTY_SETTINGS = SETTINGS.model_copy(
-    # No event comes later than half a day: what is forgotten is never asked for again.
     update={"windows": ("6h", "2d"), "lateness_hours": 12, "checkout_retention_days": 0.5, "subscription_retention_days": 1}
 )  # fmt: skip
 
@@ -68,6 +67,8 @@ class Scenario:
     """A fault after which shards must stand still until somebody has looked."""
     erasures: int = 0
     """Times that a customer asks to be forgotten."""
+    late: int = 0
+    """Events that come days after others of their checkout or subscription, which may be forgotten by then."""
     haste: float = 1.0
     """Seconds of the shop's time, and of Redis', in one of the world's: 1, or `HASTE`, in which entities and customers expire."""
 
@@ -140,7 +141,10 @@ def scenario(seed: int) -> Scenario:
     erasures = dice.randint(1, 6) if dice.random() < 0.5 else 0
     # A shard that is halted forgets nothing any more: what must be gone from the others may be there.
     haste = HASTE if halting is None and dice.random() < 0.25 else 1.0
-    return Scenario(seed, workers, events, backlog, faults, halting, erasures, haste)
+    # Where Redis' clock is wrong, what is forgotten is a matter of when an event is applied.
+    right = all(fault.kind != "redis clock wrong" for fault in faults)
+    late = dice.randint(1, 20) if haste != 1.0 and right else 0
+    return Scenario(seed, workers, events, backlog, faults, halting, erasures, late, haste)
 
 
 def _fault(dice: Random, kind: str, workers: int) -> Fault:
@@ -188,6 +192,7 @@ def traffic(scenario: Scenario) -> Traffic:
         for each in emitted
     ]
     sent.extend(_erasures(scenario, emitted))
+    sent.extend(_late(scenario, emitted))
     for arrival, partition, each in sorted(sent, key=lambda one: one[0]):
         log = logs[partition]
         record = Record(
@@ -220,6 +225,20 @@ def _erasures(scenario: Scenario, emitted: list[Emitted]) -> Iterator[tuple[date
                     # A repeat that comes later than an entity is remembered would be another erasure.
                     arrival = time + timedelta(seconds=scenario.haste * dice.uniform(0.001, 1.0))
                     yield arrival, TP(topic, partition), Emitted("checkout", customer.encode(), value, time, arrival)
+
+
+def _late(scenario: Scenario, emitted: list[Emitted]) -> Iterator[tuple[datetime, TP, Emitted]]:
+    """Further events of the time of others, that come days later. Identities of their own: a repeat of what is forgotten would tell two things under one id."""
+    dice = Random(f"late {scenario.seed}")
+    sound = [each for each in emitted if each.poison is None]
+    for number in range(scenario.late):
+        each = dice.choice(sound)
+        event = msgspec.json.decode(each.value)
+        value = msgspec.json.encode(event | {"id": f"late {number}"})
+        topic = CHECKOUT if each.topic == "checkout" else SUBSCRIPTION
+        arrival = each.arrival + timedelta(days=dice.uniform(0.5, 5.0))
+        late = Emitted(each.topic, each.key, value, each.time, arrival)
+        yield arrival, TP(topic, crc32(each.key) % PARTITIONS), late
 
 
 def _customer(value: bytes) -> str | None:

@@ -34,6 +34,9 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
     if scenario.erasures:
         yield replace(scenario, erasures=0)
         yield replace(scenario, erasures=scenario.erasures - 1)
+    if scenario.late:
+        yield replace(scenario, late=0)
+        yield replace(scenario, late=scenario.late - 1)
     if scenario.haste != 1.0:
         yield replace(scenario, haste=1.0)
     if scenario.workers > 1:

@@ -22,6 +22,7 @@ from simulation.worker import Worker
 from simulation.world import World
 
 from stream import clock, publish, runner, shards, transport
+from stream.core import shard as core_shard
 from stream.core.changes import ShardId
 from stream.core.config import DAY, STEP
 from stream.core.customers import Customer, member
@@ -29,7 +30,7 @@ from stream.core.event import ErasedEvent
 from stream.core.figures import Figures, ShardFigures
 from stream.core.offline import Offline, _figures
 from stream.core.registry import Registry
-from stream.core.summary import decode_summary
+from stream.core.summary import decode_recent, decode_summary
 from stream.events.decode import Decoder, Rejected
 from stream.events.outcome import outcome_event
 from stream.runner import FORGET_EVERY
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from stream.settings import Settings
 
 KEYS = Keys(SETTINGS.redis_prefix, SETTINGS.app_id)
+AHEAD = 100 * DAY
+"""In place of the product's: in haste Redis' clock jumps by a day, and a backlog is days ahead of it."""
 DRAIN = 60.0
 """Seconds after the last fault in which everything must be applied."""
 _customer = msgspec.msgpack.Decoder(Customer).decode
@@ -69,17 +72,20 @@ class Report:
 class _Pure:
     """What the records of one partition below an offset lead to, with the windows at a moment.
 
-    Nothing is forgotten while they are applied; what may be forgotten in the end is left out of what must be stored then.
+    Nothing is removed while they are applied, and what is forgotten is not found all the same; what may be removed in the end is left out of what
+    must be stored then. `forgotten`, where it is given, is what was forgotten in the end, and nothing came too late.
     """
 
-    def __init__(self, settings: Settings, partition: TP, log: Log, as_of: int, before: int) -> None:
+    def __init__(
+        self, settings: Settings, partition: TP, log: Log, as_of: int, before: int, forgotten: int | None
+    ) -> None:
         self.outcomes: dict[int, list[bytes]] = {}
         """Offset of a record -> the outcomes that it leads to."""
         self.erased: set[str] = set()
         """Customers who asked to be forgotten, and did nothing since. A repeat is not another wish: it leaves alone who came back."""
         asked: set[tuple[str, str]] = set()
         core = settings.core()
-        offline = Offline(core, Registry(), as_of)
+        offline = Offline(core, Registry(), as_of, forget=forgotten is None)
         for record in log.records:
             if record.offset >= before or isinstance(event := _decoder.decode(record), Rejected):
                 continue
@@ -101,9 +107,9 @@ class _Pure:
             if (kept := {who: score for who, score in scores.items() if score is not None and score > after})
         }
         changes = shard.take()
-        old = shard.watermark - core.lateness
+        old = shard._forgotten if forgotten is None else forgotten
         self.expired = old, min(old, as_of)
-        """Entities and customers whose expiry lies before may be forgotten."""
+        """Entities and customers whose expiry lies before may be removed."""
         self.entity_expiry = {
             key: expiry for key, expiry in changes.entity_expiry.items() if expiry is not None and expiry >= old
         }
@@ -491,6 +497,10 @@ class Simulation:
         customers = {name.encode(): members for name, members in _counts(counts).items()} if counts else {}
         return ShardFigures(decode_summary(summary, recent), customers)
 
+    def _forgotten(self, partition: TP) -> int:
+        recent = self.redis.store.command(b"HGET", self.keys[partition].view, b"recent")
+        return decode_recent(recent).forgotten
+
     def _head(self, shard: bytes) -> int:
         view = self._view(self.partition_of[shard])
         return 0 if view is None else view.summary.at
@@ -541,7 +551,11 @@ class Simulation:
                 self.world.problem(f"{partition}: there is no summary")
                 return
             before = 0 if stored is None else stored
-            pure = pures[partition] = _Pure(self.scenario.settings, partition, log, view.summary.at, before)
+            # Events far ahead of the clock make nothing be forgotten: with a clock that was wrong, it is told only by what is stored.
+            forgotten = self._forgotten(partition)
+            told = forgotten if self.faults["redis clock wrong"] else None
+            pure = pures[partition] = _Pure(self.scenario.settings, partition, log, view.summary.at, before, told)
+            self._expect(f"{partition}: forgotten", forgotten, pure.expired[0])
             if view.summary.at < self.commits.heads[self.keys[partition].shard]:
                 # Halted after Redis' clock ran ahead and was put back: what fell out of its windows meanwhile is missing, until that time comes.
                 self._expect(f"{partition}: total", view.summary.total, pure.figures.summary.total)
@@ -663,6 +677,7 @@ def _patched(world: World) -> Iterator[None]:
         stack.enter_context(mock.patch.object(transport, "ALONE", 3.0))
         stack.enter_context(mock.patch.object(shards, "_POLL", 0.05))
         stack.enter_context(mock.patch.object(publish, "_PATIENCE", 3.0))
+        stack.enter_context(mock.patch.object(core_shard, "AHEAD", AHEAD))
         log.addHandler(handler)
         log.propagate = False
         log.setLevel(logging.INFO if world.tracing else logging.CRITICAL)

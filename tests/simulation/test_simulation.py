@@ -31,6 +31,7 @@ MET_BY = {
     "falling back to Kafka's offset": faulty("redis loses everything"),
     "erasing no checkouts": lambda made: made.erasures > 0,
     "forgetting too early": lambda made: made.haste > 1,
+    "forgetting what is removed": lambda made: made.late > 0,
 }
 """Where to look for a mutation first."""
 
