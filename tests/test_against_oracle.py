@@ -1,13 +1,14 @@
 """The product's figures equal those of a second, independent computation, written from the contract alone (`tests/oracle`)."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from oracle import generate, oracle, records
 
-from stream.core.config import DEFAULT_WINDOWS, CoreConfig
+from stream.core.config import DEFAULT_WINDOWS, MICROSECONDS, CoreConfig
 from stream.core.offline import Offline
 from stream.core.registry import Registry
 from stream.events.decode import Rejected, decode_line
@@ -18,9 +19,10 @@ SECONDS = {window.name: window.length // 1_000_000 for window in DEFAULT_WINDOWS
 thoroughly = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def ours(lines, as_of=None):
+def ours(lines, as_of=None, config=None):
     """(summary, rates document, last version of each transaction)"""
-    offline = Offline(CoreConfig(), Registry(), None if as_of is None else round(as_of.timestamp()) * 1_000_000)
+    moment = None if as_of is None else round(as_of.timestamp()) * 1_000_000
+    offline = Offline(config or CoreConfig(), Registry(), moment, forget=config is not None)
     rejected = duplicates = 0
     sales = {}
     present = [line for line in lines if line]
@@ -88,6 +90,24 @@ def test_subscriptions(events):
 def test_files_and_windows(lines, as_of):
     summary, rates, _ = ours(lines, as_of)
     theirs = without_zeros(oracle.compute(lines, as_of=as_of, windows=SECONDS))
+    assert rates["windows"] == theirs.pop("windows")
+    assert summary == theirs
+
+
+@settings(thoroughly, max_examples=500)
+@given(generate.checkout_streams(16) | generate.subscription_streams(16), st.data())
+def test_what_comes_later_than_it_is_remembered(events, data):
+    # Few times, days apart, so that most of what comes is late, and a clock that is mostly right.
+    times = data.draw(st.lists(st.sampled_from([0, 60, 60, 250_000]), min_size=len(events), max_size=len(events)))
+    for event, seconds in zip(events, times, strict=True):
+        event["time"] = (generate.ORIGIN + timedelta(seconds=seconds)).isoformat()
+    as_of = generate.ORIGIN + timedelta(seconds=data.draw(st.sampled_from([250_000, 100_000])))
+    lines = generate.as_lines(events)
+    hour = 3_600
+    config = CoreConfig(checkout_retention=hour * MICROSECONDS, subscription_retention=2 * hour * MICROSECONDS)
+    summary, rates, _ = ours(lines, as_of, config)
+    memory = oracle.Memory({"checkout": hour, "subscription": 2 * hour}, as_of)
+    theirs = without_zeros(oracle.compute(lines, as_of=as_of, windows=SECONDS, memory=memory))
     assert rates["windows"] == theirs.pop("windows")
     assert summary == theirs
 

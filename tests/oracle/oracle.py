@@ -4,7 +4,8 @@ Batch and offline: every event of the file is known at once. Order of arrival ma
 stale subscription events, and what a customer's other subscriptions were when a first transaction arrived. sqlite
 orders, selects, windows and counts; Python matches lines (`verdicts`) and tells a subscription's history. The answer
 is one key partition's, with the default horizons, and knows no bounds on the number of label values: more channels,
-segments, categories or currencies than the product admits are not folded into `other` here, nor is anything forgotten.
+segments, categories or currencies than the product admits are not folded into `other` here. Nothing is forgotten, unless a
+`Memory` says how long things are remembered.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from oracle.records import Event
 
 WINDOWS = {"5m": 300, "1h": 3_600, "24h": 86_400, "30d": 2_592_000}
-LATENESS = 24 * 3_600 * 1_000_000
+DAY = 24 * 3_600 * 1_000_000
+LATENESS = DAY
 KINDS = ("upsell", "cross_sell", "downsell")
 COUNTED = (*KINDS, "any")
 AMOUNTS = ("final", *KINDS)
@@ -81,6 +83,14 @@ class Sale:
         self.lost_amounts = {part: self.amounts[part] for part in AMOUNTS}
 
 
+@dataclass(frozen=True)
+class Memory:
+    """How long a checkout, and a subscription that is over, are remembered after their newest event (seconds), and the clock."""
+
+    retention: Mapping[str, int]
+    clock: datetime
+
+
 @dataclass
 class Opportunity:
     journey: str
@@ -101,10 +111,14 @@ class Reading:
 
 
 def compute(
-    lines: Iterable[bytes], *, as_of: datetime | None = None, windows: Mapping[str, int] | None = None
+    lines: Iterable[bytes],
+    *,
+    as_of: datetime | None = None,
+    windows: Mapping[str, int] | None = None,
+    memory: Memory | None = None,
 ) -> dict[str, Any]:
     """The summary of the file; with `as_of` also the windows at that time (their lengths in seconds) and `total`."""
-    reading = _read(lines)
+    reading = _read(lines, memory)
     db = _figures_database(reading)
     summary: dict[str, Any] = {
         "events": reading.records,
@@ -115,7 +129,7 @@ def compute(
         "subscription": _figures(db, {"journey": "subscription"}, None, whole=True, customers=True),
     }
     if as_of is not None:
-        now = (as_of - records.EPOCH) // timedelta(microseconds=1)
+        now = _since_epoch(as_of)
         spans = {name: (seconds, _pane(now, seconds)) for name, seconds in (windows or WINDOWS).items()}
         summary["windows"] = {name: _dimensions(db, span) for name, span in [*spans.items(), ("total", None)]}
     return summary
@@ -129,7 +143,11 @@ def transactions(lines: Iterable[bytes]) -> list[dict[str, Any]]:
 # --- reading: which facts count
 
 
-def _read(lines: Iterable[bytes]) -> Reading:
+def _since_epoch(time: datetime) -> int:
+    return (time - records.EPOCH) // timedelta(microseconds=1)
+
+
+def _read(lines: Iterable[bytes], memory: Memory | None = None) -> Reading:
     reading = Reading()
     events: dict[int, Event] = {}
     for seq, line in enumerate(lines):
@@ -141,7 +159,7 @@ def _read(lines: Iterable[bytes]) -> Reading:
             reading.rejected += 1
         elif event.live:
             events[seq] = event
-    accepted = _accept(events, reading)
+    accepted = _accept(events, reading, _Lives(memory))
     arrived = {seq: event for seq, event in accepted.items() if event.type != records.ERASED}
     erasures = {seq: event.entity for seq, event in accepted.items() if event.type == records.ERASED}
     taken = _named(arrived, erasures)
@@ -158,12 +176,13 @@ def _read(lines: Iterable[bytes]) -> Reading:
     return reading
 
 
-def _accept(events: dict[int, Event], reading: Reading) -> dict[int, Event]:
+def _accept(events: dict[int, Event], reading: Reading, lives: _Lives) -> dict[int, Event]:
     """Arrival: the first of an identity wins; a subscription refuses what is too old. What is refused leaves no trace."""
     taken: dict[int, Event] = {}
     seen: set[tuple[str, str, str, str]] = set()
     newest: dict[str, int] = {}
-    for seq, event in events.items():
+    for seq, named in events.items():
+        event = lives.of(named)
         identity = (event.journey, event.entity, event.source, event.id)
         if identity in seen:
             reading.duplicates += 1
@@ -174,7 +193,66 @@ def _accept(events: dict[int, Event], reading: Reading) -> dict[int, Event]:
             newest[event.entity] = max(newest.get(event.entity, event.time), event.time)
         seen.add(identity)
         taken[seq] = event
+        lives.note(named, event)
     return taken
+
+
+class _Lives:
+    """Which checkout, or subscription, of a name an event belongs to: when one is forgotten, the next event begins another of the same name."""
+
+    def __init__(self, memory: Memory | None) -> None:
+        self._memory = memory
+        self._life: dict[tuple[str, str], list[Event]] = {}
+        self._number: dict[tuple[str, str], int] = {}
+        self._end_of_day: dict[tuple[str, str], int] = {}
+        """When the day ends after which one may be forgotten."""
+        self._newest: dict[str, int] = {}
+        """Time of the newest event of a journey that is no more than a day ahead of the clock."""
+
+    def of(self, event: Event) -> Event:
+        """The event, of an entity whose name also tells which of its lives that is."""
+        name = event.journey, event.entity
+        if self._memory is None or event.journey not in self._memory.retention:
+            return event
+        if self._is_over(name, event.time):
+            self._number[name] = self._number.get(name, 0) + 1
+            self._life[name] = []
+        return replace(event, entity=f"{event.entity}/{self._number.get(name, 0)}")
+
+    def note(self, named: Event, event: Event) -> None:
+        """An event was accepted."""
+        name = named.journey, named.entity
+        if self._memory is None or event.journey not in self._memory.retention:
+            return
+        life = self._life.setdefault(name, [])
+        life.append(event)
+        until = max(each.time for each in life) + self._retention(event.journey)
+        if event.journey in self._newest:
+            until = max(until, self._newest[event.journey])
+        self._end_of_day[name] = math.ceil(Fraction(until, DAY)) * DAY
+        if event.time <= _since_epoch(self._memory.clock) + DAY:
+            self._newest[event.journey] = max(event.time, self._newest.get(event.journey, event.time))
+
+    def _is_over(self, name: tuple[str, str], time: int) -> bool:
+        life = self._life.get(name)
+        if not life or (name[0] == "subscription" and _is_active(life)):
+            return False
+        if time > max(event.time for event in life) + self._retention(name[0]):
+            return True
+        newest = self._newest.get(name[0])
+        return newest is not None and newest - LATENESS > self._end_of_day[name]
+
+    def _retention(self, journey: str) -> int:
+        assert self._memory is not None
+        return self._memory.retention[journey] * 1_000_000
+
+
+def _is_active(life: list[Event]) -> bool:
+    """Whether a subscription goes on, a trial included."""
+    history = Subscription({})
+    for event in sorted(life, key=lambda event: (event.time, event.version, event.rank, event.id, event.source)):
+        history.take(0, event)
+    return history.began and not history.canceled
 
 
 def _named(arrived: dict[int, Event], erasures: dict[int, str], before: float = math.inf) -> dict[int, Event]:
@@ -344,7 +422,7 @@ class Subscription:
         self.siblings = siblings
         self.opportunities: list[Opportunity] = []
         self.sales: list[Sale] = []
-        self.seen = self.created = self.trial = self.canceled = False
+        self.seen = self.created = self.trial = self.began = self.canceled = False
         self.channel: str | None = None
         self.segment: str | None = None
         self.currency: str | None = None
@@ -387,7 +465,7 @@ class Subscription:
         if event.type == records.CANCELED:
             self.canceled = True
         elif acts:
-            self.canceled = False
+            self.began, self.canceled = True, False
 
         before = self.current if self.current is not None else previous
         came_for = self.initial

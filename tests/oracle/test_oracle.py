@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oracle import generate, records
-from oracle.oracle import compute, transactions
+from oracle.oracle import Memory, compute, transactions
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HOUR = 3_600
@@ -481,3 +481,24 @@ def test_checkouts_do_not_depend_on_the_order_of_arrival(events, random):
     lines = generate.as_lines(first.values())
     shuffled = random.sample(lines, len(lines))
     assert compute(shuffled) == compute(lines)
+
+
+def test_what_is_forgotten_begins_anew():
+    day = 24 * HOUR
+    started, again = checkout("checkout.started", 0, [line("a")]), checkout("checkout.started", 1, [line("a")])
+    completed = checkout("order.completed", 60, [line("a", 2)])
+    newer = checkout("checkout.started", 3 * day, [line("a")], checkout_id="d")
+    newest = checkout("checkout.started", 6 * day, [line("a")], checkout_id="e")
+
+    def counts(*events, days=6):
+        memory = Memory({"checkout": HOUR, "subscription": HOUR}, NOON + timedelta(days=days))
+        figures = compute(generate.as_lines(events), memory=memory)["checkout"]
+        return figures["opportunities"], figures["kind_transactions"]["upsell"]
+
+    assert counts(started, completed, newer) == (2, 1)
+    assert counts(started, newer, completed) == (3, 0), "the newest event is past the end of its day by a day"
+    assert counts(started, newer, completed, days=1) == (2, 1), "that event is far ahead of the clock"
+    assert counts(newer, started, completed) == (2, 1), "all of it came late"
+    assert counts(newer, started, newest, completed) == (4, 0)
+    assert counts(started, newer, started, again) == (3, 0), "a repeat that is not recognised, and what belongs with it"
+    assert counts(started, checkout("order.completed", 60 + 2 * HOUR, [line("a", 2)])) == (2, 0)
