@@ -1,6 +1,7 @@
 """`upsell-stream classify`: events from files through the worker's own core, without Kafka, Redis or a clock."""
 
 import json
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -61,6 +62,8 @@ class Reader:
         for number, line in enumerate(_lines(file), start=1):
             if line.isspace():
                 continue
+            if number == 1:
+                line = line.removeprefix(BOM_UTF8)  # noqa: PLW2901 - the same line, of a program for Windows
             event = decode_line(line.rstrip(b"\r\n"))
             if isinstance(event, Rejected):
                 self._reject(f"{name}:{number}", event)

@@ -12,6 +12,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from stream.cli.screen import printable
 from stream.core.figures import JOURNEYS
 from stream.core.kpi import KPIS
 
@@ -47,9 +48,9 @@ def one_window(window: str, sections: Mapping[str, Any]) -> Iterator[RenderableT
 def columns(title: str, figures: Mapping[str, FigureDocument], *, brief: bool = False) -> Table:
     """One column for each figure set; the rows are all its figures, KPIs first. `brief`: no other counts than `_BRIEF`."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("")
+    table.add_column("", overflow="fold")
     for name in figures:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     sets = list(figures.values())
     for kpi in KPIS:
         if any(kpi.name in each["rates"] for each in sets):
@@ -63,11 +64,11 @@ def rows(title: str, dimension: str, figures: Mapping[str, FigureDocument]) -> T
     """One row for each value of a dimension, most transactions first."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     kpis = [kpi.name for kpi in KPIS if any(kpi.name in each["rates"] for each in figures.values())]
-    table.add_column(dimension)
+    table.add_column(dimension, overflow="fold")
     for name in ("transactions", *kpis):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold", min_width=9)
     for value, each in sorted(figures.items(), key=lambda item: (-item[1]["transactions"], item[0])):
-        table.add_row(Text(value), f"{each['transactions']:,}", *(_rate(kpi, each) for kpi in kpis))
+        table.add_row(Text(printable(value)), f"{each['transactions']:,}", *(_rate(kpi, each) for kpi in kpis))
     return table
 
 

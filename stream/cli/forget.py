@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 
 from stream.cli.options import INPUT, KAFKA, with_settings
-from stream.cli.producing import producer, run
+from stream.cli.producing import partitions, producer, run
 from stream.cli.screen import quiet_clients
 from stream.events.decode import Rejected, decode_line
 from stream.settings import Settings
@@ -50,14 +50,24 @@ def forget(settings: Settings, *, customers: tuple[str, ...], source: str) -> No
 
 
 def _named(customers: Iterable[str]) -> list[str]:
-    """Those on the command line, with standard input's in the place of a dash."""
-    stdin = click.get_text_stream("stdin")
-    return [
-        name
-        for customer in customers
-        for name in ([line.strip() for line in stdin] if customer == "-" else [customer])
-        if name
-    ]
+    """Those on the command line, with standard input's in the place of a dash.
+
+    Raises:
+        click.UsageError: nobody is named, or standard input is not UTF-8.
+    """
+    stdin = click.get_binary_stream("stdin")
+    try:
+        names = [
+            name
+            for customer in customers
+            for name in ([line.decode("utf-8-sig").strip() for line in stdin] if customer == "-" else [customer])
+            if name
+        ]
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"standard input is not UTF-8: {error.object!r}") from None
+    if not names:
+        raise click.UsageError("no customer is named")
+    return names
 
 
 def erasure(customer: str, source: str, id: str, time: datetime) -> bytes:  # noqa: A002 - the event's id
@@ -77,7 +87,8 @@ def erasure(customer: str, source: str, id: str, time: datetime) -> bytes:  # no
 async def _send(settings: Settings, erasures: Iterable[tuple[str, bytes]]) -> None:
     topics = (settings.checkout_topic, settings.subscription_topic)
     async with producer(settings) as sender:
-        shards = [(topic, number) for topic in topics for number in sorted(await sender.partitions_for(topic))]
+        numbers = zip(topics, await partitions(settings, sender, topics), strict=True)
+        shards = [(topic, number) for topic, those in numbers for number in sorted(those)]
         for customer, value in erasures:
             sent = [
                 await sender.send(topic, value, key=customer.encode(), partition=number, headers=_HEADERS)

@@ -1,12 +1,13 @@
 """A producer for commands that send a few records to partitions of their choice, and how its failures are told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import click
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownError
 
 from stream.security import client_options, refusal
@@ -30,6 +31,24 @@ async def producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
         yield connected
     finally:
         await connected.stop()
+
+
+async def partitions(settings: Settings, sender: AIOKafkaProducer, topics: Iterable[str]) -> list[set[int]]:
+    """Of each topic its partitions.
+
+    Raises:
+        click.ClickException: there is no such topic. Kafka would create one that a producer asks for.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers, **client_options(settings))
+    try:
+        await admin.start()
+        existing = await admin.list_topics()
+    finally:
+        await admin.close()
+    for topic in topics:
+        if topic not in existing:
+            raise click.ClickException(f"there is no topic {topic}; look at the names of the topics in the settings")
+    return [await sender.partitions_for(topic) for topic in topics]
 
 
 async def _connect(settings: Settings, *, idempotent: bool) -> AIOKafkaProducer:

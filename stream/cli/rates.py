@@ -62,7 +62,9 @@ async def _rates(settings: Settings, window: str | None, *, watch: bool, as_json
                     await asyncio.sleep(STEP / MICROSECONDS)
         while True:
             if as_json:
-                document = figures_of(await tables.summaries()).plain()
+                summaries = await tables.summaries()
+                _warn(summaries, await tables.now())
+                document = figures_of(summaries).plain()
                 click.echo(json.dumps(document, indent=None if watch else 2))
             else:
                 output().print(*await _view(tables, window, brief=False), sep="\n")
@@ -75,13 +77,17 @@ async def _rates(settings: Settings, window: str | None, *, watch: bool, as_json
 
 async def _view(tables: Tables, window: str | None, *, brief: bool) -> list[RenderableType]:
     summaries = await tables.summaries()
-    document = figures_of(summaries).plain()
-    windows = document["windows"]
-    if window is not None and window not in windows:
-        raise click.BadParameter(f"{window!r} is none of {', '.join(windows)}", param_hint="--window")
     if not brief:
         _warn(summaries, await tables.now())
-    shown = window or next((name for name in reversed(windows) if name != TOTAL), TOTAL)
+    document = figures_of(summaries).plain()
+    windows = document["windows"]
+    if summaries and window is not None and window not in windows:
+        raise click.BadParameter(f"{window!r} is none of {', '.join(windows)}", param_hint="--window")
+    shown = (
+        window
+        if window is not None and window in windows
+        else next((name for name in reversed(windows) if name != TOTAL), TOTAL)
+    )
     return list(_tables(document, shown, brief=brief))
 
 

@@ -14,12 +14,13 @@ from typing import Any, Final, NamedTuple, get_args
 import click
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from rich.table import Table
+from rich.text import Text
 
 from stream.cli.interrupt import Stop, stopping
 from stream.cli.moment import Moment
 from stream.cli.options import INPUT, KAFKA, with_settings
-from stream.cli.producing import producer, run
-from stream.cli.screen import output, progress, quiet_clients
+from stream.cli.producing import partitions, producer, run
+from stream.cli.screen import output, printable, progress, quiet_clients
 from stream.events.decode import Reason
 from stream.publish import CUT, OUTCOME_TOO_LARGE
 from stream.security import client_options
@@ -85,10 +86,8 @@ async def _redrive(settings: Settings, wanted: Wanted, stop: Stop, *, dry_run: b
     """What became of the dead letters: (reason, what) -> how many."""
     counts: Counter[tuple[str, str]] = Counter()
     async with producer(settings) as sender:
-        inputs = {
-            topic: await sender.partitions_for(topic)
-            for topic in (settings.checkout_topic, settings.subscription_topic)
-        }
+        topics = (settings.checkout_topic, settings.subscription_topic)
+        inputs = dict(zip(topics, await partitions(settings, sender, topics), strict=True))
         sent: list[Any] = []
         with progress() as bar:
             task = bar.add_task("dead letters")
@@ -193,5 +192,5 @@ def _tell(counts: Mapping[tuple[str, str], int], *, dry_run: bool, as_json: bool
     table = Table("reason", "dead letters", "", box=None, pad_edge=False)
     for (reason, fate), count in sorted(counts.items()):
         told = ("to be sent" if dry_run else fate) if fate == _TO_GO else f"left alone: {fate}"
-        table.add_row(reason, f"{count:,}", told)
+        table.add_row(Text(printable(reason)), f"{count:,}", told)
     output().print(table if counts else "no dead letters")

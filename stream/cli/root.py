@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -61,6 +62,11 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and end the process with its exit status."""
     status: Any
+    # Python has None in the place of a standard stream that the shell has closed.
+    sys.stdin, sys.stdout, sys.stderr = (
+        stream or Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
+        for stream, mode in ((sys.stdin, "r"), (sys.stdout, "w"), (sys.stderr, "w"))
+    )
     try:
         status = cli.main(arguments, prog_name="upsell-stream", standalone_mode=False)
         sys.stdout.flush()

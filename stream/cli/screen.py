@@ -20,6 +20,11 @@ def output(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, width=None if stream.isatty() else _PIPE, highlight=False)
 
 
+def printable(text: str) -> str:
+    """What an event said, for a terminal: whoever sends events must not be able to write to it, so what is not seen is written as its escape."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def quiet_clients() -> None:
     """Let Kafka's client log nothing: what matters comes as an error."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)

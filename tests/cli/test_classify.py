@@ -50,6 +50,10 @@ def test_one_line_for_each_transaction_with_kinds():
     assert (only["subject"], only["kinds"], only["upsell"], only["version"]) == ("checkout/c1", ["upsell"], "20.00", 1)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_event():
+    assert len(judged("\ufeff" + lines(*UPSELL))) == 1
+
+
 def test_those_without_kinds_on_request():
     assert [each["subject"] for each in judged(lines(*PLAIN, *UPSELL), "--all")] == ["checkout/c2", "checkout/c1"]
 

@@ -2,9 +2,12 @@
 
 import asyncio
 
+import pytest
 from click.testing import CliRunner
 from support.workers import read_topic
 
+from stream.cli import forget as module
+from stream.cli.forget import erasure
 from stream.cli.root import cli
 from stream.core.event import ErasedEvent
 from stream.embedded.server import free_port
@@ -38,6 +41,40 @@ def test_what_cannot_be_an_id_is_wrong_usage_and_nothing_is_sent():
     result = CliRunner().invoke(cli, ["forget", "anna", "x" * 257])
     assert result.exit_code == 2
     assert "cannot be a customer's id" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "says"),
+    [
+        (["-"], b"", "no customer is named"),
+        ([""], b"", "no customer is named"),
+        (["-"], b"anna\n\xff\n", "standard input is not UTF-8: b'\\xff\\n'"),
+    ],
+)
+def test_nobody_is_wrong_usage(names, given, says):
+    result = CliRunner().invoke(cli, ["forget", *names], input=given)
+    assert result.exit_code == 2
+    assert says in result.stderr
+
+
+def test_a_byte_order_mark_is_no_part_of_an_id(monkeypatch):
+    sent = []
+    monkeypatch.setattr(module, "run", lambda _, work: work.close())
+    monkeypatch.setattr(module, "erasure", lambda customer, *_: sent.append(customer) or erasure(customer, *_))
+    result = CliRunner().invoke(cli, ["forget", "-"], input=b"\xef\xbb\xbfanna\r\nbert\n")
+    assert result.exit_code == 0, result.output
+    assert sent == ["anna", "bert"]
+
+
+def test_a_topic_that_is_not_there_is_told_and_not_made(embedded_broker, name_prefix):
+    servers = embedded_broker.bootstrap_servers
+    asyncio.run(create_topics(servers, [Topic(f"{name_prefix}s", 1)]))
+    options = ["--bootstrap-servers", servers, "--checkout-topic", f"{name_prefix}typo"]
+    for command in (["forget", "anna"], ["redrive", "--dry-run"]):
+        result = CliRunner().invoke(cli, [*command, *options, "--subscription-topic", f"{name_prefix}s"])
+        assert result.exit_code == 1
+        assert f"there is no topic {name_prefix}typo" in result.stderr
+    assert asyncio.run(create_topics(servers, [Topic(f"{name_prefix}typo", 1)])) == {f"{name_prefix}typo"}
 
 
 def test_a_kafka_that_is_not_there_is_told():

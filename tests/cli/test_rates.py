@@ -103,7 +103,12 @@ def test_nothing_counted_yet_is_told(arguments):
     result = rates(arguments)
     assert result.exit_code == 0
     assert "is --app-id right?" in result.stderr
-    assert json.loads(rates(arguments, "--json").stdout)["as_of"] is None
+    result = rates(arguments, "--window", "1h")
+    assert result.exit_code == 0
+    assert "is --app-id right?" in result.stderr
+    result = rates(arguments, "--json")
+    assert json.loads(result.stdout)["as_of"] is None
+    assert "is --app-id right?" in result.stderr
 
 
 def test_watch_goes_on_until_ctrl_c(arguments, settings):

@@ -130,6 +130,16 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly():
     assert b"Broken" not in errors
 
 
+@pytest.mark.parametrize("closed", [">&-", "<&-", "2>&-"])
+def test_a_closed_standard_stream_is_no_error(closed, tmp_path):
+    events = tmp_path / "events.jsonl"
+    events.write_bytes(b"?\n")
+    command = f"{shlex.join([*STREAM, 'classify', str(events), '-'])} {closed}"
+    run = subprocess.run(command, shell=True, input=b"", capture_output=True, check=False)
+    assert run.returncode == 0
+    assert b"Traceback" not in run.stderr
+
+
 def test_ctrl_c_has_status_130_and_no_traceback():
     with subprocess.Popen([*STREAM, "classify", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         # What is wrong with the first line is told once it reads.

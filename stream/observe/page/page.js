@@ -193,7 +193,7 @@ function diagnosis() {
 function choices(windows) {
   const names = Object.keys(windows);
   const busiest = windows.total.checkout.opportunities || !windows.total.subscription.opportunities ? "checkout" : "subscription";
-  if (!(chosen.journey in JOURNEYS)) chosen.journey = busiest;
+  if (!Object.hasOwn(JOURNEYS, chosen.journey)) chosen.journey = busiest;
   if (!names.includes(chosen.window)) chosen.window = names.includes("1h") ? "1h" : names[0];
   radios("journeys", "journey", Object.entries(JOURNEYS));
   radios("windows", "window", names.map((name) => [name, name]));
