@@ -81,6 +81,10 @@ class Position:
         self.outstanding -= 1
         self._applied = batch.end
 
+    def pass_over(self, end: int) -> None:
+        """Note that no record lies between what was applied, which is all that was fetched, and `end`."""
+        self.read = self._applied = end
+
     @property
     def under_way(self) -> int:
         """Offsets fetched and not yet applied: as many records, but for gaps in the log."""

@@ -302,7 +302,8 @@ class Runner:
         if len(loaded) < len(events):
             first = next(number for number, event in enumerate(decoded) if event is events[len(loaded)])
             batch, rest = batch.position.split(batch, first)
-            self._queue.appendleft(rest)
+            if batch.position is self.position:
+                self._queue.appendleft(rest)
             del decoded[first:]
         messages: list[Message] = []
         steps: list[tuple[Event, Step]] = []
@@ -343,7 +344,12 @@ class Runner:
         now = self._bench.clock.now()
         self._shard.advance(now)
         await self._forget(0)
-        return await self._commit(self._stored, self._source, now)
+        end, position = self._stored, self.position
+        if position is not None and position.read == end and end in self.status.empty:
+            # What follows holds no record. Retention may take it, and is not to look as if it had taken one.
+            end = self.status.empty.stop
+            position.pass_over(end)
+        return await self._commit(end, self._source, now)
 
     async def _commit(self, end: int | None, source: Source, now: int) -> Committed:
         commit = Commit(

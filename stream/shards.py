@@ -110,6 +110,12 @@ class Shards:
         elif (runner := self._runners.get(shard)) is not None:
             runner.status.unanswered = unanswered
 
+    def see_refused(self, reason: str) -> None:
+        """Note that Kafka does not take this process into its group now."""
+        if reason != self.status.refused:
+            log.warning("%s; trying again", reason)
+        self.status.refused = reason
+
     def offsets(self) -> dict[ShardId, int]:
         """For displays: the next offset to apply of each claimed shard that has applied anything."""
         return {
@@ -136,7 +142,7 @@ class Shards:
             task = asyncio.create_task(runner.run(), name=f"shard {runner}")
             self._tasks[shard] = task
             task.add_done_callback(partial(self._ended, shard))
-        self.status.assigned = True
+        self.status.assigned, self.status.refused = True, None
         self._bench.instruments.rebalance()
         self.changed.set()
 

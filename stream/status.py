@@ -51,6 +51,8 @@ class Status:
 
     assigned: bool = False
     """Kafka has given out partitions, possibly none, and is not giving them out anew."""
+    refused: str | None = None
+    """Why Kafka does not take this process into its group; None while it does."""
     unanswered: bool = False
     """Kafka has not answered this member of its group for some seconds."""
     shards: dict[ShardId, ShardStatus] = field(default_factory=dict)
@@ -60,7 +62,7 @@ class Status:
 
         A halted shard makes no worker unready: the other shards go on, and it has an alarm of its own.
         """
-        missing = [] if self.assigned else ["Kafka has not given out partitions"]
+        missing = [] if self.assigned else [self.refused or "Kafka has not given out partitions"]
         if self.unanswered:
             missing.append("Kafka does not answer")
         for (topic, partition), shard in sorted(self.shards.items()):

@@ -21,11 +21,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from aiokafka.client import ConnectionGroup
+from aiokafka.consumer import fetcher
 from aiokafka.errors import (
     IllegalStateError,
+    InvalidSessionTimeoutError,
     KafkaError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
@@ -38,6 +41,7 @@ from faust.types import TP, ConsumerMessage
 
 from stream.batch import CREDITS, Batch, Halted, Position
 from stream.core.changes import ShardId
+from stream.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -65,6 +69,9 @@ COMMIT_PATIENCE: Final = 2.0
 """Seconds for a commit to Kafka, which is only a display; shorter than Faust's interval between two (2.8 s)."""
 SILENCE: Final = 6.0
 """Seconds without an answer after which Kafka counts as away: twice the longest interval between two heartbeats (`stream.framework.heartbeat`)."""
+_SESSION_HINT: Final = (
+    "set kafka_session_timeout within group.min.session.timeout.ms and group.max.session.timeout.ms of the brokers"
+)
 LISTEN_EVERY: Final = 1.0
 """Seconds between two looks at what was answered."""
 
@@ -74,6 +81,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust has no setting for it
         consumer._isolation_level = "read_committed"  # noqa: SLF001 - nor for this, without transactions of its own
+        fetcher.MemoryRecords = Records  # it asks nobody which class to read with
         return consumer
 
     async def on_thread_stop(self) -> None:
@@ -266,7 +274,7 @@ class BatchConsumer(driver.Consumer):
                     f"Kafka has no offset {offset}: the topic was made anew, or its records were deleted before they were read. "
                     "Nothing was skipped; see docs/operations.md, 'A halted shard'",
                 )
-        except KafkaError as error:
+        except Exception as error:  # noqa: BLE001 - bytes of others: what a library says of them is as unforeseen as they are
             self._alone_until = time.monotonic() + ALONE
             if len(ready) == 1:
                 self._on_unreadable(next(iter(ready)), error)
@@ -292,14 +300,16 @@ class BatchConsumer(driver.Consumer):
             return True  # it is sought again, and met again if it is there to be met
         return bool(beginnings[tp] > offset)
 
-    def _on_unreadable(self, tp: TP, error: KafkaError) -> None:
+    def _on_unreadable(self, tp: TP, error: Exception) -> None:
         if isinstance(error, UnsupportedCodecError):
             self.shards.halt(
                 ShardId(*tp), f"{error}: install the package that decompresses it (cramjam), and start the worker again"
             )
         else:
-            log.error("%s/%d cannot be read, trying again in %.0f s: %r", *tp, REST, error)
-            self.shards.see_unreadable(ShardId(*tp), f"cannot be read: {error!r}")
+            # Others' errors may quote what they were about.
+            told = repr(error) if isinstance(error, KafkaError) else type(error).__name__
+            log.error("%s/%d cannot be read, trying again in %.0f s: %s", *tp, REST, told)
+            self.shards.see_unreadable(ShardId(*tp), f"cannot be read: {told}")
             self._resting[tp] = time.monotonic() + REST
 
     async def _wait_for_change(self, seconds: float) -> None:
@@ -335,8 +345,22 @@ class BatchConsumer(driver.Consumer):
 
     async def _listen(self) -> None:
         while not self.should_stop:
+            with suppress(RuntimeError):  # its loop is closed
+                self._thread.thread_loop.call_soon_threadsafe(self._take_errors)
             self._look_for_answers(time.monotonic())
             await self.sleep(LISTEN_EVERY)
+
+    def _take_errors(self) -> None:
+        """Let a member that Kafka refused try again, which aiokafka does only once somebody was told; Faust asks for nothing. In the client's thread."""
+        coordinator = self._thread._ensure_consumer()._coordinator  # noqa: SLF001 - see above
+        if coordinator._pending_exception is None:  # noqa: SLF001 - it may also be ending
+            return
+        try:
+            coordinator.check_errors()
+        except KafkaError as error:
+            hint = f" ({_SESSION_HINT})" if isinstance(error, InvalidSessionTimeoutError) else ""
+            reason = f"Kafka refuses this member of the group: {error!r}{hint}"
+            self.loop.call_soon_threadsafe(self.shards.see_refused, reason)
 
     def _look_for_answers(self, now: float) -> None:
         """Tell the shards whether Kafka answers the heartbeats of its group's member, and whoever waits for records, though it be with none."""

@@ -60,6 +60,8 @@ def end_within(seconds: float) -> threading.Timer:
 
 def end_process(reason: str) -> None:
     """End the process as it is. Nothing is lost: what was not committed is read again by whoever is next."""
-    log.critical("%s; ending the process", reason)
-    faulthandler.dump_traceback(all_threads=True)
-    os._exit(EXIT_STATUS)
+    try:
+        log.critical("%s; ending the process", reason)
+        faulthandler.dump_traceback(all_threads=True)
+    finally:  # there may be no standard error
+        os._exit(EXIT_STATUS)

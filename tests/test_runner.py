@@ -682,6 +682,25 @@ async def test_an_event_a_year_ahead_of_the_clock_makes_nothing_be_forgotten():
         assert len(worker.tables.memory.shards[SHARD].entities) == 41
 
 
+async def test_offsets_behind_the_last_record_that_hold_none_are_passed_over_with_a_tick():
+    worker = Worker(log_of(SENT))
+    async with worker.running():
+        await worker.read_all()
+        end = len(SENT)
+        worker.runner.status.empty = range(end, end + 2)
+
+        def passed():
+            worker.tables.clock += 5_000_000
+            return worker.runner.status.offset == end + 2
+
+        await worker.until(passed)
+        assert worker.runner.position.read == end + 2
+        worker.log += [Record(end + 2, sent.value, sent.key) for sent in traffic.checkouts(1, first=99)][:1]
+        worker.end = len(worker.log)
+        await worker.until(lambda: worker.runner.status.offset == end + 3)
+    assert not worker.runner.status.halted
+
+
 def test_stuck_is_only_who_has_records_and_nothing_to_wait_for():
     runner = Runner(SHARD, "checkout", None, asyncio.Event(), 1)
     runner.progressed -= 100

@@ -153,6 +153,16 @@ async def test_a_kafka_that_does_not_answer_is_named_once_and_a_partition_by_its
     assert shards.status.readiness() == (True, [])
 
 
+async def test_why_kafka_refuses_is_named_until_partitions_are_given_out(shards):
+    shards.see_refused("Kafka refuses this member of the group: GroupAuthorizationFailedError()")
+    assert shards.status.readiness() == (
+        False,
+        ["Kafka refuses this member of the group: GroupAuthorizationFailedError()"],
+    )
+    shards.assign([])
+    assert shards.status.readiness() == (True, [])
+
+
 async def test_a_partition_that_cannot_be_read_is_named_until_it_was(shards):
     shards.assign([A])
     runners(shards)[A].status.claimed = True

@@ -7,6 +7,7 @@ import pytest
 from aiokafka.client import ConnectionGroup
 from aiokafka.errors import (
     CorruptRecordException,
+    InvalidSessionTimeoutError,
     KafkaError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
@@ -87,8 +88,9 @@ class Consumer(BatchConsumer):
         self.coordination = SimpleNamespace(done=lambda: False)
         self.connection = SimpleNamespace(_last_action=0.0)
         self.told = dict.fromkeys(partitions, 0)
+        self.coordinator = SimpleNamespace(_coordination_task=self.coordination, coordinator_id=7)
         client = SimpleNamespace(
-            _coordinator=SimpleNamespace(_coordination_task=self.coordination, coordinator_id=7),
+            _coordinator=self.coordinator,
             _client=SimpleNamespace(_conns={(7, ConnectionGroup.COORDINATION): self.connection}),
             last_poll_timestamp=lambda tp: self.told[TP(*tp)],
         )
@@ -316,6 +318,36 @@ async def test_any_other_error_has_the_same_records_read_again_after_a_rest():
     consumer._resting.clear()
     assert (await consumer.read())[A].start == 3
     assert not consumer.app.shards.unreadable
+
+
+async def test_what_others_say_of_bytes_is_not_quoted():
+    consumer = Consumer(A)
+    consumer.want(A, 3)
+    consumer.during = failing(ValueError("secret"))
+    assert await consumer.read() == {}
+    assert consumer.app.shards.unreadable == {A: "cannot be read: ValueError"}
+
+
+async def test_a_member_that_kafka_refused_may_try_again_and_it_is_told():
+    consumer = Consumer(A)
+    refused = []
+    consumer.app.shards.see_refused = refused.append
+    consumer.loop = asyncio.get_running_loop()
+
+    def check_errors():
+        consumer.coordination.errors.append("taken")
+        consumer.coordinator._pending_exception = None
+        raise InvalidSessionTimeoutError
+
+    consumer.coordination.errors = []
+    consumer.coordinator.check_errors = check_errors
+    for pending in (None, InvalidSessionTimeoutError()):
+        consumer.coordinator._pending_exception = pending
+        consumer._take_errors()
+        await asyncio.sleep(0)
+    assert consumer.coordination.errors == ["taken"]
+    (reason,) = refused
+    assert "set kafka_session_timeout within" in reason
 
 
 @pytest.mark.parametrize("error", [CorruptRecordException(), UnsupportedCodecError("no zstd here")])

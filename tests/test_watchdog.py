@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 PROGRAM = """
-import asyncio, time
+import asyncio, os, sys, time
 from stream.watchdog import Watchdog, end_within
 
 async def main():
@@ -27,6 +27,10 @@ def test_a_loop_that_stands_still_ends_the_process():
     assert "alive" not in ended.stdout
     assert "the event loop has stood still" in ended.stderr
     assert "in main" in ended.stderr  # where it stood
+
+
+def test_nor_does_a_closed_standard_error_save_it():
+    assert run("sys.stderr = None; os.close(2); time.sleep(45)").returncode == 1
 
 
 def test_a_loop_that_turns_does_not():
