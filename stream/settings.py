@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import parse_qs
 
 from pydantic import (
     BaseModel,
@@ -348,7 +349,8 @@ def load(options: Mapping[str, object] | None = None, config: Path | None = None
     if config is None and os.environ.get("UPSELL_CONFIG"):
         config = Path(os.environ["UPSELL_CONFIG"])
     file = {} if config is None else _read(config)
-    wrong = _secrets_in_the_open(options, f"{option('redis_url')}: ")
+    wrong = [f"{name} in {config}: {_unknown(name)}" for name in file if name not in Settings.model_fields]
+    wrong += _secrets_in_the_open(options, f"{option('redis_url')}: ")
     wrong += _secrets_in_the_open(file, f"{config}: ")
     if wrong:
         raise WrongSettingsError("\n".join(wrong))
@@ -406,6 +408,12 @@ def _read(config: Path) -> dict[str, Any]:
         raise WrongSettingsError(f"{config}: not TOML ({error})") from None
 
 
+def _unknown(name: str) -> str:
+    """That there is no such setting, and which is meant. In another letter case a name is none: pydantic-settings would take it for one."""
+    meant = difflib.get_close_matches(name.lower(), Settings.model_fields, 1)
+    return "there is no such setting" + (f"; did you mean {meant[0]}?" if meant else "")
+
+
 def _secrets_in_the_open(values: Mapping[str, object], where: str) -> list[str]:
     """Others see options in the list of processes, and files of settings are passed around."""
     wrong = [
@@ -413,7 +421,8 @@ def _secrets_in_the_open(values: Mapping[str, object], where: str) -> list[str]:
         for name in values
         if is_secret(name)
     ]
-    if "@" in (url := str(values.get("redis_url", ""))) and ":" in url.partition("://")[2].rpartition("@")[0]:
+    url = str(values.get("redis_url", ""))
+    if ":" in url.partition("://")[2].rpartition("@")[0] or "password" in parse_qs(url.partition("?")[2]):
         wrong.append(
             f"{where}redis_url holds a password; set {variable('redis_password')}, or redis_password_file to a file that holds it"
         )
@@ -428,9 +437,8 @@ def _explained(error: ValidationError, names: Mapping[str, str]) -> list[str]:
             f"[{part}]" if isinstance(part, int) else f".{part}" for part in path
         )
         message = detail["msg"].removeprefix("Value error, ")
-        if detail["type"] == "extra_forbidden":
-            meant = difflib.get_close_matches(str(field), Settings.model_fields, 1)
-            message = "there is no such setting" + (f"; did you mean {meant[0]}?" if meant else "")
+        if detail["type"] == "extra_forbidden" and not path:
+            message = _unknown(str(field))
         elif not field:
             message = re.sub(r"\b[a-z]+(_[a-z]+)+\b", lambda match: names.get(match[0], match[0]), message)
         elif not is_secret(str(field)) and field != "redis_url" and isinstance(detail["input"], str | int | float):

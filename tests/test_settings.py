@@ -97,6 +97,20 @@ def test_an_unknown_key_of_the_file_is_refused(config):
     assert wrong({}, file) == f"http_prot in {file}: there is no such setting; did you mean http_port?"
 
 
+@pytest.mark.parametrize(
+    ("text", "key", "meant"),
+    [
+        ('WINDOWS = ["2h"]', "WINDOWS", "windows"),
+        ('Redis_Password = "hunter2"', "Redis_Password", "redis_password"),
+        ('Redis_URL = "redis://me:hunter2@localhost/0"', "Redis_URL", "redis_url"),
+        ('CUSTOMER_HASH_KEY = "hunter2"', "CUSTOMER_HASH_KEY", "customer_hash_key"),
+    ],
+)
+def test_a_key_of_the_file_in_other_letters_is_refused(config, text, key, meant):
+    file = config(text)
+    assert wrong({"windows": "5m"}, file) == f"{key} in {file}: there is no such setting; did you mean {meant}?"
+
+
 def test_a_misspelt_variable_is_noticed_and_others_are_not(monkeypatch):
     monkeypatch.setenv("UPSELL_REDIS_URI", "redis://localhost")
     monkeypatch.setenv("UPSELL_STREAM_PORT", "tcp://10.0.0.1:80")
@@ -172,7 +186,12 @@ def test_certificates_without_tls_would_be_used_nowhere(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ['kafka_sasl_password = "hunter2"', 'redis_password = "hunter2"', 'redis_url = "redis://:hunter2@localhost"'],
+    [
+        'kafka_sasl_password = "hunter2"',
+        'redis_password = "hunter2"',
+        'redis_url = "redis://:hunter2@localhost"',
+        'redis_url = "redis://localhost/0?password=hunter2"',
+    ],
 )
 def test_a_secret_in_the_file_is_refused_and_not_shown(config, text):
     message = wrong({}, config(text))
