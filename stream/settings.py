@@ -5,6 +5,7 @@ option, and is never printed. Whatever is wrong is named as the user wrote it: o
 """
 
 import difflib
+import errno
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from pydantic import (
     UrlConstraints,
     ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
@@ -75,6 +77,13 @@ _TOPIC = r"^[A-Za-z0-9._-]{1,249}$"
 Secret = Literal["kafka_sasl_password", "redis_password", "customer_hash_key"]
 _WITH_FILES: tuple[Secret, ...] = get_args(Secret)
 """Every secret has a second setting, `…_file`."""
+_FILES = (
+    *(f"{name}_file" for name in _WITH_FILES),
+    "kafka_ssl_ca_file",
+    "kafka_ssl_cert_file",
+    "kafka_ssl_key_file",
+    "redis_ca_file",
+)
 
 _LABEL_OF: Mapping[str, LabelName] = {
     "channels": "channel",
@@ -214,6 +223,17 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe messages that are written (to standard error)."""
 
+    @field_validator(*_FILES, mode="wrap")
+    @classmethod
+    def _file(cls, value: object, inner: ValidatorFunctionWrapHandler, info: ValidationInfo) -> object:
+        try:
+            file = inner(value)
+            if file is not None and str(info.field_name).removesuffix("_file") in _WITH_FILES:
+                _secret_in(file)
+        except OSError as error:
+            raise ValueError(f"the file cannot be used: {error.strerror or error}") from None
+        return file
+
     @field_validator("kafka_bootstrap_servers")
     @classmethod
     def _servers(cls, servers: str) -> str:
@@ -326,13 +346,23 @@ class Settings(BaseSettings):
         """A secret from its file if one is named, else from the environment.
 
         Raises:
-            OSError: the file cannot be read.
+            OSError: the file cannot be used any more, though it could when the settings were loaded.
         """
         file: Path | None = getattr(self, f"{name}_file")
         if file is not None:
-            return file.read_text(encoding="utf-8").strip()
+            return _secret_in(file)
         secret: SecretStr | None = getattr(self, name)
         return None if secret is None else secret.get_secret_value()
+
+
+def _secret_in(file: Path) -> str:
+    try:
+        secret = file.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:  # whose text tells bytes of the secret
+        raise OSError(errno.EINVAL, "it is not UTF-8", str(file)) from None
+    if not secret:
+        raise OSError(errno.EINVAL, "it is empty", str(file))
+    return secret
 
 
 class WrongSettingsError(ValueError):

@@ -1,5 +1,6 @@
 """Settings: precedence, names as the user wrote them, and secrets that stay secret."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -225,6 +226,45 @@ def test_a_secret_comes_from_the_environment_or_its_file(monkeypatch, tmp_path):
     assert "UPSELL_REDIS_PASSWORD and UPSELL_REDIS_PASSWORD_FILE are both set" in wrong()
     monkeypatch.delenv("UPSELL_REDIS_PASSWORD")
     assert load().password("redis_password") == "from the file"
+
+
+SECRET_FILES = ["kafka_sasl_password_file", "redis_password_file", "customer_hash_key_file"]
+
+
+@pytest.mark.parametrize("name", SECRET_FILES)
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"", "it is empty"), (b" \n", "it is empty"), (b"\xb6\xb6\xb6hunter2", "it is not UTF-8")],
+)
+def test_a_file_that_holds_no_secret_is_named(monkeypatch, tmp_path, name, content, says):
+    (tmp_path / "secret").write_bytes(content)
+    monkeypatch.setenv(f"UPSELL_{name.upper()}", str(tmp_path / "secret"))
+    message = wrong()
+    assert message.startswith(f"UPSELL_{name.upper()}: ")
+    assert message.endswith(f"the file cannot be used: {says}")
+    assert "hunter2" not in message
+    assert "b6" not in message
+
+
+@pytest.mark.parametrize("name", SECRET_FILES)
+def test_a_secret_that_may_not_be_read_is_named(monkeypatch, tmp_path, name):
+    def read_text(path, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    (tmp_path / "secret").touch()
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert wrong({name: str(tmp_path / "secret")}).endswith("the file cannot be used: Permission denied")
+
+
+@pytest.mark.parametrize("name", [*SECRET_FILES, "kafka_ssl_ca_file", "redis_ca_file"])
+def test_a_file_that_cannot_be_looked_at_is_named(monkeypatch, name):
+    def is_file(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    message = wrong({name: "/locked/file"})
+    assert message.startswith(f"--{name.replace('_', '-')}: '/locked/file' is not allowed")
+    assert message.endswith("the file cannot be used: Permission denied")
 
 
 @pytest.mark.parametrize("text", ["app_id = ", "\x00"])

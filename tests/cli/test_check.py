@@ -93,6 +93,14 @@ def test_the_hash_key_that_everybody_knows_is_noticed(monkeypatch):
     assert levels(about_settings(load())) == ["ok"]
 
 
+def test_an_empty_hash_key_is_no_key_of_ones_own(tmp_path):
+    (tmp_path / "key").touch()
+    result = CliRunner().invoke(check, ["--customer-hash-key-file", str(tmp_path / "key")])
+    assert result.exit_code == 2
+    assert "--customer-hash-key-file: " in result.stderr
+    assert "it is empty" in result.stderr
+
+
 @pytest.fixture
 def arguments(embedded_broker, embedded_valkey, name_prefix):
     names = SimpleNamespace(
