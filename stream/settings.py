@@ -38,6 +38,7 @@ from pydantic_settings import (
 )
 
 from stream.core.config import DAY, DEFAULT_WINDOWS, MICROSECONDS, CoreConfig, Window
+from stream.core.money import exponent
 from stream.core.registry import OTHER, UNKNOWN, LabelName, Registry
 
 Kpi = Literal[
@@ -186,7 +187,7 @@ class Settings(BaseSettings):
     redis_timeout: float = Field(10.0, gt=0, le=600)
     """Seconds to wait for an answer before the same call is made again."""
 
-    http_host: str = "127.0.0.1"
+    http_host: str = Field("127.0.0.1", min_length=1)
     """Address that metrics, health and rates are served on; `0.0.0.0` for all interfaces."""
     http_port: int = Field(8080, ge=0, le=65535)
     """0: any free port, printed at the start."""
@@ -239,9 +240,23 @@ class Settings(BaseSettings):
     def _servers(cls, servers: str) -> str:
         parts = [part.strip() for part in servers.split(",")]
         for part in parts:
-            if re.fullmatch(r"([^\s:\[\]/]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?", part) is None:
+            server = re.fullmatch(r"([^\s:\[\]/]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?", part)
+            if server is None:
                 raise ValueError(f"{part!r} is no host:port")
+            if server[2] is not None and not 1 <= int(server[2]) <= 65535:
+                raise ValueError(f"the port of {part!r} is not from 1 to 65535")
         return ",".join(parts)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _database(cls, url: RedisDsn) -> RedisDsn:
+        # What is no number would be taken for database 0, or as an error in the middle of the start.
+        numbers = [value for name, value in url.query_params() if name == "db"]
+        if url.scheme != "unix":
+            numbers.append((url.path or "").removeprefix("/"))
+        if any(re.fullmatch("[0-9]*", number, re.ASCII) is None for number in numbers):
+            raise ValueError("the database is no number; redis://HOST:PORT/0 and unix://PATH?db=0 name the first one")
+        return url
 
     @field_validator("windows")
     @classmethod
@@ -260,8 +275,10 @@ class Settings(BaseSettings):
         Registry({label: values})
         if label == "currency":
             for code in values:
-                if re.fullmatch("[A-Z]{3}", code) is None:
-                    raise ValueError(f"{code!r} is no ISO 4217 code")
+                try:
+                    exponent(code)
+                except ValueError:
+                    raise ValueError(f"{code!r} is no ISO 4217 code with a minor unit, in capitals, like EUR") from None
         return values
 
     @field_validator("targets")

@@ -76,6 +76,19 @@ def test_lists_and_tables_in_the_environment(monkeypatch):
     assert registry.label("channel", "phone") == "other"
 
 
+@pytest.mark.parametrize(
+    "url", ["redis://localhost", "redis://localhost/", "rediss://me@localhost:6380/15", "unix:///run/redis.sock?db=3"]
+)
+def test_a_database_of_redis_is_a_number_or_none(monkeypatch, url):
+    monkeypatch.setenv("UPSELL_REDIS_URL", url)
+    assert load().redis_url.scheme == url.partition(":")[0]
+
+
+def test_no_address_is_not_all_addresses(config):
+    assert wrong({"http_host": ""}).startswith("--http-host: '' is not allowed")
+    assert "http_host in" in wrong({}, config('http_host = ""'))
+
+
 def test_servers_may_be_written_with_spaces(monkeypatch):
     monkeypatch.setenv("UPSELL_KAFKA_BOOTSTRAP_SERVERS", "kafka-1:9092, kafka-2, [::1]:9092")
     assert load().kafka_bootstrap_servers == "kafka-1:9092,kafka-2,[::1]:9092"
@@ -124,12 +137,20 @@ def test_a_misspelt_variable_is_noticed_and_others_are_not(monkeypatch):
     [
         ("KAFKA_BOOTSTRAP_SERVERS", "kafka-1:9092,", "'' is no host:port"),
         ("KAFKA_BOOTSTRAP_SERVERS", "kafka://kafka-1:9092", "'kafka://kafka-1:9092' is no host:port"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka-1:65536", "the port of 'kafka-1:65536' is not from 1 to 65535"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka-1:9092,[::1]:0", "the port of '[::1]:0' is not from 1 to 65535"),
         ("WINDOWS", "5m,1x", "'1x' is no window"),
         ("WINDOWS", "1h,60m", "equally long"),
         ("WINDOWS", "1m,2m,3m,4m,5m,6m,7m,8m,9m", "1 to 8 are allowed"),
         ("CHANNELS", "a,b,c,d,e,f,g,h,i", "9 values for channel, at most 8"),
         ("CURRENCIES", "EUR,usd", "'usd' is no ISO 4217 code"),
+        ("CURRENCIES", "EUO", "'EUO' is no ISO 4217 code with a minor unit, in capitals, like EUR"),
+        ("CURRENCIES", "EUR,XAU", "'XAU' is no ISO 4217 code with a minor unit"),
         ("REDIS_URL", "http://localhost", "'redis', 'rediss' or 'unix'"),
+        ("REDIS_URL", "redis://localhost/abc", "the database is no number"),
+        ("REDIS_URL", "redis://localhost/0/1", "the database is no number"),
+        ("REDIS_URL", "redis://localhost/-1", "the database is no number"),
+        ("REDIS_URL", "unix:///run/redis.sock?db=abc", "the database is no number"),
         ("KAFKA_SSL_CA_FILE", "/nowhere/ca.pem", "does not point to a file"),
         ("OUTCOME_TOPIC", "no such topic", "string should match pattern"),
         ("TARGETS", "[", "not JSON"),
@@ -207,14 +228,15 @@ def test_a_secret_in_an_option_is_refused_and_not_shown():
 
 
 def test_secrets_are_not_shown(monkeypatch):
-    monkeypatch.setenv("UPSELL_REDIS_URL", "redis://:hunter2@localhost/70x")
+    monkeypatch.setenv("UPSELL_REDIS_URL", "redis://:hunter2@localhost/7")
     monkeypatch.setenv("UPSELL_REDIS_PASSWORD", "hunter2")
     monkeypatch.setenv("UPSELL_CUSTOMER_HASH_KEY", "hunter2")
     settings = load()
     assert "hunter2" not in f"{settings!r} {settings}"
     monkeypatch.setenv("UPSELL_CUSTOMER_HASH_KEY", "hunter2" * 10)
-    monkeypatch.setenv("UPSELL_REDIS_URL", "http://:hunter2@localhost")
-    assert "hunter2" not in wrong()
+    for url in ("http://:hunter2@localhost", "redis://:hunter2@localhost/70x"):
+        monkeypatch.setenv("UPSELL_REDIS_URL", url)
+        assert "hunter2" not in wrong()
 
 
 def test_a_secret_comes_from_the_environment_or_its_file(monkeypatch, tmp_path):
