@@ -448,7 +448,7 @@ def _set_variables() -> set[str]:
 
 def _read(config: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(config.read_text(encoding="utf-8"))
+        return tomllib.loads(config.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise WrongSettingsError(f"{config}: {error.strerror}") from None
     except ValueError as error:

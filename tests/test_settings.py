@@ -295,6 +295,10 @@ def test_a_broken_file_is_named(config, text):
     assert wrong({}, file).startswith(f"{file}: not TOML (")
 
 
+def test_a_byte_order_mark_is_no_part_of_the_file(config):
+    assert load({}, config('\ufeffapp_id = "marked"')).app_id == "marked"
+
+
 def test_a_missing_file_is_named():
     assert wrong({}, Path("/nowhere/upsell.toml")) == "/nowhere/upsell.toml: No such file or directory"
 
