@@ -84,6 +84,13 @@ def test_a_database_of_redis_is_a_number_or_none(monkeypatch, url):
     assert load().redis_url.scheme == url.partition(":")[0]
 
 
+@pytest.mark.parametrize("name", [name for name, field in Settings.model_fields.items() if field.annotation is float])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_number_is_finite(config, name, value):
+    assert f"{name} in" in wrong({}, config(f"{name} = {value}"))
+    assert f"--{name.replace('_', '-')}: " in wrong({name: value})
+
+
 def test_no_address_is_not_all_addresses(config):
     assert wrong({"http_host": ""}).startswith("--http-host: '' is not allowed")
     assert "http_host in" in wrong({}, config('http_host = ""'))

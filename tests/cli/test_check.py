@@ -101,6 +101,13 @@ def test_an_empty_hash_key_is_no_key_of_ones_own(tmp_path):
     assert "it is empty" in result.stderr
 
 
+@pytest.mark.parametrize("limit", ["nan", "inf", "-inf", "0", "NaN"])
+def test_a_limit_that_is_no_time_is_refused(limit):
+    result = CliRunner().invoke(check, ["--timeout", limit])
+    assert result.exit_code == 2
+    assert "is not in the range 0.1<=x<=600." in result.stderr
+
+
 @pytest.fixture
 def arguments(embedded_broker, embedded_valkey, name_prefix):
     names = SimpleNamespace(
