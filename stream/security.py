@@ -31,7 +31,7 @@ def client_options(settings: Settings) -> dict[str, Any]:
     """Options of an aiokafka client: `security_protocol`, `ssl_context`, `sasl_…`.
 
     Raises:
-        OSError: a file that the settings name cannot be read (`ssl.SSLError` where it holds no certificate or key).
+        OSError: a file that the settings name cannot be read, or holds no certificate or key; says which setting.
     """
     options: dict[str, Any] = {"security_protocol": settings.kafka_security_protocol}
     if settings.kafka_security_protocol.endswith("SSL"):
@@ -108,7 +108,19 @@ def _explained(error: Exception, settings: Settings) -> str:
 
 
 def _context(settings: Settings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=settings.kafka_ssl_ca_file)
-    if settings.kafka_ssl_cert_file is not None:
-        context.load_cert_chain(settings.kafka_ssl_cert_file, settings.kafka_ssl_key_file)
+    try:
+        context = ssl.create_default_context(cafile=settings.kafka_ssl_ca_file)
+    except OSError as error:
+        raise OSError(
+            f"{variable('kafka_ssl_ca_file')}: {settings.kafka_ssl_ca_file} cannot be used; certificates (PEM) are wanted there ({error})"
+        ) from error
+    if (certificate := settings.kafka_ssl_cert_file) is not None:
+        key = settings.kafka_ssl_key_file
+        try:
+            context.load_cert_chain(certificate, key)
+        except OSError as error:
+            raise OSError(
+                f"{variable('kafka_ssl_cert_file')}, {variable('kafka_ssl_key_file')}: {certificate}{f' and {key}' if key else ''} cannot be "
+                f"used; a certificate and its key (PEM) are wanted there ({error})"
+            ) from error
     return context

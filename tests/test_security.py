@@ -21,9 +21,17 @@ def test_faust_connects_as_the_other_clients_do(protocol):
     assert ours == faust
 
 
-def test_a_file_without_a_certificate_is_an_error(tmp_path):
-    file = tmp_path / "ca.pem"
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["kafka_ssl_ca_file"], "UPSELL_KAFKA_SSL_CA_FILE: "),
+        (["kafka_ssl_cert_file"], "UPSELL_KAFKA_SSL_CERT_FILE, UPSELL_KAFKA_SSL_KEY_FILE: "),
+        (["kafka_ssl_cert_file", "kafka_ssl_key_file"], "UPSELL_KAFKA_SSL_CERT_FILE, UPSELL_KAFKA_SSL_KEY_FILE: "),
+    ],
+)
+def test_a_file_without_a_certificate_is_an_error_that_names_the_setting(tmp_path, names, says):
+    file = tmp_path / "some.pem"
     file.write_text("no certificate")
-    settings = Settings(kafka_security_protocol="SSL", kafka_ssl_ca_file=file)
-    with pytest.raises(ssl.SSLError):
+    settings = Settings(kafka_security_protocol="SSL", **dict.fromkeys(names, file))
+    with pytest.raises(OSError, match=f"^{says}{file} .*PEM"):
         client_options(settings)

@@ -19,7 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from stream.observe import page
 from stream.observe.counters import Counters
 from stream.observe.view import View
-from stream.settings import Settings
+from stream.settings import Settings, variable
 
 Readiness = Callable[[], tuple[bool, list[str]]]
 """Whether the worker is ready (assigned, answered by Kafka, state claimed, committing), and what is missing."""
@@ -67,7 +67,7 @@ class HttpServer:
         """Listen.
 
         Raises:
-            OSError: the address cannot be had.
+            OSError: the address cannot be had; says which settings.
         """
         application = web.Application()
         application.on_response_prepare.append(_finish_headers)
@@ -79,8 +79,12 @@ class HttpServer:
         self._runner = runner
         try:
             self._listener = await asyncio.get_running_loop().create_server(self._accept, self._host, self._port)
-        except BaseException:
+        except BaseException as error:
             await self.stop()
+            if isinstance(error, OSError | UnicodeError):  # the latter where it is no name of a host
+                raise OSError(
+                    f"cannot listen on {variable('http_host')} {self._host}, {variable('http_port')} {self._port}: {error}"
+                ) from error
             raise
         self._port = self._listener.sockets[0].getsockname()[1]
 

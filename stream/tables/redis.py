@@ -8,6 +8,7 @@ nothing to load again after a restart.
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
@@ -83,7 +84,7 @@ def connect(settings: Settings) -> "RedisTables":
     """Tables of the application, where the settings say. Connects at the first call.
 
     Raises:
-        Unusable: the URL has an option that is not supported, or a file named in the settings cannot be read.
+        Unusable: the URL has an option that is not supported, or a file named in the settings cannot be used.
     """
     options = cast("dict[str, Any]", parse_url(str(settings.redis_url)))
     if unknown := sorted(options.keys() - _URL_OPTIONS):
@@ -97,6 +98,12 @@ def connect(settings: Settings) -> "RedisTables":
     if password is not None:
         options["password"] = password
     if settings.redis_ca_file is not None and options.get("connection_class") is SSLConnection:
+        try:
+            ssl.create_default_context(cafile=settings.redis_ca_file)
+        except OSError as error:
+            raise Unusable(
+                f"redis_ca_file: {settings.redis_ca_file} cannot be used; certificates (PEM) are wanted there ({error})"
+            ) from error
         options["ssl_ca_certs"] = str(settings.redis_ca_file)
     pool = _Pool(
         **options,

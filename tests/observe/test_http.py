@@ -158,6 +158,13 @@ async def test_a_port_in_use_is_an_error(server, view, ready):
         await HttpServer(taken, Counters(), view, ready).start()
 
 
+@pytest.mark.parametrize("host", ["999.1.1.1", "no..host"])
+async def test_an_address_that_is_none_is_an_error_that_names_the_setting(view, ready, host):
+    wrong = SETTINGS.model_copy(update={"http_host": host})
+    with pytest.raises(OSError, match=f"^cannot listen on UPSELL_HTTP_HOST {host}, UPSELL_HTTP_PORT 0: "):
+        await HttpServer(wrong, Counters(), view, ready).start()
+
+
 class LargeView(View):
     """More than the kernel holds for a client that does not read."""
 

@@ -404,6 +404,13 @@ def test_options_in_the_url_are_refused_by_name():
         connect(Settings(redis_url="redis://localhost/0?socket_timeout=1&retry_on_timeout=yes"))
 
 
+def test_a_file_without_certificates_is_named(tmp_path):
+    file = tmp_path / "ca.pem"
+    file.write_text("no certificate")
+    with pytest.raises(Unusable, match=f"^redis_ca_file: {file} .*PEM"):
+        connect(Settings(redis_url="rediss://localhost/0", redis_ca_file=file))
+
+
 def test_a_password_file_that_went_away_is_named(tmp_path):
     file = tmp_path / "password"
     file.write_text("secret")
