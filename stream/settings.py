@@ -476,6 +476,13 @@ def _secrets_in_the_open(values: Mapping[str, object], where: str) -> list[str]:
     return wrong
 
 
+_LISTS: Mapping[str, str] = {"tuple_type": "should be a list", "model_type": "should be a table"}
+"""In the words of TOML."""
+_TARGET = (
+    '; one target is [{"kpi": "upsell_ratio", "journey": "checkout", "ratio": 0.1}] as JSON, [[targets]] in the file'
+)
+
+
 def _explained(error: ValidationError, names: Mapping[str, str]) -> list[str]:
     lines = []
     for detail in error.errors(include_url=False):
@@ -486,6 +493,8 @@ def _explained(error: ValidationError, names: Mapping[str, str]) -> list[str]:
         message = detail["msg"].removeprefix("Value error, ")
         if detail["type"] == "extra_forbidden" and not path:
             message = _unknown(str(field))
+        elif detail["type"] in _LISTS:
+            message = _LISTS[detail["type"]] + (_TARGET if field == "targets" else "")
         elif not field:
             message = re.sub(r"\b[a-z]+(_[a-z]+)+\b", lambda match: names.get(match[0], match[0]), message)
         elif not is_secret(str(field)) and field != "redis_url" and isinstance(detail["input"], str | int | float):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,31 @@ def test_an_unknown_kpi_or_journey_or_ratio_is_refused_by_name(monkeypatch, wron
     message = wrong()
     assert "UPSELL_TARGETS" in message
     assert name in message
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("{}", "UPSELL_TARGETS: should be a list; one target is [{"),
+        ("5", "UPSELL_TARGETS: should be a list; one target is [{"),
+        ("[5]", "UPSELL_TARGETS[0]: should be a table; one target is [{"),
+    ],
+)
+def test_what_is_no_list_of_tables_is_told_in_those_words(monkeypatch, value, says):
+    monkeypatch.setenv("UPSELL_TARGETS", value)
+    assert wrong().startswith(says)
+
+
+def test_the_target_that_is_shown_is_allowed(monkeypatch):
+    monkeypatch.setenv("UPSELL_TARGETS", "{}")
+    shown = re.search(r"\[\{.*\}\]", wrong())
+    monkeypatch.setenv("UPSELL_TARGETS", shown[0])
+    assert len(load().targets) == 1
+
+
+def test_a_list_of_the_file_is_a_list(config):
+    file = config("windows = 5")
+    assert wrong({}, file) == f"windows in {file}: should be a list"
 
 
 def test_settings_that_contradict_each_other_are_named_as_written(config, monkeypatch):
