@@ -321,14 +321,17 @@ class BatchConsumer(driver.Consumer):
 
     def _told(self, tp: TP) -> tuple[int | None, int | None] | None:
         """Up to where a log may be read, and the client's place in it; None where the partition is not assigned any more."""
-        assigned = self._thread._ensure_consumer()._subscription  # noqa: SLF001 - nothing public tells the place without waiting
+        client = self._thread._ensure_consumer()  # noqa: SLF001 - Faust has no way to it
+        assigned = client._subscription  # noqa: SLF001 - nothing public tells the place without waiting
         partition = TopicPartition(*tp)
         if not assigned.is_assigned(partition):
             return None
         state = assigned.subscription.assignment.state_value(partition)
+        place = state.position if state.has_valid_position else None
+        if partition in client._fetcher._records:  # noqa: SLF001 - likewise
+            place = None  # what is fetched and not given out may be an error, for which the place was moved before it is told
         # A broker that knows no transactions tells no end of what is stable.
-        end = state.highwater if state.lso in (None, -1) else state.lso
-        return end, state.position if state.has_valid_position else None
+        return state.highwater if state.lso in (None, -1) else state.lso, place
 
     def _message(self, batches: list[Batch]) -> ConsumerMessage:
         """To Faust, the first batch's last record. One message for all, because Faust makes tasks for each, and waits for them a few turns of a busy loop."""

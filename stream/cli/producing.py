@@ -80,8 +80,10 @@ def _told(settings: Settings) -> Iterator[None]:
         yield
     except KafkaConnectionError:
         raise click.ClickException(f"cannot reach Kafka at {servers}: {asyncio.run(refusal(settings))}") from None
-    except (KafkaError, OSError) as error:
+    except KafkaError as error:
         raise click.ClickException(f"Kafka at {servers}: {error!r}") from None
+    except OSError as error:  # of the network, or of a file that the settings name
+        raise click.ClickException(str(error)) from None
 
 
 def run(settings: Settings, work: Coroutine[Any, Any, _T]) -> _T:
