@@ -28,7 +28,7 @@ from stream.cli.interrupt import Stop, stopping
 from stream.cli.rates import figures_of
 from stream.cli.records import Sender, send
 from stream.cli.screen import output, quiet_clients
-from stream.cli.simulate import exactly
+from stream.cli.simulate import as_they_arrive
 from stream.core.cells import Sale
 from stream.core.config import Window
 from stream.core.figures import TOTAL, Figures, ShardFigures
@@ -164,7 +164,7 @@ class _Demo:
                 asyncio.get_running_loop().call_later(self._duration, self._stop.request)
             async with self._shown(tables, worker):
                 began = time.monotonic()
-                await send(sender, self._records(), paced_until=self._stop)
+                await send(sender, self._records())
                 await sender.flush()
                 if not compare:
                     return None
@@ -179,10 +179,10 @@ class _Demo:
             "equal": planted == measured,
         }
 
-    def _records(self) -> Iterator[Emitted]:
-        for record in exactly(self._shop, None, self._stop):
+    def _records(self) -> Iterator[Emitted | None]:
+        for record in as_they_arrive(self._shop, None, self._stop):
             yield record
-            self._sent += 1
+            self._sent += record is not None
 
     @asynccontextmanager
     async def _shown(self, tables: Tables, worker: _Worker) -> AsyncIterator[None]:

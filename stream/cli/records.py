@@ -1,16 +1,13 @@
 """Where simulated and replayed records go: to Kafka, at their own pace or as fast as it takes them, or to a file."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Iterable
-from datetime import datetime
 from typing import Any, Final, Self
 
 import click
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownError
 
-from stream.cli.interrupt import Stop
 from stream.cli.options import INPUT, KAFKA
 from stream.cli.screen import progress, quiet_clients
 from stream.core.changes import ShardId
@@ -21,10 +18,8 @@ from stream.topics import Topic, TopicError, create_topics
 
 _OFTEN: Final = 500
 """Records between two looks at the progress bar."""
-_WAIT: Final = 0.1
-"""Seconds to wait at most before looking at who wants to stop."""
-_SLACK: Final = 0.002
-"""Seconds that a record may be early."""
+_WAIT: Final = 0.01
+"""Seconds until asking again, where nothing is to be sent yet."""
 
 
 to_file_option: Final = click.option(
@@ -42,22 +37,26 @@ def deliver(
     settings: Settings,
     to_file: str | None,
     *,
-    paced_until: Stop | None = None,
     total: int | None = None,
 ) -> None:
-    """Write or send all records, and say how many. The rest as in `send`.
+    """Write or send all records as fast as they are taken, and say how many. Raises as `deliver_live`."""
+    if to_file is not None:
+        click.echo(f"{write(records, to_file, total):,} events written", err=True)
+    else:
+        deliver_live(records, settings, total=total)
+
+
+def deliver_live(records: Iterable[Emitted | None], settings: Settings, *, total: int | None = None) -> None:
+    """Send all records as `send` does, and say how many.
 
     Raises:
         click.ClickException: Kafka did not take them.
     """
-    if to_file is not None:
-        click.echo(f"{write(records, to_file, total):,} events written", err=True)
-        return
     quiet_clients()
 
     async def run() -> int:
         async with Sender(settings) as sender:
-            return await send(sender, records, paced_until=paced_until, total=total)
+            return await send(sender, records, total=total)
 
     try:
         click.echo(f"{asyncio.run(run()):,} events sent", err=True)
@@ -164,26 +163,19 @@ class Sender:
         return producer
 
 
-async def send(
-    sender: Sender, records: Iterable[Emitted], *, paced_until: Stop | None = None, total: int | None = None
-) -> int:
-    """Send all records; returns how many.
-
-    As fast as Kafka takes them, or, with `paced_until`, each at its time of arrival until somebody wants to stop.
-    """
+async def send(sender: Sender, records: Iterable[Emitted | None], *, total: int | None = None) -> int:
+    """Send all records as fast as Kafka takes them; returns how many. Where None comes instead of a record, wait a little."""
     count = 0
     with progress() as bar:
         task = bar.add_task("sending", total=total)
-        for count, record in enumerate(records, start=1):
-            if paced_until is not None:
-                await _until(record.arrival, paced_until)
+        for record in records:
+            if record is None:
+                bar.update(task, completed=count)
+                await asyncio.sleep(_WAIT)
+                continue
             await sender.send(record)
+            count += 1
             if not count % _OFTEN:
                 bar.update(task, completed=count)
                 await asyncio.sleep(0)
     return count
-
-
-async def _until(moment: datetime, stop: Stop) -> None:
-    while not stop.requested and (left := moment.timestamp() - time.time()) > _SLACK:  # noqa: ASYNC110 - a signal handler sets the flag
-        await asyncio.sleep(min(left, _WAIT))

@@ -9,7 +9,7 @@ import click
 
 from stream.cli.interrupt import Stop, stopping, until_stopped
 from stream.cli.options import with_settings
-from stream.cli.records import SETTINGS, deliver, to_file_option
+from stream.cli.records import SETTINGS, deliver, deliver_live, to_file_option
 from stream.settings import Settings
 from stream.simulate.record import Emitted
 from stream.simulate.shop import Shop, ShopSettings
@@ -127,8 +127,10 @@ def simulate(
         raise click.UsageError(str(error)) from None
     shop = Shop(wanted, _opening(start, wanted, events, to_file=to_file is not None, live=live))
     with stopping() as stop:
-        records = exactly(shop, events, stop)
-        deliver(records, settings, to_file, paced_until=stop if live else None, total=events)
+        if live:
+            deliver_live(as_they_arrive(shop, events, stop), settings, total=events)
+        else:
+            deliver(exactly(shop, events, stop), settings, to_file, total=events)
     if truth is not None:
         truth.write(json.dumps(shop.truth.summary(), indent=2) + "\n")
     if stop.interrupted and events is not None:
@@ -146,12 +148,17 @@ def _opening(start: datetime | None, shop: ShopSettings, events: int | None, *, 
 
 
 def exactly(shop: Shop, events: int | None, stop: Stop) -> Iterator[Emitted]:
-    """So many records (a duplicate or a bad record may be the last one more), fewer if it is time to stop.
+    """So many records, fewer if it is time to stop. What disorder holds back is among them, at the end, so the shop's truth is theirs."""
+    yield from until_stopped(shop.events(events), stop)
+    yield from shop.flush()
 
-    What disorder holds back is among them, at the end, so the shop's truth is theirs.
+
+def as_they_arrive(shop: Shop, events: int | None, stop: Stop) -> Iterator[Emitted | None]:
+    """As `exactly`, but each only when it arrives by the clock; None where there is nothing to hand out yet.
+
+    Nothing that lies ahead is made, so when it is time to stop, only what disorder holds back is left to send.
     """
-    for record in until_stopped(shop.events(), stop):
-        yield record
-        if events is not None and shop.truth.events >= events:
-            break
+    while not stop.requested and (events is None or shop.truth.events < events or shop.holds):
+        yield from until_stopped(shop.until(datetime.now(UTC), events), stop)
+        yield None
     yield from shop.flush()

@@ -5,6 +5,7 @@ are others than the shop's. At every moment all records handed in have been hand
 """
 
 import heapq
+import math
 from collections.abc import Iterator
 from datetime import timedelta
 from random import Random
@@ -45,24 +46,34 @@ class Disorder:
         self._held: list[tuple[float, int, Emitted]] = []
         self._number = 0
 
-    def disturb(self, record: Emitted) -> Iterator[Emitted]:
-        """Take the next record in order of event time; hand out what arrives by then."""
-        rng = self._rng
+    @property
+    def holds(self) -> bool:
+        """Whether something is held back."""
+        return bool(self._held)
+
+    def disturb(self, record: Emitted, most: int | None = None) -> Iterator[Emitted]:
+        """Take the next record in order of event time; hand out what arrives by then.
+
+        Where the count comes to `most`, neither a duplicate nor a bad record is added.
+        """
+        rng, truth = self._rng, self._truth
         self._hold(record, rng.uniform(0, self._seconds) if self._seconds else 0.0)
-        if self._duplicates and rng.random() < self._duplicates:
-            self._truth.duplicates += 1
+        if self._duplicates and rng.random() < self._duplicates and truth.events != most:
+            truth.duplicates += 1
             self._hold(record, rng.uniform(0, self._seconds))
-        if self._poison and rng.random() < self._poison:
-            self._truth.rejected += 1
+        if self._poison and rng.random() < self._poison and truth.events != most:
+            truth.rejected += 1
             self._hold(self._poisoned(record), 0.0)
-        now = record.time.timestamp()
-        while self._held and self._held[0][0] <= now:
+        yield from self.arrived(record.time.timestamp())
+
+    def arrived(self, moment: float) -> Iterator[Emitted]:
+        """Hand out what arrives by then, in seconds since the epoch."""
+        while self._held and self._held[0][0] <= moment:
             yield heapq.heappop(self._held)[2]
 
     def flush(self) -> Iterator[Emitted]:
         """Hand out everything that is still held back."""
-        while self._held:
-            yield heapq.heappop(self._held)[2]
+        yield from self.arrived(math.inf)
 
     def _hold(self, record: Emitted, delay: float) -> None:
         self._truth.events += 1

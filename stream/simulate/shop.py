@@ -157,15 +157,18 @@ class Shop:
         """What was planted: with what `flush` hands out, exactly the truth about the records handed out so far."""
         return self._truth
 
-    def events(self) -> Iterator[Emitted]:
-        """Records in order of arrival, without end. Stop whenever you like, and take what `flush` has."""
-        while True:
-            record = self._next()
-            if self._orderly:
-                self._truth.events += 1
-                yield record
-            else:
-                yield from self._disorder.disturb(record)
+    @property
+    def holds(self) -> bool:
+        """Whether something is still held back."""
+        return self._disorder.holds
+
+    def events(self, most: int | None = None) -> Iterator[Emitted]:
+        """Records in order of arrival, without end, or until `most` were handed out. Stop whenever you like, and take what `flush` has."""
+        yield from self._records(math.inf, most)
+
+    def until(self, moment: datetime, most: int | None = None) -> Iterator[Emitted]:
+        """As `events`, but only what arrives by then. What happens later is not made yet, so that the truth knows nothing of it."""
+        yield from self._records(moment.timestamp() * 1000, most)
 
     def flush(self) -> Iterator[Emitted]:
         """What disorder still holds back, in order of arrival."""
@@ -176,12 +179,27 @@ class Shop:
         yield from islice(self.events(), count)
         yield from self.flush()
 
-    def _next(self) -> Emitted:
-        """The next good record in order of event time."""
+    def _records(self, limit: float, most: int | None) -> Iterator[Emitted]:
+        """Records up to a time in milliseconds since the epoch, and up to so many since the shop opened."""
+        truth = self._truth
+        while (most is None or truth.events < most) and (record := self._next(limit)) is not None:
+            if self._orderly:
+                truth.events += 1
+                yield record
+            else:
+                yield from self._disorder.disturb(record, most)
+        yield from self._disorder.arrived(limit / 1000)
+
+    def _next(self, limit: float = math.inf) -> Emitted | None:
+        """The next good record in order of event time; None if it happens later than `limit`."""
         world, sessions = self._world, self._sessions
         while True:
             while not sessions or self._door <= sessions[0][0]:
+                if self._door > limit:
+                    return None
                 self._wait()
+            if sessions[0][0] > limit:
+                return None
             due, number, session = heapq.heappop(sessions)
             world.now = due
             step = next(session, None)

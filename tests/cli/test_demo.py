@@ -75,6 +75,15 @@ def test_planted_equals_measured(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_shop_that_hardly_anybody_visits_is_measured_as_planted(tmp_path):
+    with demo("--duration", "1", "--rate", "0.001", "--json", directory=tmp_path) as process:
+        output, errors = process.communicate(timeout=250)
+    assert process.returncode == 0, errors
+    report = json.loads(output)
+    assert report["equal"] is True
+    assert report["measured"]["rejected"] == 0
+
+
 def test_ctrl_c_leaves_nothing_behind(tmp_path):
     foreign = tmp_path / "dump.rdb"
     foreign.write_bytes(b"not ours to load")

@@ -159,6 +159,29 @@ def test_truth_follows_a_shop_that_is_read_on():
     assert here.truth.summary()["all"]["opportunities"] > half["all"]["opportunities"]
 
 
+@pytest.mark.parametrize("noise", [{}, {"duplicates": 0.2, "disorder_seconds": 20, "poison": 0.2}])
+def test_what_lies_ahead_is_not_made_and_the_records_stay_the_same(noise):
+    here, whole = shop(rate=2, **noise), shop(rate=2, **noise)
+    arrived = []
+    for seconds in range(0, 600, 7):
+        moment = START + timedelta(seconds=seconds)
+        fresh = list(here.until(moment))
+        assert all(record.arrival <= moment for record in fresh)
+        arrived += fresh
+    held = list(here.flush())
+    assert all(record.time <= moment < record.arrival for record in held)
+    assert len(arrived) + len(held) == here.truth.events
+    assert arrived == list(islice(whole.events(), len(arrived)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_shop_makes_as_many_records_as_it_may(seed):
+    here = shop(seed=seed, duplicates=0.5, poison=0.5, disorder_seconds=3600)
+    assert len(list(here.events(200))) == here.truth.events == 200
+    assert not here.holds
+    assert list(here.events(200)) == list(here.until(START + timedelta(days=1), 200)) == []
+
+
 def test_a_shift_changes_one_segment_from_then_on():
     eager = Behaviour(upgrade=1.0, abandon=0.0, edit=0.0)
     shifted = records(12_000, shifts=(Shift(after=400, behaviour=eager, segment="vip"),))
