@@ -25,6 +25,7 @@ from rich.live import Live
 
 from stream.cli.figures import by_window
 from stream.cli.interrupt import Stop, stopping
+from stream.cli.number import Number
 from stream.cli.rates import figures_of
 from stream.cli.records import Sender, send
 from stream.cli.screen import output, quiet_clients
@@ -38,7 +39,7 @@ from stream.embedded.server import Server, ServerFailedError, ServerUnavailableE
 from stream.embedded.valkey import EmbeddedValkey
 from stream.settings import Settings, variable
 from stream.simulate.record import Emitted
-from stream.simulate.shop import Shop, ShopSettings
+from stream.simulate.shop import HIGHEST_RATE, LOWEST_RATE, Shop, ShopSettings
 from stream.tables.interface import Retry, Tables
 from stream.tables.redis import connect
 
@@ -95,12 +96,10 @@ Examples:
   upsell-stream demo --duration 30 --json
 """
 )
-@click.option(
-    "--duration", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Stop by itself.  [until Ctrl-C]"
-)
+@click.option("--duration", type=Number(0, min_open=True), metavar="SECONDS", help="Stop by itself.  [until Ctrl-C]")
 @click.option(
     "--rate",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(LOWEST_RATE, HIGHEST_RATE),
     default=20.0,
     show_default=True,
     help="Events per second, on average over a day.",

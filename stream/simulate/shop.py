@@ -8,7 +8,7 @@ import heapq
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from random import Random
 from typing import Final
@@ -34,6 +34,19 @@ _LEAST: Final = 0.1
 _CATCH_UP: Final = 60.0
 """Seconds, before `pace`."""
 _LATEST: Final = 12 * 3600
+_MOST_CURRENCIES: Final = 4
+"""As many as an application has revenue figures for."""
+_MOST_CUSTOMERS: Final = 100_000_000
+LOWEST_RATE: Final = 0.0001
+HIGHEST_RATE: Final = 100_000.0
+"""Events per second."""
+SLOWEST: Final = 0.001
+FASTEST: Final = 10_000.0
+"""Bounds of `pace`."""
+_FIRST: Final = datetime(1971, 1, 1, tzinfo=UTC)
+_LAST: Final = datetime(2999, 12, 31, tzinfo=UTC)
+"""A shop opens within these: whatever it says happens after 1970, and long before the last year that a time can have."""
+_MONTH: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +67,20 @@ class ShopSettings:
     segments: tuple[str, ...] = ("consumer", "family", "business", "vip")
     """Largest first."""
     currencies: tuple[str, ...] = ("EUR",)
-    """ISO 4217; the first is that of most customers. With several, some purchases change currency on the way."""
+    """ISO 4217, at most four; the first is that of most customers. With several, some purchases change currency on the way."""
     daily_rhythm: float = 0.6
     """How far the rate swings around its mean in a day, from 0 (not at all) to below 1."""
     pace: float = 1.0
     """Divides every gap within a session, which is minutes for a cart: a demo wants sales complete within seconds, and a
     short run at a high rate wants them complete at all (`pace` of about `rate` / 10)."""
-    month_seconds: float = 600.0
+    month_seconds: float = _MONTH
     """Simulated seconds that a subscription's month lasts (and by which refunds are late), so that short runs show whole lives;
     2,629,800 is a real month."""
     duplicates: float = 0.0
     """Share of events that arrive twice."""
     disorder_seconds: float = 0.0
-    """An event arrives up to so much later than it happened."""
+    """An event arrives up to so much later than it happened. The core can put 64 events of a subscription in order, so the truth is sure
+    to hold where a month takes at least half of this, as in `month_for`: there are at most four events in a fifth of a month."""
     poison: float = 0.0
     """Bad records for each good one."""
     behaviour: Behaviour = field(default_factory=Behaviour)
@@ -75,15 +89,21 @@ class ShopSettings:
 
     def __post_init__(self) -> None:
         rules = {
-            "rate": (self.rate > 0, "above 0"),
-            "customers": (self.customers >= 1, "at least 1"),
+            "rate": (LOWEST_RATE <= self.rate <= HIGHEST_RATE, f"from {LOWEST_RATE} to {HIGHEST_RATE:.0f}"),
+            "customers": (1 <= self.customers <= _MOST_CUSTOMERS, f"from 1 to {_MOST_CUSTOMERS}"),
             "channels": (bool(self.channels), "at least one"),
             "segments": (bool(self.segments), "at least one"),
-            "currencies": (bool(self.currencies), "at least one"),
+            "currencies": (
+                1 <= len(set(self.currencies)) == len(self.currencies) <= _MOST_CURRENCIES,
+                f"one to {_MOST_CURRENCIES}, each once",
+            ),
             "daily_rhythm": (0 <= self.daily_rhythm < 1, "from 0 to below 1"),
-            "pace": (self.pace > 0, "above 0"),
+            "pace": (SLOWEST <= self.pace <= FASTEST, f"from {SLOWEST} to {FASTEST:.0f}"),
             # A refund may be 0.7 months late, and a checkout never pauses for 30 days.
-            "month_seconds": (0 < self.month_seconds <= 31 * 86400, "above 0, at most 31 days"),
+            "month_seconds": (
+                0 < self.month_seconds <= 31 * 86400 * max(1.0, self.pace),
+                "above 0, at most 31 days (times pace)",
+            ),
             "duplicates": (0 <= self.duplicates <= 1, "from 0 to 1"),
             # Twice the delay must stay below the 24 h after which a subscription's event is stale.
             "disorder_seconds": (0 <= self.disorder_seconds <= _LATEST, "from 0 to 12 hours"),
@@ -96,16 +116,23 @@ class ShopSettings:
             quantum(currency)
 
 
+def month_for(disorder_seconds: float, pace: float) -> float:
+    """A `month_seconds` with which the truth is sure to hold under so much disorder: the usual one, or longer."""
+    return max(_MONTH, disorder_seconds / 2 * pace)
+
+
 class Shop:
     """The shop, open from `start` on.
 
     Raises:
-        ValueError: `start` has no time zone.
+        ValueError: `start` has no time zone, or is not within the years 1971 to 2999.
     """
 
     def __init__(self, settings: ShopSettings, start: datetime) -> None:
         if start.tzinfo is None:
             raise ValueError("start needs a time zone")
+        if not _FIRST <= start <= _LAST:
+            raise ValueError("start must be in the years 1971 to 2999")
         self._settings = settings
         self._truth = Truth()
         rng = Random(settings.seed)

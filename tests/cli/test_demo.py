@@ -10,7 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from stream.cli.root import cli
 from stream.core.config import CoreConfig
 from stream.core.offline import Offline
 from stream.core.registry import Registry
@@ -82,6 +84,16 @@ def test_a_shop_that_hardly_anybody_visits_is_measured_as_planted(tmp_path):
     report = json.loads(output)
     assert report["equal"] is True
     assert report["measured"]["rejected"] == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--duration", "nan"), ("--duration", "inf"), ("--rate", "nan"), ("--rate", "1e-9"), ("--rate", "1e300")],
+)
+def test_what_no_demo_can_be_is_wrong_usage(words):
+    result = CliRunner().invoke(cli, ["demo", *words])
+    assert result.exit_code == 2
+    assert words[0] in result.stderr
 
 
 def test_ctrl_c_leaves_nothing_behind(tmp_path):

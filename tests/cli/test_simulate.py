@@ -96,6 +96,68 @@ def test_a_live_stream_of_so_many_events_ends():
     assert max(record.arrival for record in sent) <= datetime.now(UTC)
 
 
+def test_the_truth_holds_under_half_a_day_of_disorder(tmp_path):
+    file, truth = tmp_path / "events.jsonl", tmp_path / "truth.json"
+    knobs = ("--seed", "106", "--rate", "0.1", "--disorder", "43200", "--duplicates", "1", "--events", "5000")
+    simulate("--to-file", str(file), "--truth", str(truth), *knobs)
+    found = CliRunner().invoke(cli, ["classify", "--summary", "--json", str(file)])
+    assert json.loads(found.stdout) == json.loads(truth.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("--rate", ("nan", "inf", "1e-9", "1e-320", "1e300")),
+        ("--pace", ("nan", "inf", "1e-9", "1e300")),
+        ("--duplicates", ("nan",)),
+        ("--disorder", ("nan", "43201")),
+        ("--poison", ("nan",)),
+        ("--customers", ("1" + 400 * "0",)),
+        ("--start", ("0001-01-01T00:00:00Z", "1969-12-31T23:59:00Z", "9999-12-31T23:59:59Z")),
+        ("--events", ("1" + 300 * "0",)),
+    ],
+)
+def test_what_no_shop_can_be_is_wrong_usage(option, values):
+    for value in values:
+        result = CliRunner().invoke(cli, ["simulate", "--to-file", "-", option, value])
+        assert result.exit_code == 2, value
+        assert option.removeprefix("--") in result.stderr
+        assert result.stdout == ""
+
+
+@pytest.mark.parametrize("currencies", [["EUR", "EUR"], ["EUR", "USD", "JPY", "GBP", "CHF"]])
+def test_currencies_are_at_most_four_each_once(currencies):
+    options = [word for currency in currencies for word in ("--currency", currency)]
+    result = CliRunner().invoke(cli, ["simulate", "--to-file", "-", *options])
+    assert result.exit_code == 2
+    assert "currencies must be one to 4, each once" in result.stderr
+
+
+def test_a_truth_that_cannot_be_written_is_told_before_anything_is(tmp_path):
+    file = tmp_path / "events.jsonl"
+    result = CliRunner().invoke(
+        cli, ["simulate", "--to-file", str(file), "--truth", str(tmp_path / "nowhere" / "truth.json")]
+    )
+    assert result.exit_code == 1
+    assert "truth.json" in result.stderr
+    assert not file.exists()
+
+
+def test_events_and_their_truth_do_not_go_to_one_place(tmp_path):
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(b"mine\n")
+    link, twin = tmp_path / "link", tmp_path / "twin"
+    link.symlink_to(file)
+    twin.hardlink_to(file)
+    for events, truth in (("-", "-"), (file, file), (file, link), (file, twin), (tmp_path / "new", tmp_path / "new")):
+        result = CliRunner().invoke(cli, ["simulate", "--to-file", str(events), "--truth", str(truth)])
+        assert result.exit_code == 2
+        assert "the same file" in result.stderr
+        assert result.stdout == ""
+    assert file.read_bytes() == b"mine\n"
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_shop_opens_when_it_is_told():
     first = simulate("--to-file", "-", "--events", "1", "--start", "2020-02-29T23:59:59Z").stdout
     assert json.loads(first)["time"].startswith(("2020-02-29T23:59:59", "2020-03-01T0"))

@@ -203,12 +203,19 @@ def test_a_shift_changes_one_segment_from_then_on():
     ("name", "value"),
     [
         ("rate", 0),
+        ("rate", 1e-9),
+        ("rate", float("inf")),
+        ("rate", float("nan")),
         ("customers", 0),
+        ("customers", 10**400),
         ("channels", ()),
         ("segments", ()),
         ("currencies", ()),
+        ("currencies", ("EUR", "EUR")),
+        ("currencies", ("EUR", "USD", "JPY", "GBP", "CHF")),
         ("daily_rhythm", 1.0),
         ("pace", 0),
+        ("pace", float("inf")),
         ("month_seconds", 32 * 86_400),
         ("duplicates", 1.1),
         ("disorder_seconds", -1),
@@ -225,5 +232,8 @@ def test_what_else_is_refused():
         ShopSettings(currencies=("EUR", "XXQ"))
     with pytest.raises(ValueError, match="churn"):
         Behaviour(churn=2)
+    for year in (1, 1970, 3000, 9999):
+        with pytest.raises(ValueError, match="1971 to 2999"):
+            Shop(ShopSettings(), datetime(year, 12, 31, 23, 59, tzinfo=UTC))
     with pytest.raises(ValueError, match="time zone"):
         Shop(ShopSettings(), datetime(2026, 3, 1, 12, 0))  # noqa: DTZ001  # that is the point

@@ -10,7 +10,7 @@ from stream.core.offline import Offline
 from stream.core.registry import Registry
 from stream.events.decode import Rejected, decode_line
 from stream.simulate.behaviour import Behaviour
-from stream.simulate.shop import Shop, ShopSettings
+from stream.simulate.shop import Shop, ShopSettings, month_for
 from stream.simulate.truth import Sale, Truth
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -73,6 +73,22 @@ def test_what_was_planted_is_found(settings, count):
     shop = Shop(ShopSettings(seed=count, **settings), START)
     values = [record.value for record in shop.take(count)]
     assert measured(values) == shop.truth.summary()
+
+
+@pytest.mark.parametrize(("seed", "pace"), [(106, 1.0), (3, 7.0)])
+def test_disorder_of_half_a_day_needs_a_month_that_is_long_enough(seed, pace):
+    month = month_for(43_200, pace)
+    settings = ShopSettings(
+        seed=seed, rate=0.1, pace=pace, month_seconds=month, duplicates=1, disorder_seconds=43_200, behaviour=BUSY
+    )
+    shop = Shop(settings, START)
+    assert measured([record.value for record in shop.take(8000)]) == shop.truth.summary()
+
+
+@pytest.mark.parametrize("start", [datetime(1971, 1, 1, tzinfo=UTC), datetime(2999, 12, 31, tzinfo=UTC)])
+def test_the_truth_holds_in_the_first_and_the_last_year(start):
+    shop = Shop(ShopSettings(disorder_seconds=600), start)
+    assert measured([record.value for record in shop.take(500)]) == shop.truth.summary()
 
 
 def test_a_withdrawn_kind_leaves_no_trace_and_a_reversed_one_stays_counted():
