@@ -161,9 +161,11 @@ class _Demo:
             sender = await stack.enter_async_context(Sender(settings))
             if self._duration is not None:
                 asyncio.get_running_loop().call_later(self._duration, self._stop.request)
-            async with self._shown(tables, worker):
+            async with self._shown(tables, worker) as shown:
                 began = time.monotonic()
                 await send(sender, self._records())
+                if shown.done():
+                    await shown
                 await sender.flush()
                 if not compare:
                     return None
@@ -184,8 +186,8 @@ class _Demo:
             self._sent += record is not None
 
     @asynccontextmanager
-    async def _shown(self, tables: Tables, worker: _Worker) -> AsyncIterator[None]:
-        """Show what goes on, meanwhile; raises `ServerFailedError` if the worker ended."""
+    async def _shown(self, tables: Tables, worker: _Worker) -> AsyncIterator[asyncio.Task[None]]:
+        """Show what goes on, meanwhile, by the task given; what it raises is raised at the end. It asks to stop when it is done."""
         with ExitStack() as stack:
             seconds, show = _LINE, self._print
             if self._console.is_terminal:
@@ -194,7 +196,7 @@ class _Demo:
             task = asyncio.create_task(_repeat(tables, worker, seconds, show))
             task.add_done_callback(lambda _: self._stop.request())
             try:
-                yield
+                yield task
             finally:
                 task.cancel()
                 with suppress(asyncio.CancelledError):

@@ -14,10 +14,22 @@ _PIPE: Final = 1000
 """Columns where there is no terminal: more than any line has."""
 
 
+class _Output(Console):
+    """A console whose reader may go away."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the command end as it does with any other error, and clean up: Rich would end the process, from whatever task this is.
+
+        Raises:
+            BrokenPipeError: as met.
+        """
+        raise  # noqa: PLE0704 - Rich calls this while it handles one
+
+
 def output(*, stderr: bool = False) -> Console:
     """Standard output, or standard error."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else _PIPE, highlight=False)
+    return _Output(stderr=stderr, width=None if stream.isatty() else _PIPE, highlight=False)
 
 
 def printable(text: str) -> str:

@@ -120,6 +120,20 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == [foreign]
 
 
+@pytest.mark.parametrize("lines", [0, 2, 7])
+def test_a_reader_who_goes_away_ends_it_quietly(lines, tmp_path):
+    with demo("--rate", "50", directory=tmp_path) as process:
+        read = [process.stdout.readline() for _ in range(lines)]
+        assert len(read) == lines
+        children = children_of(process.pid)
+        process.stdout.close()
+        errors = process.stderr.read()
+        assert process.wait(60) == 1
+    assert errors == "starting a broker, Valkey and a worker …\n"
+    assert [command for pid, command in children.items() if Path(f"/proc/{pid}").exists()] == []
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_worker_that_dies_ends_it(tmp_path):
     with demo("--rate", "50", directory=tmp_path) as process:
         while "events sent" not in process.stdout.readline():
