@@ -345,8 +345,15 @@ class Runner:
         self._shard.advance(now)
         await self._forget(0)
         end, position = self._stored, self.position
-        if position is not None and position.read == end and end in self.status.empty:
-            # What follows holds no record. Retention may take it, and is not to look as if it had taken one.
+        if (
+            position is not None
+            and end is not None
+            and end in self.status.empty
+            and not position.outstanding
+            and position.read in (end, end - 1)
+        ):
+            # What follows holds no record, and the one before was recognised or is not there. Retention may take that, and is not to look as if it
+            # had taken a record.
             end = self.status.empty.stop
             position.pass_over(end)
         return await self._commit(end, self._source, now)

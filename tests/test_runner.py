@@ -701,6 +701,51 @@ async def test_offsets_behind_the_last_record_that_hold_none_are_passed_over_wit
     assert not worker.runner.status.halted
 
 
+async def ticked(worker, times):
+    """Let so many ticks be committed, and nothing be fetched."""
+    for _ in range(times):
+        before = len(worker.tables.commits)
+        worker.tables.clock += 5_000_000
+        await worker.until(lambda: len(worker.tables.commits) > before, fetching=False)  # noqa: B023 - awaited here
+
+
+async def test_they_are_passed_over_also_where_the_offset_stands_behind_others_of_them():
+    first = Worker(log_of(SENT))
+    end = len(SENT)
+    async with first.running():
+        await first.read_all()
+        first.runner.status.empty = range(end, end + 2)
+        await ticked(first, 1)
+    second = Worker(log_of(SENT), first.tables)
+    async with second.running():
+        await second.until(lambda: second.fetch() or second.positions)
+        assert second.runner.position.read == end + 1, "the record before the next one is sought, and is none"
+        second.runner.status.empty = range(end + 1, end + 4)
+        await ticked(second, 1)
+        assert second.runner.status.offset == second.runner.position.read == end + 4
+
+
+async def test_nothing_is_passed_over_before_the_log_was_recognised():
+    first = Worker(log_of(SENT))
+    first.topics.known = {}
+    async with first.running():
+        await first.read_all()
+    other = log_of(traffic.checkouts(40, first=500))
+    second = Worker(other, first.tables)
+    second.topics.known = {}
+    async with second.running():
+        await second.until(lambda: second.runner.position is not None, fetching=False)
+        position = second.runner.position
+        position.seek(position.start(0))
+        batch = position.take(SHARD, other[-1:])
+        second.runner.status.empty = range(position.read, position.read + 3)
+        await ticked(second, 1)
+        assert second.runner.status.offset == len(SENT)
+        second.runner.deliver(batch)
+        await second.until(lambda: second.runner.status.halted, fetching=False)
+    assert "is not the one that was applied" in second.runner.status.halted
+
+
 def test_stuck_is_only_who_has_records_and_nothing_to_wait_for():
     runner = Runner(SHARD, "checkout", None, asyncio.Event(), 1)
     runner.progressed -= 100

@@ -58,16 +58,21 @@ async def test_what_was_committed_counts_and_a_marker_is_no_record_that_waits(
         await workers.applied()
         await until_lag(worker, 0)
 
-        # Another worker goes on from there, also where retention has taken everything up to the end of the log, the marker included.
+        # Another worker goes on from there, also where retention has taken everything up to the end of the log, markers and what was aborted included.
+        assert await worker.stop() == 0
+        worker = workers.start()
+        await workers.until_shared(lambda shares: shares == [2])
+        async with transaction(workers, traffic.checkouts(5, first=30)) as producer:
+            await producer.abort_transaction()
         tables = connect(workers.settings)
         shard = ShardId(workers.settings.checkout_topic, 0)
         try:
             async with asyncio.timeout(LIMIT):
-                while (await tables.owners([shard]))[0].offset != 62:  # noqa: ASYNC110 - a tick tells nobody
+                while (await tables.owners([shard]))[0].offset != 73:  # noqa: ASYNC110 - a tick tells nobody
                     await asyncio.sleep(0.05)
         finally:
             await tables.close()
-        await workers.delete_records(workers.settings.checkout_topic, 62)
+        await workers.delete_records(workers.settings.checkout_topic, 73)
         assert await worker.stop() == 0
         worker = workers.start()
         await workers.until_shared(lambda shares: shares == [2])
