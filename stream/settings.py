@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 from pydantic import (
     BaseModel,
@@ -253,7 +253,7 @@ class Settings(BaseSettings):
         # What is no number would be taken for database 0, or as an error in the middle of the start.
         numbers = [value for name, value in url.query_params() if name == "db"]
         if url.scheme != "unix":
-            numbers.append((url.path or "").removeprefix("/"))
+            numbers.append(unquote(url.path or "").strip("/"))
         if any(re.fullmatch("[0-9]*", number, re.ASCII) is None for number in numbers):
             raise ValueError("the database is no number; redis://HOST:PORT/0 and unix://PATH?db=0 name the first one")
         return url

@@ -60,10 +60,10 @@ class Reader:
     def feed(self, name: str, file: IO[bytes], offline: Offline) -> Iterator[Step]:
         """Apply a file line by line."""
         for number, line in enumerate(_lines(file), start=1):
-            if line.isspace():
-                continue
             if number == 1:
                 line = line.removeprefix(BOM_UTF8)  # noqa: PLW2901 - the same line, of a program for Windows
+            if not line or line.isspace():
+                continue
             event = decode_line(line.rstrip(b"\r\n"))
             if isinstance(event, Rejected):
                 self._reject(f"{name}:{number}", event)

@@ -114,4 +114,7 @@ class Registry:
 
 
 def _parts(event: CheckoutEvent | SubscriptionEvent) -> Sequence[Line | Item]:
-    return event.products if isinstance(event, CheckoutEvent) else event.items or ()
+    """What is counted by category: of a subscription that does not tell its items, those it had before."""
+    if isinstance(event, CheckoutEvent):
+        return event.products
+    return (event.items if event.items is not None else event.previous) or ()

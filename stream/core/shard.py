@@ -123,7 +123,7 @@ class Shard:
         gone = self._restore(stored.state) if stored.state is not None else None
         if stored.recent is not None:
             recent = decode_recent(stored.recent)
-            self.watermark, self._forgotten = recent.watermark or NEVER, recent.forgotten
+            self.watermark, self._forgotten = recent.watermark, recent.forgotten
             self._recent = recent.cells(self._bookings.slice)
         panes: dict[str, list[tuple[int, bytes]]] = {window.name: [] for window in config.windows}
         self._orphans: list[bytes] = []
@@ -162,8 +162,11 @@ class Shard:
         """The last pane of which a window may lack something: dropped, or from before there was the window. What is newer than all events is whole."""
         if told is None:
             return NONE
-        newest = window.pane_of(self.watermark)
-        return min(told.get(window.name, newest), newest)
+        if window.name in told:
+            return min(told[window.name], window.pane_of(self.watermark))
+        # One event of a clock that is far ahead must not keep a new window empty until that time comes.
+        allowed = self.watermark if self._forgotten == NEVER else self._forgotten + self._config.lateness
+        return window.pane_of(min(self.watermark, allowed))
 
     # What a batch needs before it can be stepped
 
@@ -323,6 +326,8 @@ class Shard:
             return _PLAIN["stale"]
         # A new subscription with the id of one that is over has an expiry in the index, and none in its record.
         before = record.until if known is None or known is record else known.until
+        if known is not None and before is None and not known.position.active:
+            before = _day(known.newest + self._config.subscription_retention)  # a record from before it held its day
         held = subscription.customers(record)
         customer = self._customers.use(self._member(event.customer))
         listed = customer.active if customer is not None else {}
@@ -554,7 +559,7 @@ class Shard:
     def _hold(self, member: bytes, entity: str, until: int | None) -> None:
         """Let a customer's record name an entity that holds their id until it may be forgotten."""
         record = self._customers.use(member) or Customer()
-        if record.hold(entity, until or 0, self._forgotten // DAY):
+        if record.hold(entity, 0 if until is None else until or 1, self._forgotten // DAY):
             self._put_customer(member, record)
 
     def _release(self, member: bytes, entity: str) -> None:
@@ -649,7 +654,7 @@ class Shard:
         return Changes(
             state=None if stored else self._state(),
             summary=None if stored else encode_summary(self._summary()),
-            recent=encode_recent(self._newest, self._bookings.slice, self._recent, self._forgotten),
+            recent=encode_recent(self.watermark, self._bookings.slice, self._recent, self._forgotten),
             panes=panes,
             entities=entities,
             customers=records,

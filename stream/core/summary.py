@@ -32,7 +32,7 @@ class Recent(msgspec.Struct, frozen=True, array_like=True):
     """What was booked since windows and total were settled. New fields go to the end."""
 
     watermark: int
-    """Newest event time seen, microseconds; 0 where nothing was."""
+    """Newest event time seen, microseconds; `NEVER` where nothing was."""
     slice: int
     """Length of a slice, microseconds."""
     slices: list[tuple[int, list[tuple[Key, list[int]]]]]
@@ -75,7 +75,8 @@ def decode_summary(settled: bytes, recent: bytes) -> Summary:
         shown = [added for index, added in since.cells(window.pane).items() if gone < index <= head]
         windows.append((name, _sum(cells, shown)))
     total = _sum(summary.total, [dict(cells) for _, cells in since.slices])
-    return msgspec.structs.replace(summary, watermark=since.watermark, windows=windows, total=total)
+    watermark = 0 if since.watermark == NEVER else since.watermark
+    return msgspec.structs.replace(summary, watermark=watermark, windows=windows, total=total)
 
 
 def _sum(cells: Sequence[tuple[Key, list[int]]], added: Iterable[Cells]) -> list[tuple[Key, list[int]]]:

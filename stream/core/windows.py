@@ -31,7 +31,7 @@ class RollingWindow:
     def edges(self) -> tuple[int, int]:
         """(after, until] of the window at its head, microseconds."""
         until = (self._head or 0) * self.window.pane
-        return max(until - self.window.length, self.gone * self.window.pane), until
+        return min(max(until - self.window.length, self.gone * self.window.pane), until), until
 
     def advance(self, now: int) -> None:
         """Move the head to the pane of `now`; a time before the head changes nothing."""

@@ -52,6 +52,7 @@ def test_one_line_for_each_transaction_with_kinds():
 
 def test_a_byte_order_mark_is_no_part_of_the_first_event():
     assert len(judged("\ufeff" + lines(*UPSELL))) == 1
+    assert json.loads(classify("\ufeff\r\n", "--summary", "--json").stdout)["events"] == 0
 
 
 def test_those_without_kinds_on_request():
