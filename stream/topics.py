@@ -57,7 +57,7 @@ async def create_topics(
     ]
     if not wanted:
         return set()
-    async with _admin(bootstrap_servers, security) as admin:
+    async with admin_client(bootstrap_servers, security) as admin:
         response = await admin.create_topics(wanted)
         created, refused = _outcome(response.topic_errors)
         if refused:
@@ -93,7 +93,8 @@ async def _all_have_leaders(admin: AIOKafkaAdminClient, topics: set[str]) -> boo
 
 
 @asynccontextmanager
-async def _admin(bootstrap_servers: str, security: Mapping[str, Any]) -> AsyncIterator[AIOKafkaAdminClient]:
+async def admin_client(bootstrap_servers: str, security: Mapping[str, Any]) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A connected admin client; `security` as of `create_topics`."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, **security)
     try:
         await admin.start()

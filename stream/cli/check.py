@@ -5,7 +5,6 @@ mend it. An error is something that loses data or stops the work; a warning is s
 """
 
 import asyncio
-import math
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple
@@ -18,6 +17,7 @@ from aiokafka.protocol.admin import ApiVersionRequest
 from rich.markup import escape
 from rich.table import Table
 
+from stream.cli.number import Number
 from stream.cli.options import EVERYTHING, with_settings
 from stream.cli.screen import output, quiet_clients
 from stream.security import client_options, refusal
@@ -57,16 +57,6 @@ class Finding(NamedTuple):
     """What was found, and where it is not well, what to do."""
 
 
-class _Seconds(click.FloatRange):
-    """A range that not a number lies outside of."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number: float = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f"{value!r} is not in the range {self._describe_range()}.", param, ctx)
-        return number
-
-
 @click.command(
     epilog="""\b
 Examples:
@@ -76,7 +66,7 @@ Examples:
 )
 @click.option(
     "--timeout",
-    type=_Seconds(0.1, 600),
+    type=Number(0.1, 600),
     default=10.0,
     show_default=True,
     help="Seconds to wait for each server.",

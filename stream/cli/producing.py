@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 import click
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownError
 
 from stream.security import client_options, refusal
 from stream.settings import Settings
+from stream.topics import admin_client
 
 _T = TypeVar("_T")
 
@@ -39,12 +39,8 @@ async def partitions(settings: Settings, sender: AIOKafkaProducer, topics: Itera
     Raises:
         click.ClickException: there is no such topic. Kafka would create one that a producer asks for.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers, **client_options(settings))
-    try:
-        await admin.start()
+    async with admin_client(settings.kafka_bootstrap_servers, client_options(settings)) as admin:
         existing = await admin.list_topics()
-    finally:
-        await admin.close()
     for topic in topics:
         if topic not in existing:
             raise click.ClickException(f"there is no topic {topic}; look at the names of the topics in the settings")
