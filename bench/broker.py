@@ -8,7 +8,7 @@ from zlib import crc32
 from aiokafka import AIOKafkaProducer
 
 from bench.dataset import Record
-from stream.topics import Topic, create_topics
+from stream.kafka.topics import Topic, create_topics
 
 
 async def fill(bootstrap_servers: str, topics: Mapping[str, str], records: Iterable[Record], partitions: int) -> None:

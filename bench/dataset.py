@@ -15,9 +15,9 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from stream.core.config import CoreConfig
-from stream.core.figures import TOTAL
+from stream.core.counting.figures import TOTAL
+from stream.core.labels import Registry
 from stream.core.offline import Offline
-from stream.core.registry import Registry
 from stream.events.decode import Rejected, decode_line
 from stream.simulate.shop import Shop, ShopSettings
 

@@ -11,9 +11,9 @@ from support.workers import environment
 
 from bench import processor
 from bench.contender import LIMIT, BenchError, Load, Run, process
-from stream.core.changes import ShardId
-from stream.core.figures import TOTAL, Figures, ShardFigures
-from stream.core.summary import decode_summary
+from stream.core.counting.figures import TOTAL, Figures, ShardFigures
+from stream.core.counting.summary import decode_summary
+from stream.core.shard.write_set import ShardId
 from stream.settings import Settings
 from stream.tables.keys import Keys
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from faust.types import AgentT, AppT, Message, StreamT
 
-    from stream.batch import Batch
-    from stream.shards import Shards
+    from stream.kafka.cursor import Batch
+    from stream.worker.shard_set import Shards
 
 
 class BatchSchema(faust.Schema[None, Any]):

@@ -20,23 +20,23 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from stream.agents import add_agent
-from stream.backoff import pauses
-from stream.clock import Clock
+from stream.consumer.faust_app import CLIENT_ID, App, heartbeat
 from stream.events.decode import Decoder
-from stream.framework import CLIENT_ID, App, heartbeat
+from stream.kafka.producer import LARGEST_MESSAGE, Publisher
+from stream.kafka.security import client_options, refusal
+from stream.kafka.topic_ids import TopicIds
+from stream.kafka.topics import Topic, TopicError, create_topics
 from stream.observe.counters import Counters
 from stream.observe.http import HttpServer
 from stream.observe.view import View
-from stream.publish import LARGEST_MESSAGE, Publisher
-from stream.runner import Bench
-from stream.security import client_options, refusal
-from stream.shards import Shards
-from stream.status import Status
 from stream.tables.interface import Retry, Unusable
 from stream.tables.redis import connect
-from stream.topic_ids import TopicIds
-from stream.topics import Topic, TopicError, create_topics
-from stream.watchdog import Watchdog, end_within
+from stream.worker.clock import Clock
+from stream.worker.retry import pauses
+from stream.worker.shard_set import Shards
+from stream.worker.shard_task import Bench
+from stream.worker.status import Status
+from stream.worker.watchdog import Watchdog, end_within
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -222,8 +222,8 @@ def run(settings: Settings) -> int:
     logging.getLogger("stream").setLevel(level)
     if level == "INFO":
         # Faust's services tell of their inner life under the modules of our subclasses.
-        logging.getLogger("stream.framework").setLevel(logging.WARNING)
-        logging.getLogger("stream.transport").setLevel(logging.WARNING)
+        logging.getLogger("stream.consumer.faust_app").setLevel(logging.WARNING)
+        logging.getLogger("stream.consumer.batch_consumer").setLevel(logging.WARNING)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(create_app(settings).serve())
 

@@ -38,8 +38,8 @@ from pydantic_settings import (
 )
 
 from stream.core.config import DAY, DEFAULT_WINDOWS, MICROSECONDS, CoreConfig, Window
+from stream.core.labels import OTHER, UNKNOWN, LabelName, Registry
 from stream.core.money import exponent
-from stream.core.registry import OTHER, UNKNOWN, LabelName, Registry
 
 Kpi = Literal[
     "upsell_cross_sell_rate",

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from oracle import generate, oracle, records
 
 from stream.core.config import DEFAULT_WINDOWS, MICROSECONDS, CoreConfig
+from stream.core.labels import Registry
 from stream.core.offline import Offline
-from stream.core.registry import Registry
 from stream.events.decode import Rejected, decode_line
 from stream.simulate.completejourney import baskets
 from stream.simulate.shop import Shop, ShopSettings

@@ -6,9 +6,9 @@ import pytest
 
 from stream import app as module
 from stream.app import Worker, make_topics
-from stream.framework import App
+from stream.consumer.faust_app import App
 from stream.settings import Settings
-from stream.status import Status
+from stream.worker.status import Status
 
 
 async def test_an_address_that_is_taken_is_an_error_and_leaves_nothing_behind():

@@ -18,12 +18,12 @@ from click.testing import CliRunner
 
 from stream.cli.root import cli
 from stream.core.config import CoreConfig
+from stream.core.counting.kpi import KPIS
 from stream.core.event import CheckoutEvent
-from stream.core.kpi import KPIS
+from stream.core.labels import Registry
 from stream.core.offline import Offline
-from stream.core.registry import Registry
 from stream.events.decode import Decoder, decode_line
-from stream.topics import Topic, create_topics
+from stream.kafka.topics import Topic, create_topics
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -24,7 +24,7 @@ from support.redis_server import RedisServer
 from support.slow_clients import slow_clients
 from support.workers import Worker, group
 
-from stream.core.changes import ShardId
+from stream.core.shard.write_set import ShardId
 from stream.embedded.server import HOST
 from stream.settings import Settings
 from stream.tables.redis import connect

@@ -14,7 +14,7 @@ from grafana_foundation_sdk.models import common, units
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from stream.core.kpi import KPIS, Kpi
+from stream.core.counting.kpi import KPIS, Kpi
 
 SOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 ENV = 'env="$env"'

@@ -8,8 +8,8 @@ A KPI's sums have the labels of `upsell_target_ratio` (`kpi`, `journey`, `segmen
 """
 
 from deploy.generate.rule import DAY, HOUR, MINUTE, WEEK, Group, Record, Times
-from stream.core.cells import Money, Sale
-from stream.core.kpi import KPIS, CustomerKind, Kpi
+from stream.core.counting.cells import Money, Sale
+from stream.core.counting.kpi import KPIS, CustomerKind, Kpi
 
 Z = 3.5
 """Standard normal quantile of the bounds, one-sided 99.98 %. docs/pager.md has what 99 % would do: pages every week without a cause."""

@@ -20,7 +20,7 @@ from rich.table import Table
 from stream.cli.number import Number
 from stream.cli.options import EVERYTHING, with_settings
 from stream.cli.screen import output, quiet_clients
-from stream.security import client_options, refusal
+from stream.kafka.security import client_options, refusal
 from stream.settings import Settings, variable
 from stream.tables.interface import Retry, Unusable
 from stream.tables.redis import connect

@@ -30,10 +30,10 @@ from stream.cli.rates import figures_of
 from stream.cli.records import Sender, send
 from stream.cli.screen import output, quiet_clients
 from stream.cli.simulate import as_they_arrive
-from stream.core.cells import Sale
 from stream.core.config import Window
-from stream.core.figures import TOTAL, Figures, ShardFigures
-from stream.core.summary import decode_summary
+from stream.core.counting.cells import Sale
+from stream.core.counting.figures import TOTAL, Figures, ShardFigures
+from stream.core.counting.summary import decode_summary
 from stream.embedded.broker import EmbeddedBroker
 from stream.embedded.server import Server, ServerFailedError, ServerUnavailableError
 from stream.embedded.valkey import EmbeddedValkey

@@ -1,7 +1,7 @@
 """Figures as tables for people, from the same documents that `--json` prints.
 
 Rules: names are those of the documents, so that what is seen here can be found there. A KPI without value is a dash. Colour is the band of
-a KPI (`stream.core.kpi`), and says nothing that the number does not.
+a KPI (`stream.core.counting.kpi`), and says nothing that the number does not.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from stream.cli.screen import printable
-from stream.core.figures import JOURNEYS
-from stream.core.kpi import KPIS
+from stream.core.counting.figures import JOURNEYS
+from stream.core.counting.kpi import KPIS
 
 FigureDocument = Mapping[str, Any]
 """A figure set S as JSON values."""

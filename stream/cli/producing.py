@@ -9,9 +9,9 @@ import click
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownError
 
-from stream.security import client_options, refusal
+from stream.kafka.security import client_options, refusal
+from stream.kafka.topics import admin_client
 from stream.settings import Settings
-from stream.topics import admin_client
 
 _T = TypeVar("_T")
 

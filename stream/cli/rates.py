@@ -13,8 +13,8 @@ from stream.cli.figures import by_label, by_window
 from stream.cli.options import REDIS, with_settings
 from stream.cli.screen import output
 from stream.core.config import MICROSECONDS, STEP
-from stream.core.figures import TOTAL, Figures, ShardFigures
-from stream.core.summary import decode_summary
+from stream.core.counting.figures import TOTAL, Figures, ShardFigures
+from stream.core.counting.summary import decode_summary
 from stream.settings import Settings
 from stream.tables.interface import Retry, ShardSummary, Tables, Unusable
 from stream.tables.redis import connect

@@ -10,11 +10,11 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownError
 
 from stream.cli.options import INPUT, KAFKA
 from stream.cli.screen import progress, quiet_clients
-from stream.core.changes import ShardId
-from stream.security import client_options, refusal
+from stream.core.shard.write_set import ShardId
+from stream.kafka.security import client_options, refusal
+from stream.kafka.topics import Topic, TopicError, create_topics
 from stream.settings import Settings
 from stream.simulate.record import Emitted
-from stream.topics import Topic, TopicError, create_topics
 
 _OFTEN: Final = 500
 """Records between two looks at the progress bar."""

@@ -22,8 +22,8 @@ from stream.cli.options import INPUT, KAFKA, with_settings
 from stream.cli.producing import partitions, producer, run
 from stream.cli.screen import output, printable, progress, quiet_clients
 from stream.events.decode import Reason
-from stream.publish import CUT, OUTCOME_TOO_LARGE
-from stream.security import client_options
+from stream.kafka.producer import CUT, OUTCOME_TOO_LARGE
+from stream.kafka.security import client_options
 from stream.settings import Settings
 
 REDRIVEN: Final = "upsell-redriven"

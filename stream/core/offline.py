@@ -7,13 +7,13 @@ figures must equal; where events come later than their records are remembered, f
 
 import msgspec
 
-from stream.core.changes import ShardId, Stored
 from stream.core.config import CoreConfig
+from stream.core.counting.figures import JOURNEYS, Figures, ShardFigures
 from stream.core.event import CheckoutEvent, ErasedEvent, Event, Journey
-from stream.core.figures import JOURNEYS, Figures, ShardFigures
-from stream.core.registry import Registry
+from stream.core.labels import Registry
 from stream.core.result import Step
-from stream.core.shard import Shard
+from stream.core.shard.shard import Shard
+from stream.core.shard.write_set import ShardId, Stored
 
 _UNBOUNDED = 2**62
 

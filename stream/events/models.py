@@ -26,8 +26,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from stream.core.event import CheckoutType, CustomerType, Interval, Journey, SubscriptionType
+from stream.core.judging.items import PER_YEAR
 from stream.core.money import LARGEST, SCALE, exact, exponent
-from stream.core.plans import PER_YEAR
 
 MAX_LINES = 2_000
 CURRENCIES = frozenset(currency.code for currency in Iso4217 if currency.exponent is not None)

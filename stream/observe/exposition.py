@@ -12,13 +12,13 @@ from typing import Literal
 
 import msgspec
 
-from stream.core.cells import Money, Sale
-from stream.core.changes import ShardId
 from stream.core.config import MICROSECONDS
+from stream.core.counting.cells import Money, Sale
+from stream.core.counting.figures import ALL, JOURNEYS, TOTAL, Figures, Slice
+from stream.core.counting.kpi import KPIS, CustomerKind
 from stream.core.event import Journey
-from stream.core.figures import ALL, JOURNEYS, TOTAL, Figures, Slice
-from stream.core.kpi import KPIS, CustomerKind
 from stream.core.money import exponent, plain
+from stream.core.shard.write_set import ShardId
 from stream.observe.manifest import METRICS
 
 WINDOW_SERIES = 12_000

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from stream.core.kpi import KPIS, Kpi
+from stream.core.counting.kpi import KPIS, Kpi
 from stream.observe.manifest import MANIFEST
 
 

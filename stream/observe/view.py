@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from stream.core.config import MICROSECONDS
-from stream.core.figures import ALL, Figures, ShardFigures
-from stream.core.summary import decode_summary
+from stream.core.counting.figures import ALL, Figures, ShardFigures
+from stream.core.counting.summary import decode_summary
 from stream.observe.exposition import ShardState, render
 from stream.settings import Settings, Target
 from stream.tables.interface import ShardSummary, Tables

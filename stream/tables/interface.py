@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from stream.core.changes import Changes, ShardId, Stored
+from stream.core.shard.write_set import Changes, ShardId, Stored
 
 RetryReason = Literal["connection", "timeout", "full", "persistence", "readonly", "busy", "loading", "cluster"]
 

@@ -6,7 +6,7 @@ carry the same hash tag, so that a Redis Cluster keeps them in one slot and one 
 
 from typing import NamedTuple
 
-from stream.core.changes import ShardId
+from stream.core.shard.write_set import ShardId
 
 
 class ShardKeys(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from stream.core.changes import ShardId, Stored
+from stream.core.shard.write_set import ShardId, Stored
 from stream.tables.interface import LOADED, Claim, Commit, Committed, Loaded, Owner, ShardSummary, Tables
 from stream.tables.packing import READ, chunks
 

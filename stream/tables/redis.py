@@ -31,7 +31,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from stream.core.changes import ShardId, Stored
+from stream.core.shard.write_set import ShardId, Stored
 from stream.settings import Settings
 from stream.tables import packing
 from stream.tables.interface import (

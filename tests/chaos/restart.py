@@ -16,11 +16,11 @@ from support.traffic import Sent
 from support.workers import LIMIT, Group, group
 
 from stream.app import cluster_id
-from stream.core.changes import ShardId
 from stream.core.event import CheckoutEvent, CheckoutType, Line
-from stream.core.shard import Shard
-from stream.security import client_options
-from stream.source import Source
+from stream.core.shard.shard import Shard
+from stream.core.shard.write_set import ShardId
+from stream.kafka.log_identity import Source
+from stream.kafka.security import client_options
 from stream.tables.interface import Commit, Committed
 from stream.tables.redis import connect
 

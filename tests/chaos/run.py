@@ -25,14 +25,14 @@ from support.tcp_proxy import TcpProxy
 from support.workers import LIMIT, Group, Worker, group, read_topic
 
 from stream.cli.rates import figures_of
-from stream.core.figures import TOTAL
+from stream.core.counting.figures import TOTAL
+from stream.core.counting.summary import decode_summary
 from stream.core.offline import Offline
-from stream.core.summary import decode_summary
 from stream.embedded.server import HOST
 from stream.events.decode import Rejected, decode_line
 from stream.events.outcome import outcome_event
+from stream.kafka.topics import Topic, create_topics
 from stream.tables.redis import connect
-from stream.topics import Topic, create_topics
 
 PARTITIONS = 12
 WORKERS = 3

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from redis import Redis
 
 from stream.cli.check import about_missing, about_redis, about_settings, about_topic, about_versions, check
+from stream.kafka.topics import Topic, create_topics
 from stream.settings import Settings, load
-from stream.topics import Topic, create_topics
 
 SETTINGS = Settings()
 REDIS = {"redis_version": "7.0.15", "role": "master", "maxmemory_policy": "noeviction", "aof_enabled": 1}

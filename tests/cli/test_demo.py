@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from stream.cli.root import cli
 from stream.core.config import CoreConfig
+from stream.core.labels import Registry
 from stream.core.offline import Offline
-from stream.core.registry import Registry
 
 pytestmark = pytest.mark.embedded
 

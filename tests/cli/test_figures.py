@@ -6,7 +6,7 @@ from rich.console import Console
 
 from stream.cli.figures import columns, rows
 from stream.cli.screen import printable
-from stream.core.figures import Figures
+from stream.core.counting.figures import Figures
 
 EMPTY = Figures([]).select("total", "checkout").plain()
 RICH = {**EMPTY, "transactions": 98_765, "revenue": {"EUR": {"initial": "1263513.00", "final": "21263513.25"}}}

@@ -12,7 +12,7 @@ from stream.cli.root import cli
 from stream.core.event import ErasedEvent
 from stream.embedded.server import free_port
 from stream.events.decode import Decoder
-from stream.topics import Topic, create_topics
+from stream.kafka.topics import Topic, create_topics
 
 
 def test_every_partition_of_both_topics_gets_the_same_erasure(embedded_broker, name_prefix):

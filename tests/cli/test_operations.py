@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 from redis import Redis
 
-from stream.batch import Halted, Position
 from stream.cli.root import cli
-from stream.core.changes import Changes, ShardId
+from stream.core.shard.write_set import Changes, ShardId
+from stream.kafka.cursor import Halted, Position
+from stream.kafka.log_identity import Source, resume
 from stream.settings import load
-from stream.source import Source, resume
 from stream.tables.interface import Commit, Committed
 from stream.tables.redis import connect
 

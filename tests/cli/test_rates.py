@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from stream.cli.root import cli
-from stream.core.changes import ShardId
 from stream.core.event import CheckoutEvent, CheckoutType, Line
-from stream.core.registry import Registry
-from stream.core.shard import Shard
+from stream.core.labels import Registry
+from stream.core.shard.shard import Shard
+from stream.core.shard.write_set import ShardId
 from stream.settings import load
 from stream.tables.interface import Commit
 from stream.tables.redis import connect

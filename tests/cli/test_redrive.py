@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from support.workers import read_topic
 
 from stream.cli.root import cli
-from stream.topics import Topic, create_topics
+from stream.kafka.topics import Topic, create_topics
 
 
 def letter(value, reason="invalid", topic="checkout", partition=b"1", **more):

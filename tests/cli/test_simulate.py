@@ -16,8 +16,8 @@ from stream.cli.interrupt import Stop
 from stream.cli.root import cli
 from stream.cli.simulate import as_they_arrive
 from stream.core.config import CoreConfig
+from stream.core.labels import Registry
 from stream.core.offline import Offline
-from stream.core.registry import Registry
 from stream.events.decode import decode_line
 from stream.simulate.shop import Shop, ShopSettings
 

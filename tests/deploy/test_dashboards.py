@@ -16,7 +16,7 @@ import pytest
 from support.prometheus_server import PrometheusServer
 from support.servers import started
 
-from stream.core.kpi import KPIS
+from stream.core.counting.kpi import KPIS
 from stream.observe.manifest import METRICS
 
 ROOT = Path(__file__).parents[2]

@@ -22,8 +22,8 @@ from stream.core.event import (
     SubscriptionEvent,
     SubscriptionType,
 )
+from stream.core.judging.items import mrr
 from stream.core.money import LARGEST, exponent, rounded
-from stream.core.plans import mrr
 from stream.events import decode
 from stream.events.decode import LARGEST_RECORD, Decoder, Rejected, decode_line
 from stream.events.models import CURRENCIES, EVENT_TYPES

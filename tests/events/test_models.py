@@ -3,7 +3,7 @@
 import pytest
 from support.sent_events import MICROS, event, item, line
 
-from stream.core.assessment import timestamp
+from stream.core.entities.assessment import timestamp
 from stream.core.money import SCALE, exact, exponent
 from stream.events.models import CURRENCIES, EVENT_TYPES, check_money, parse_time, parse_version
 

@@ -15,13 +15,13 @@ from support.sent_events import encoded, events, mutated_events
 
 from stream.core.config import CoreConfig
 from stream.core.event import CheckoutEvent
+from stream.core.labels import Registry
 from stream.core.offline import Offline
-from stream.core.registry import Registry
 from stream.events import schema
 from stream.events.decode import Decoder, Reason, Rejected, decode_line
 from stream.events.models import EVENT_TYPES
 from stream.events.outcome import OUTCOME_TYPE, outcome_event
-from stream.topics import Topic, create_topics
+from stream.kafka.topics import Topic, create_topics
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "events.md").read_text(encoding="utf-8")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from stream.core.changes import ShardId, Stored
 from stream.core.config import CoreConfig
-from stream.core.registry import Registry
-from stream.core.shard import Shard
+from stream.core.labels import Registry
+from stream.core.shard.shard import Shard
+from stream.core.shard.write_set import ShardId, Stored
 from stream.events.decode import Decoder, Rejected
 from stream.events.outcome import dead_letter, outcome_event
 

@@ -8,11 +8,11 @@ from support.kafka_server import KafkaServer
 from support.servers import started
 from support.workers import LIMIT, group
 
-from stream import shards
 from stream.app import create_app
-from stream.core.changes import ShardId
+from stream.core.shard.write_set import ShardId
 from stream.tables.keys import Keys
 from stream.tables.redis import RedisTables, connect
+from stream.worker import shard_set as shards
 
 
 async def stored(settings):

@@ -13,7 +13,7 @@ from support import traffic
 from support.commands import output, started
 from support.workers import LIMIT, group, read_topic
 
-from stream.core.customers import member
+from stream.core.entities.customer import member
 from stream.settings import load
 
 SERVERS = [

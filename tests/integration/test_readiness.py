@@ -11,8 +11,8 @@ from support.servers import start, started
 from support.tcp_proxy import TcpProxy
 from support.workers import LIMIT, group
 
+from stream.consumer.batch_consumer import SILENCE
 from stream.embedded.server import HOST
-from stream.transport import SILENCE
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]
 

@@ -17,9 +17,9 @@ from support.secure_servers import USER, SecureKafka, SecureRedis
 from support.servers import started
 from support.workers import LIMIT, environment, group, read_topic
 
-from stream.core.changes import ShardId
+from stream.core.shard.write_set import ShardId
 from stream.embedded.server import ServerUnavailableError
-from stream.security import refusal
+from stream.kafka.security import refusal
 from stream.settings import Settings
 from stream.tables.interface import Retry, Unusable
 from stream.tables.redis import connect

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from support import traffic
 from support.workers import LIMIT, group
 
-from stream.core.changes import ShardId
+from stream.core.shard.write_set import ShardId
 from stream.tables.redis import connect
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]

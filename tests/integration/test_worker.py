@@ -10,7 +10,7 @@ from support import traffic
 from support.slow_clients import slow_clients
 from support.workers import LIMIT, group, read_topic
 
-from stream.core.changes import ShardId
+from stream.core.shard.write_set import ShardId
 from stream.tables.redis import connect
 
 SERVERS = ["embedded", "real"]

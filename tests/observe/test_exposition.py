@@ -3,10 +3,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.summaries import AT, SMALL, SMALL_CUSTOMERS, full, full_cells, sale, shard
 
-from stream.core.cells import CATEGORY, MONEY, SALES
-from stream.core.changes import ShardId
-from stream.core.figures import Figures, ShardFigures
-from stream.core.summary import decode_summary
+from stream.core.counting.cells import CATEGORY, MONEY, SALES
+from stream.core.counting.figures import Figures, ShardFigures
+from stream.core.counting.summary import decode_summary
+from stream.core.shard.write_set import ShardId
 from stream.observe.exposition import DETAILS, WINDOW_SERIES, ShardState, render
 
 TWO = ("5m", "1h")

@@ -17,7 +17,7 @@ from support.browser import chromium
 from support.sales import LINES, version
 from support.summaries import NOW, SALES, SMALL, SMALL_CUSTOMERS, FakeTables, sale, shard
 
-from stream.core.kpi import KPIS
+from stream.core.counting.kpi import KPIS
 from stream.embedded.server import ServerUnavailableError
 from stream.observe import page
 from stream.observe.counters import Counters

@@ -5,7 +5,7 @@ import logging
 import pytest
 from support.summaries import NOW, SMALL, SMALL_CUSTOMERS, FakeTables, full, shard
 
-from stream.core.figures import TOTAL
+from stream.core.counting.figures import TOTAL
 from stream.observe import view as view_module
 from stream.observe.view import WITHDRAWN_AFTER, View
 from stream.settings import Settings, Target

@@ -6,8 +6,8 @@ from decimal import Decimal
 import pytest
 
 from stream.core.config import CoreConfig
+from stream.core.labels import Registry
 from stream.core.offline import Offline
-from stream.core.registry import Registry
 from stream.events.decode import Rejected, decode_line
 from stream.simulate.behaviour import Behaviour
 from stream.simulate.shop import Shop, ShopSettings, month_for

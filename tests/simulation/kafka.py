@@ -165,7 +165,7 @@ class Broker:
 
 
 class Producer:
-    """aiokafka's, as `stream.publish` uses it."""
+    """aiokafka's, as `stream.kafka.producer` uses it."""
 
     def __init__(self, broker: Broker, world: World, loop: Loop) -> None:
         self._broker, self._world, self._loop = broker, world, loop

@@ -13,21 +13,22 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from simulation.worker import Consumer
 
-from stream.core import cells, checkout
-from stream.core.shard import Shard
-from stream.runner import Runner
+from stream.core.counting import cells
+from stream.core.entities import checkout
+from stream.core.shard.shard import Shard
 from stream.tables import redis
 from stream.tables.interface import Claim, Commit, Committed
 from stream.tables.redis import RedisTables
+from stream.worker.shard_task import Runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from faust.types import TP
 
-    from stream.batch import Batch
-    from stream.core.changes import ShardId
-    from stream.publish import Message
+    from stream.core.shard.write_set import ShardId
+    from stream.kafka.cursor import Batch
+    from stream.kafka.producer import Message
 
 
 @contextmanager

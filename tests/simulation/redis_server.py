@@ -21,7 +21,7 @@ from redis.asyncio.connection import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from simulation.world import MICROSECONDS, World
 
-from stream.core import cells
+from stream.core.counting import cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

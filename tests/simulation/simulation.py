@@ -21,21 +21,25 @@ from simulation.scenario import CHECKOUT, REFUSALS, REWINDS, SETTINGS, SUBSCRIPT
 from simulation.worker import Worker
 from simulation.world import World
 
-from stream import clock, publish, runner, shards, transport
-from stream.core import shard as core_shard
-from stream.core.changes import ShardId
+from stream.consumer import batch_consumer as transport
 from stream.core.config import DAY, STEP
-from stream.core.customers import Customer, member
+from stream.core.counting.figures import Figures, ShardFigures
+from stream.core.counting.summary import decode_recent, decode_summary
+from stream.core.entities.customer import Customer, member
 from stream.core.event import ErasedEvent
-from stream.core.figures import Figures, ShardFigures
+from stream.core.labels import Registry
 from stream.core.offline import Offline, _figures
-from stream.core.registry import Registry
-from stream.core.summary import decode_recent, decode_summary
+from stream.core.shard import shard as core_shard
+from stream.core.shard.write_set import ShardId
 from stream.events.decode import Decoder, Rejected
 from stream.events.outcome import outcome_event
-from stream.runner import FORGET_EVERY
+from stream.kafka import producer as publish
 from stream.tables.keys import Keys
 from stream.tables.redis import _counts
+from stream.worker import clock
+from stream.worker import shard_set as shards
+from stream.worker import shard_task as runner
+from stream.worker.shard_task import FORGET_EVERY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -25,22 +25,22 @@ from simulation import kafka
 from simulation.redis_server import CALL, Call, Link, Redis, SimulatedConnection
 from simulation.world import Loop, World
 
-from stream.backoff import pauses
-from stream.clock import Clock
-from stream.core.changes import ShardId
+from stream.consumer.batch_consumer import BatchConsumer
+from stream.core.shard.write_set import ShardId
 from stream.events.decode import Decoder
-from stream.publish import Publisher
-from stream.runner import Bench
-from stream.shards import Shards
-from stream.status import Status
+from stream.kafka.producer import Publisher
 from stream.tables.interface import Retry
 from stream.tables.redis import connect
-from stream.transport import BatchConsumer
+from stream.worker.clock import Clock
+from stream.worker.retry import pauses
+from stream.worker.shard_set import Shards
+from stream.worker.shard_task import Bench
+from stream.worker.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from stream.batch import Batch, Position
+    from stream.kafka.cursor import Batch, Position
     from stream.settings import Settings
 
 CHUNK = 12

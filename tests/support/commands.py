@@ -8,7 +8,7 @@ from asyncio.subprocess import PIPE, Process
 
 from support.workers import LIMIT, Group, environment
 
-from stream.core.figures import JOURNEYS, TOTAL
+from stream.core.counting.figures import JOURNEYS, TOTAL
 from stream.settings import Settings
 
 

@@ -2,8 +2,8 @@
 
 from stream.core.config import CoreConfig
 from stream.core.event import CheckoutEvent, CheckoutType, Refund, SubscriptionEvent, SubscriptionType
+from stream.core.labels import Registry
 from stream.core.offline import Offline
-from stream.core.registry import Registry
 
 MINUTE = 60_000_000
 HOUR = 60 * MINUTE

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from stream.core.cells import CATEGORY, MONEY, SALES, Category, Money, Sale
-from stream.core.changes import ShardId
 from stream.core.config import STEP
-from stream.core.registry import BOUNDS, OTHER, UNKNOWN
-from stream.core.summary import Summary, encode_recent, encode_summary
+from stream.core.counting.cells import CATEGORY, MONEY, SALES, Category, Money, Sale
+from stream.core.counting.summary import Summary, encode_recent, encode_summary
+from stream.core.labels import BOUNDS, OTHER, UNKNOWN
+from stream.core.shard.write_set import ShardId
 from stream.tables.interface import ShardSummary
 
 NOW = 1_767_323_047_000_000

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 from redis.asyncio import Redis
 
-from stream.core.changes import Changes, ShardId
+from stream.core.shard.write_set import Changes, ShardId
 from stream.settings import Settings
 from stream.tables.interface import Claim, Commit, Committed, Tables
 from stream.tables.memory import Memory, MemoryTables

@@ -10,7 +10,7 @@ from support.redis_server import RedisServer
 from support.servers import started
 from support.tcp_proxy import TcpProxy
 
-from stream.topics import Topic, create_topics
+from stream.kafka.topics import Topic, create_topics
 
 
 @pytest.mark.kafka

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from stream.core.config import CoreConfig
+from stream.core.counting.figures import JOURNEYS, TOTAL, Figures, ShardFigures
+from stream.core.counting.summary import decode_summary
 from stream.core.event import Event
-from stream.core.figures import JOURNEYS, TOTAL, Figures, ShardFigures
+from stream.core.labels import Registry
 from stream.core.offline import Offline
-from stream.core.registry import Registry
-from stream.core.summary import decode_summary
 from stream.events.decode import Rejected, decode_line
 from stream.tables.interface import ShardSummary
 

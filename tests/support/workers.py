@@ -16,11 +16,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from support.traffic import Sent, expected, found
 
-from stream.core.changes import ShardId
+from stream.core.shard.write_set import ShardId
+from stream.kafka.topics import Topic, create_topics
 from stream.settings import Settings, is_secret
 from stream.tables.interface import Retry
 from stream.tables.redis import connect
-from stream.topics import Topic, create_topics
 
 LIMIT = 120.0
 """Seconds for anything to come true, on a busy machine."""

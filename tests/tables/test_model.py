@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from support.tables import NOW, MemoryBackend, RedisBackend, changes
 
-from stream.core.changes import ShardId
+from stream.core.shard.write_set import ShardId
 from stream.tables.interface import Commit
 
 SHARDS = [ShardId("checkout-events", 0), ShardId("checkout-events", 1)]

@@ -6,7 +6,7 @@ import random
 import pytest
 from support.tables import NOW, SHARD, applied, commit, loaded
 
-from stream.core.changes import ShardId, Stored
+from stream.core.shard.write_set import ShardId, Stored
 from stream.tables.interface import Claim, Committed, Owner
 
 ALL_BYTES = bytes(range(256))

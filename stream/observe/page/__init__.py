@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from stream.core.config import MICROSECONDS
-from stream.core.kpi import KPIS
+from stream.core.counting.kpi import KPIS
 from stream.observe.sales import FlaggedSale
 from stream.observe.view import WITHDRAWN_AFTER, Overview
 

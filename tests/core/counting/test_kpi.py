@@ -1,0 +1,102 @@
+from typing import get_args
+
+import pytest
+
+from stream import settings
+from stream.core.counting.cells import Money, Sale
+from stream.core.counting.figures import FigureSet
+from stream.core.counting.kpi import KPIS, rates
+
+
+def vector(positions, **values):
+    filled = [0] * len(positions)
+    for name, value in values.items():
+        filled[positions[name.upper()]] = value
+    return filled
+
+
+SALES = vector(Sale, opportunities=10, transactions=8, upsell=3, cross_sell=2, downsell=1, any=4, known=7, unknown=1)
+EUROS = vector(Money, initial=20_000, upsell=5_000, cross_sell=1_000, downsell=300, final=30_000, total=40_000)
+CUSTOMERS = {"all": 5, "upsell": 2, "cross_sell": 1, "any": 3}
+
+# One row for every KPI, and its value for the figures above.
+TABLE = {
+    "upsell_cross_sell_rate": 4 / 10,
+    "upsell_ratio": 3 / 8,
+    "upsell_revenue_ratio": 1.5,
+    "upsell_revenue_share": 0.25,
+    "cross_sell_rate": 2 / 8,
+    "cross_sell_ratio": 2 / 8,
+    "customer_upsell_rate": 2 / 5,
+    "customer_cross_sell_rate": 1 / 5,
+    "customer_any_rate": 3 / 5,
+}
+
+
+def test_the_table_is_complete_and_in_the_order_of_the_settings():
+    assert [kpi.name for kpi in KPIS] == list(TABLE) == list(get_args(settings.Kpi))
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_value(name):
+    assert rates(FigureSet("segment", SALES, {"EUR": EUROS}, CUSTOMERS))[name] == TABLE[name]
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_no_denominator_no_value(name):
+    figures = FigureSet("segment", [0] * len(Sale), {}, dict.fromkeys(CUSTOMERS, 0))
+    assert rates(figures)[name] is None
+
+
+@pytest.mark.parametrize(
+    ("figures", "absent"),
+    [
+        (FigureSet("all", SALES, {"EUR": EUROS}, CUSTOMERS), {"cross_sell_ratio"}),
+        (FigureSet("channel", SALES, {"EUR": EUROS}, CUSTOMERS), {"cross_sell_ratio"}),
+        (FigureSet("segment", SALES, {"EUR": EUROS}, CUSTOMERS), set()),
+        (FigureSet("segment", SALES, None, CUSTOMERS), {"upsell_revenue_ratio", "upsell_revenue_share"}),
+        (FigureSet("segment", SALES, {}, None), {name for name in TABLE if name.startswith("customer_")}),
+        (FigureSet("category", SALES, None, None), set(TABLE) - {"upsell_ratio", "cross_sell_rate"}),
+    ],
+)
+def test_which_sets_have_which(figures, absent):
+    assert set(rates(figures)) == set(TABLE) - absent
+
+
+@pytest.mark.parametrize(
+    ("revenue", "value"),
+    [
+        ({"EUR": EUROS}, 1.5),
+        ({"EUR": EUROS, "USD": vector(Money, total=900, reversed=900)}, 1.5),  # known intent in one of them only
+        ({"EUR": EUROS, "USD": vector(Money, final=900, total=900)}, None),
+        ({"EUR": vector(Money, final=900, total=900)}, None),  # they came for nothing
+        ({"EUR": vector(Money, total=900)}, None),
+        ({}, None),
+    ],
+)
+def test_revenue_is_compared_in_one_currency_of_known_intent(revenue, value):
+    assert rates(FigureSet("all", SALES, revenue, CUSTOMERS))["upsell_revenue_ratio"] == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "band"),
+    [
+        ("upsell_cross_sell_rate", 0.31, "above typical"),
+        ("upsell_cross_sell_rate", 0.30, "typical"),
+        ("upsell_cross_sell_rate", 0.20, "typical"),
+        ("upsell_cross_sell_rate", 0.19, "below typical"),
+        ("cross_sell_rate", 0.31, "strong"),
+        ("cross_sell_rate", 0.30, "typical"),
+        ("cross_sell_ratio", 0.21, "strong"),
+        ("cross_sell_ratio", 0.20, "moderate"),
+        ("cross_sell_ratio", 0.10, "moderate"),
+        ("cross_sell_ratio", 0.09, "under-performing"),
+        ("upsell_revenue_ratio", 1.5, "strong"),
+        ("upsell_revenue_ratio", 1.0, "typical"),
+        ("upsell_revenue_ratio", 0.99, "weak"),
+        ("upsell_ratio", 0.5, None),
+    ],
+)
+def test_bands(name, value, band):
+    (kpi,) = (kpi for kpi in KPIS if kpi.name == name)
+    assert kpi.band(value) == band

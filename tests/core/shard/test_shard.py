@@ -1,0 +1,807 @@
+"""The laws of a shard: cutting, restarting, replaying, spreading and forgetting change no figure."""
+
+from operator import add
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from oracle import generate
+from support.carts import item, line
+from support.stories import START, Story
+
+from stream.core.config import AHEAD, DAY, PANES, STEP, CoreConfig, Window
+from stream.core.counting.cells import decode, total
+from stream.core.counting.figures import Figures, ShardFigures
+from stream.core.counting.summary import decode_recent, decode_summary
+from stream.core.entities.customer import Customer, member
+from stream.core.entities.subscription import Subscription
+from stream.core.event import CheckoutEvent, ErasedEvent
+from stream.core.labels import Registry
+from stream.core.shard.shard import LAYOUT, Shard
+from stream.core.shard import shard as module
+from stream.core.shard.write_set import ShardId, Stored
+from stream.events.decode import Rejected, decode_line
+
+HOUR = DAY // 24
+MINUTE = HOUR // 60
+SECOND = MINUTE // 60
+NOW = 1_772_370_000_000_000  # shortly after the generated streams' origin
+FIXED = {
+    "channel": ["web", "store", "app"],
+    "segment": ["new", "loyal"],
+    "category": ["hats", "care", "shoes"],
+    "currency": ["EUR", "USD", "JPY", "KWD"],
+}
+lawful = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+class Store:
+    """What tables do, in a few lines: absolute values, kept as bytes."""
+
+    def __init__(self, journey, config=None, registry=None, capacity=100):
+        self.journey, self.config = journey, config or CoreConfig()
+        self.registry, self.capacity = registry or Registry(FIXED), capacity
+        self.state, self.summary, self.recent = None, None, None
+        self.panes, self.entities, self.customers, self.scores = {}, {}, {}, {}
+        self.entity_expiry, self.customer_expiry = {}, {}
+        self.bounds = []
+
+    def open(self):
+        stored = Stored(self.state, self.panes, self.recent)
+        return Shard(ShardId("topic", 0), self.journey, self.config, self.registry, stored, self.capacity)
+
+    def load(self, shard, events):
+        shard.provide({key: self.entities.get(key) for key in shard.missing(events)})
+        shard.provide_customers({key: self.customers.get(key) for key in shard.missing_customers(events)})
+        shard.provide({key: self.entities.get(key) for key in shard.reached(events)})
+
+    def step(self, shard, events):
+        asking = not shard.knows_labels(events)
+        results = []
+        for event in events:
+            if asking:
+                self.registry.admit(shard.undecided(event))
+            results.append(shard.step(event))
+        return results
+
+    def commit(self, shard):
+        changes = shard.take()
+        self.state, self.summary = changes.state or self.state, changes.summary or self.summary
+        self.recent, self.bounds = changes.recent, changes.bounds
+        for kept, changed in (
+            (self.panes, changes.panes),
+            (self.entities, changes.entities),
+            (self.customers, changes.customers),
+            (self.entity_expiry, changes.entity_expiry),
+            (self.customer_expiry, changes.customer_expiry),
+            *((self.scores.setdefault(name, {}), scores) for name, scores in changes.scores.items()),
+        ):
+            for key, value in changed.items():
+                if value is None:
+                    kept.pop(key, None)
+                else:
+                    kept[key] = value
+        return changes
+
+    def run(self, events, now=NOW, batch=1000, *, restart=False):
+        """Results of all steps."""
+        shard, results = self.open(), []
+        for start in range(0, max(1, len(events)), batch):
+            chunk = events[start : start + batch]
+            shard.advance(now)
+            self.load(shard, chunk)
+            results += self.step(shard, chunk)
+            self.commit(shard)
+            if restart:
+                shard = self.open()
+        return results
+
+    def expired(self, shard):
+        """What may be removed, entities and customers."""
+        return tuple(
+            [key for key, at in index.items() if at < before]
+            for index, before in zip((self.entity_expiry, self.customer_expiry), shard.expiry(), strict=True)
+        )
+
+    def remembered(self, now):
+        """All that is stored of entities and customers once what has expired is removed."""
+        shard = self.open()
+        shard.advance(now)
+        shard.forget(*self.expired(shard))
+        self.commit(shard)
+        forgotten, purchased = decode_recent(self.recent).forgotten, now - self.config.horizon
+        customers = {}
+        for key, data in self.customers.items():
+            record = msgspec.msgpack.decode(data, type=Customer)
+            record.purchases = [each for each in record.purchases if each.time > purchased]
+            record.held_by = {name: day for name, day in record.held_by.items() if not day or day * DAY >= forgotten}
+            record.erasure = record.erasure if record.erasure * DAY >= forgotten else 0
+            customers[key] = None if record.empty else record
+        return self.entities, self.entity_expiry, {key: record for key, record in customers.items() if record}
+
+    def figures(self):
+        counts = {
+            name: tuple(sum(after < score <= until for score in scores.values()) for after, until in self.bounds)
+            for name, scores in self.scores.items()
+        }
+        return ShardFigures(decode_summary(self.summary, self.recent), counts)
+
+    def document(self):
+        return Figures([self.figures()]).plain()
+
+
+def events_of(lines):
+    decoded = [decode_line(line) for line in lines]
+    return [event for event in decoded if not isinstance(event, Rejected)]
+
+
+def journey_of(events):
+    return "checkout" if events and isinstance(events[0], CheckoutEvent) else "subscription"
+
+
+FORGETFUL = CoreConfig(checkout_retention=HOUR, subscription_retention=HOUR, lateness=HOUR)
+streams = (generate.checkout_streams() | generate.subscription_streams()).map(generate.as_lines).map(events_of)
+
+
+@lawful
+@given(streams, st.integers(1, 5), st.sampled_from([1, 3, 1000]))
+def test_restoring_at_any_cut_equals_an_uninterrupted_run(events, batch, capacity):
+    whole, cut = Store(journey_of(events)), Store(journey_of(events), capacity=capacity)
+    expected = whole.run(events)
+    assert cut.run(events, batch=batch, restart=True) == expected, "versions included"
+    assert cut.document() == whole.document()
+    for store in (whole, cut):
+        store.run([], NOW + STEP)  # what is recent is settled when windows move
+    assert cut.document() == whole.document()
+    assert (cut.entities, cut.panes, cut.state) == (whole.entities, whole.panes, whole.state)
+
+
+@lawful
+@given(streams, st.data())
+def test_what_is_forgotten_depends_on_the_events_alone(events, data):
+    """Wherever they are cut, whatever was removed by then, and whoever goes on: also where events come much later than anything is remembered."""
+    now = NOW + 40 * DAY
+    for _ in range(3):
+        at, name = data.draw(st.integers(0, len(events))), data.draw(st.sampled_from("ab"))
+        time = data.draw(st.sampled_from([NOW, NOW + 20 * DAY]))
+        customer = data.draw(st.sampled_from(["cust-1", "cust-2"]))
+        events = [*events[:at], ErasedEvent(source="privacy", id=name, time=time, customer=customer), *events[at:]]
+    journey = journey_of([event for event in events if not isinstance(event, ErasedEvent)])
+    whole, cut = Store(journey, FORGETFUL), Store(journey, FORGETFUL, capacity=1)
+    expected = whole.run(events, now)
+    results, rest, shard = [], events, cut.open()
+    while rest:
+        size, removed, again, lost = data.draw(
+            st.tuples(st.integers(1, 4), st.integers(0, 3), st.booleans(), st.booleans())
+        )
+        batch, left = rest[:size], rest[size:]
+        shard.advance(now)
+        cut.load(shard, batch)
+        told = cut.step(shard, batch)
+        if lost:
+            shard = cut.open()  # killed before its commit
+            continue
+        results, rest = results + told, left
+        shard.forget(*(keys[:removed] for keys in cut.expired(shard)))
+        cut.commit(shard)
+        if again:
+            shard = cut.open()
+    assert results == expected, "versions included"
+    assert cut.document() == whole.document()
+    assert cut.remembered(now) == whole.remembered(now)
+    assert cut.document() == whole.document()
+
+
+@lawful
+@given(streams)
+def test_a_replay_changes_nothing(events):
+    store = Store(journey_of(events))
+    store.run(events)
+    before = store.document()
+    results = store.run(events)
+    assert store.document() == before
+    assert {step.result for step in results} <= {"duplicate", "stale", "test"}
+
+
+@lawful
+@given(streams, st.sampled_from([0, 1, 2, 24, 240, 700]))
+def test_accepted_is_counted_or_late(events, hours):
+    """What is in the total is in the longest window, or was too old for it and is in the one before it."""
+    newest = max((event.time for event in events), default=NOW) + hours * HOUR + STEP
+    now, before = Store(journey_of(events)), Store(journey_of(events))
+    now.run(events, newest)
+    before.run(events, now.bounds[-1][0])
+    counted, late = (Figures([store.figures()]).select("30d", now.journey) for store in (now, before))
+    total = Figures([now.figures()]).select("total", now.journey)
+    assert [*map(add, counted.sales, late.sales)] == total.sales
+    far = Store(journey_of(events))
+    results = far.run(events, now=NOW + 400 * DAY)
+    assert {step.result for step in results} <= {"late", "duplicate", "stale", "test", "unmatched"}
+    assert far.document()["windows"]["30d"]["all"]["opportunities"] == 0
+    assert far.document()["windows"]["total"] == now.document()["windows"]["total"]
+
+
+@lawful
+@given(generate.checkout_streams().map(generate.as_lines).map(events_of), st.randoms(use_true_random=False))
+def test_any_order_of_arrival_gives_the_same_figures(events, random):
+    first_of_identity = list({(event.entity, event.source, event.id): event for event in reversed(events)}.values())
+    shuffled = random.sample(first_of_identity, len(first_of_identity))
+    store, other = Store("checkout"), Store("checkout")
+    store.run(first_of_identity)
+    other.run(shuffled)
+    assert store.document() == other.document()
+
+
+@lawful
+@given(generate.subscription_streams().map(generate.as_lines).map(events_of), st.randoms(use_true_random=False))
+def test_any_order_of_arrival_of_a_subscription_within_the_lateness_gives_the_same_figures(events, random):
+    assume(events)
+    own = [event for event in events if event.entity == events[0].entity]
+    assume(max(event.time for event in own) - min(event.time for event in own) <= CoreConfig().lateness)
+    first_of_identity = list({(event.source, event.id): event for event in reversed(own)}.values())
+    store, other = Store("subscription"), Store("subscription")
+    store.run(first_of_identity)
+    other.run(random.sample(first_of_identity, len(first_of_identity)))
+    assert store.document() == other.document()
+
+
+@lawful
+@given(generate.checkout_streams(20).map(generate.as_lines).map(events_of))
+def test_shards_may_be_split_and_merged_in_any_way(events):
+    def of(*parts):
+        stores = []
+        for part in parts:
+            stores.append(Store("checkout"))
+            stores[-1].run([event for event in events if int(event.entity[-1]) in part])
+        return Figures([store.figures() for store in stores])
+
+    one, two = of((1, 2, 3)), of((3,), (1, 2))
+    for window in ("5m", "30d", "total"):
+        ours, theirs = (figures.slice(window, "checkout").sets for figures in (one, two))
+        assert {at: (each.sales, each.revenue) for at, each in ours.items()} == {
+            at: (each.sales, each.revenue) for at, each in theirs.items()
+        }
+
+
+def checkout_of(story_events):
+    """Collects the events that a story applies, for a store."""
+    events = []
+
+    class Collected(Story):
+        def apply(self, event):
+            events.append(event)
+            return super().apply(event)
+
+    story_events(Collected())
+    return events
+
+
+def test_expired_entities_and_customers_are_forgotten_and_figures_stay():
+    def story(told):
+        told.checkout("started", [line("P", "a")], checkout="old")
+        told.checkout("completed", [line("P", "a", 2)], at=1, checkout="old")
+        told.checkout("started", [line("P", "a")], at=60 * 24 * 60, checkout="new", customer="bert")
+
+    store = Store("checkout")
+    now = START + 61 * DAY
+    store.run(checkout_of(story), now)
+    before = store.document()
+    shard = store.open()
+    shard.advance(now)
+    entities_before, customers_before = shard.expiry()
+    entities = [key for key, at in store.entity_expiry.items() if at < entities_before]
+    customers = [key for key, at in store.customer_expiry.items() if at < customers_before]
+    assert entities == [b"old"]
+    assert customers == [member("anna", b"")]  # they bought too long ago for any window; the checkout held their id
+    shard.forget(entities, customers)
+    store.commit(shard)
+    assert set(store.entities) == {b"new"}
+    assert store.document() == before
+
+
+def test_an_event_far_ahead_of_the_clock_makes_nothing_be_forgotten():
+    def story(told):
+        told.checkout("started", [line("P", "a")], checkout="open")
+        told.checkout("started", [line("P", "a")], at=366 * 24 * 60, checkout="ahead")
+        told.checkout("completed", [line("P", "a", 2)], at=60, checkout="open")
+
+    store = Store("checkout")
+    store.run(checkout_of(story), START + DAY // 12, batch=1, restart=True)
+    shard = store.open()
+    assert shard.watermark == START + 366 * DAY, "told as it is"
+    assert store.expired(shard) == ([], [])
+    assert store.document()["windows"]["total"]["checkout"]["kind_transactions"]["upsell"] == 1
+    later = checkout_of(lambda told: told.checkout("started", at=32 * 24 * 60, checkout="later"))
+    store.run(later, START + 32 * DAY)
+    shard = store.open()
+    assert store.expired(shard)[0] == [b"open"], "others go on"
+
+
+def test_a_checkout_that_comes_late_as_a_whole_is_one():
+    def story(told):
+        told.checkout("started", [line("P", "a")], at=60 * 24 * 60, checkout="new")
+        told.checkout("started", [line("P", "a")], checkout="old")
+        told.checkout("started", [line("P", "a")], at=60 * 24 * 60 + 1, checkout="newer")
+        told.checkout("completed", [line("P", "a", 2)], at=1, checkout="old")
+        told.checkout("started", [line("P", "a")], at=63 * 24 * 60, checkout="newest")
+        told.checkout("canceled", at=2, checkout="old")
+
+    store = Store("checkout")
+    results = store.run(checkout_of(story), START + 63 * DAY, batch=1, restart=True)
+    total = store.document()["windows"]["total"]["checkout"]
+    assert (total["opportunities"], total["kind_transactions"]["upsell"], total["intents"]["known"]) == (4, 1, 1)
+    assert results[-1].result == "unmatched", "and days later it is forgotten"
+
+
+def test_what_is_older_than_1970_is_remembered_like_anything_else():
+    def story(told):
+        told.checkout("started", [line("P", "a")])
+        told.checkout("started", [line("P", "a")], checkout="c2")
+        told.checkout("completed", [line("P", "a", 2)], at=1)
+
+    old = [msgspec.structs.replace(event, time=event.time - 60 * 365 * DAY) for event in checkout_of(story)]
+    store = Store("checkout")
+    store.run([], START)
+    assert (store.open().watermark < old[0].time, store.figures().summary.watermark) == (True, 0)
+    store.run(old, START, batch=1, restart=True)
+    assert store.figures().summary.watermark == old[-1].time
+    assert store.expired(store.open()) == ([], [])
+    assert store.document()["windows"]["total"]["checkout"]["opportunities"] == 2
+    assert store.document()["windows"]["total"]["checkout"]["kind_transactions"]["upsell"] == 1
+
+
+@pytest.mark.parametrize(("before", "after"), [(30, 90), (90, 30)])
+def test_another_retention_holds_for_a_checkout_from_its_next_event_on(before, after):
+    def story(told):
+        told.checkout("started", [line("P", "a")])
+        told.checkout("completed", [line("P", "a")], at=1)
+
+    first, second = checkout_of(story)
+    store = Store("checkout", CoreConfig(checkout_retention=before * DAY))
+    store.run([first], START)
+    until = store.entity_expiry[b"c1"]
+    store.config = CoreConfig(checkout_retention=after * DAY)
+    store.run([second], START)
+    assert store.entity_expiry[b"c1"] == until + (after - before) * DAY
+    assert [*store.customer_expiry.values()] == [store.entity_expiry[b"c1"]]
+
+
+def test_a_subscription_that_begins_anew_is_not_removed_when_the_one_before_it_would_have_been():
+    def story(told):
+        told.subscription("created", [item("P1")])
+        told.subscription("canceled", at=1)
+        told.subscription("created", [item("P1")], at=401 * 24 + 12)
+        told.subscription("created", [item("P1")], at=500 * 24, subscription="other")
+
+    store = Store("subscription")
+    store.run(checkout_of(story), START + 500 * DAY, batch=1)
+    assert store.entity_expiry == {}
+
+
+def test_a_subscription_whose_record_holds_no_day_leaves_the_index_when_it_is_active_again():
+    def story(told):
+        told.subscription("created", [item("P1")])
+        told.subscription("canceled", at=1)
+
+    store = Store("subscription")
+    store.run(checkout_of(story))
+    (key,) = store.entities
+    record = msgspec.msgpack.decode(store.entities[key], type=Subscription)
+    assert record.until is not None
+    record.until = None  # as it was stored before records held it
+    store.entities[key] = msgspec.msgpack.encode(record)
+    store.run(checkout_of(lambda told: told.subscription("renewed", at=2, id="later")))
+    assert store.entity_expiry == {}
+
+
+def test_a_customer_leaves_the_store_when_their_purchases_leave_the_longest_window():
+    def story(told):
+        told.checkout("started", [line("P", "a")])
+        told.checkout("completed", [line("P", "a", 2)], at=1)
+
+    store = Store("checkout")
+    store.run(checkout_of(story), START + DAY)
+    assert store.document()["windows"]["30d"]["checkout"]["customers"] == {
+        "all": 1,
+        "upsell": 1,
+        "cross_sell": 0,
+        "any": 1,
+    }
+    shard = store.open()
+    shard.advance(START + 40 * DAY)
+    assert not [at for at in store.customer_expiry.values() if at < shard.expiry()[1]], "a checkout holds their id"
+    later = checkout_of(lambda told: told.checkout("started", at=40 * 24 * 60, checkout="later"))
+    store.load(shard, later)
+    store.step(shard, later)
+    customers = [key for key, at in store.customer_expiry.items() if at < shard.expiry()[1]]
+    assert len(customers) == 1
+    shard.forget([], customers)
+    changes = store.commit(shard)
+    assert store.customers == {}
+    assert changes.trim == START + 10 * DAY
+    assert store.document()["windows"]["30d"]["checkout"]["customers"]["all"] == 0
+
+
+def test_an_active_subscription_is_never_forgotten_an_ended_one_is_400_days_later():
+    def story(told):
+        told.subscription("created", [item("P1")], subscription="kept")
+        told.subscription("created", [item("P1")], subscription="ended", customer="bert")
+        told.subscription("canceled", at=1, subscription="ended", customer="bert")
+
+    store = Store("subscription")
+    store.run(checkout_of(story), START + DAY)
+    assert set(store.entity_expiry) == {b"ended"}
+    assert START + 400 * DAY <= store.entity_expiry[b"ended"] <= START + 402 * DAY
+
+
+def test_what_this_batch_touched_is_not_forgotten():
+    def story(told):
+        told.checkout("started", [line("P", "a")])
+
+    store = Store("checkout")
+    shard = store.open()
+    events = checkout_of(story)
+    store.load(shard, events)
+    store.step(shard, events)
+    shard.forget([b"c1"], [])
+    store.commit(shard)
+    assert set(store.entities) == {b"c1"}
+
+
+def test_label_values_are_bounded_first_come_first_served():
+    registry = Registry()
+    store = Store("checkout", registry=registry)
+
+    def story(told):
+        for number in range(10):
+            told.checkout("started", [line("P", "a")], channel=f"channel-{number}", checkout=f"c{number}")
+
+    results = store.run(checkout_of(story), START)
+    assert [step.overflow for step in results] == [()] * 8 + [("channel",)] * 2
+    sections = Figures([store.figures()]).slice("total", "checkout").sets
+    counted = {value: each.sales[0] for (dimension, value), each in sections.items() if dimension == "channel"}
+    assert counted == {f"channel-{number}": 1 for number in range(8)} | {"other": 2}
+
+
+def test_what_changes_nothing_takes_no_place_of_the_labels():
+    def story(told):
+        for number, code in enumerate(["USD", "GBP", "CHF", "SEK"] * 2):
+            told.checkout(
+                "started",
+                [line("P", "a")],
+                channel=f"qa-{number}",
+                currency=code,
+                livemode=False,
+                checkout=f"q{number}",
+            )
+        told.checkout("completed", [line("P", "a")], id="paid", checkout="c1", channel="web")
+        for number in range(8):
+            told.checkout("completed", [line("P", "a")], id="paid", checkout="c1", channel=f"again-{number}")
+        told.checkout("completed", [line("P", "a", category="hats")], at=1, checkout="c2", channel="app")
+
+    for batch in (1, 4, 1000):
+        registry = Registry()
+        store = Store("checkout", registry=registry)
+        store.run(checkout_of(story), START, batch=batch)
+        total = store.document()["windows"]["total"]
+        assert total["channel"].keys() == {"web", "app"}
+        assert total["category"].keys() == {"hats"}
+        assert total["checkout"]["revenue"].keys() == {"EUR"}
+
+
+def test_what_is_stale_takes_no_place_of_the_labels():
+    def story(told):
+        told.subscription("created", [item("P1")], at=25, id="first")
+        for number in range(8):
+            told.subscription("changed", [item("P1")], channel=f"late-{number}")
+            told.subscription("changed", [item("P1")], at=25, id="first", channel=f"again-{number}")
+        told.subscription("changed", [item("P1", 2)], at=26, channel="web")
+
+    for batch in (1, 3, 1000):
+        store = Store("subscription", registry=Registry())
+        results = store.run(checkout_of(story), START, batch=batch)
+        assert [step.result for step in results] == ["applied", *["stale", "duplicate"] * 8, "applied"]
+        assert store.document()["windows"]["total"]["channel"].keys() == {"unknown", "web"}
+
+
+@lawful
+@given(streams, st.integers(1, 5))
+def test_which_labels_are_admitted_does_not_depend_on_how_records_are_cut(events, batch):
+    events = [msgspec.structs.replace(event, segment=f"segment-{number}") for number, event in enumerate(events)]
+    whole, cut = (Store(journey_of(events), registry=Registry()) for _ in range(2))
+    assert cut.run(events, batch=batch, restart=True) == whole.run(events)
+    assert cut.document() == whole.document()
+
+
+def test_categories_of_previous_items_are_admitted_as_those_of_the_others_are():
+    """They are counted where an event does not tell its items; a restart must not be what admits them."""
+    registries = []
+    for restart in (False, True):
+        registry = Registry({"channel": ["web"], "segment": ["new"], "currency": ["EUR"]})
+        store = Store("subscription", registry=registry)
+        told = checkout_of(lambda story: story.subscription("renewed", previous=[item("P1", category="before")]))
+        store.run(
+            [
+                *told,
+                *checkout_of(
+                    lambda story: story.subscription("changed", [item("P2", category="after")], at=1, id="later")
+                ),
+            ],
+            batch=1,
+            restart=restart,
+        )
+        registries.append(
+            [
+                name
+                for name, value in (("before", "before"), ("after", "after"))
+                if not registry.undecided("category", value)
+            ]
+        )
+    assert registries == [["before", "after"]] * 2
+
+
+def test_labels_that_events_call_other_or_unknown_take_no_place():
+    names = ["unknown", "other", *(f"channel-{number}" for number in range(8)), None]
+
+    def story(told):
+        for number, name in enumerate(names):
+            told.checkout("completed", [line("P", "a", category=name)], channel=name, checkout=f"c{number}")
+
+    for registry, expected in (
+        (Registry(), {f"channel-{number}": 1 for number in range(8)} | {"other": 1, "unknown": 2}),
+        (Registry({"channel": ["other", "channel-1", "unknown"]}), {"channel-1": 1, "other": 8, "unknown": 2}),
+    ):
+        store = Store("checkout", registry=registry)
+        results = store.run(checkout_of(story), START)
+        assert all("channel" not in step.overflow for step in results[:2])
+        windows = store.document()["windows"]["total"]
+        assert {value: counted["transactions"] for value, counted in windows["channel"].items()} == expected
+        assert {"other", "unknown"} <= windows["category"].keys()
+
+
+def test_a_currency_beyond_the_bound_keeps_its_transactions_and_tells_no_amounts():
+    def story(told):
+        for number, code in enumerate(["EUR", "USD", "GBP", "CHF", "SEK"]):
+            told.checkout("completed", [line("P", "a")], currency=code, checkout=f"c{number}")
+
+    store = Store("checkout", registry=Registry())
+    store.run(checkout_of(story), START)
+    figures = store.document()["windows"]["total"]["checkout"]
+    assert figures["transactions"] == 5
+    assert set(figures["revenue"]) == {"EUR", "USD", "GBP", "CHF"}
+
+
+def test_a_window_that_the_settings_no_longer_name_is_dropped_and_a_new_one_starts_empty():
+    def story(told):
+        told.checkout("completed", [line("P", "a")])
+
+    store = Store("checkout")
+    store.run(checkout_of(story), START)
+    store.config = CoreConfig(windows=CoreConfig().windows[1:])
+    shard = store.open()
+    shard.advance(START)
+    store.commit(shard)
+    assert not any(key.startswith(b"5m|") for key in store.panes)
+    assert store.document()["windows"]["1h"]["all"]["transactions"] == 1
+
+
+def windows_of(store):
+    """Window -> opportunities, transactions, upsells and customers of its checkouts."""
+    windows = store.document()["windows"]
+    sets = {name: windows[name]["checkout"] for name in windows}
+    return {
+        name: (
+            each["opportunities"],
+            each["transactions"],
+            each["kind_transactions"]["upsell"],
+            each.get("customers", {}).get("all"),
+        )
+        for name, each in sets.items()
+    }
+
+
+def test_a_new_window_counts_what_is_newer_than_all_that_was_there_before_it_and_takes_nothing_back():
+    def story(told):
+        cart = [line("P", "a")]
+        told.checkout("completed", [line("P", "a", 3)], intent=cart)
+        told.checkout("order_updated", cart, at=2, channel="app")
+        told.checkout("completed", cart, at=3, checkout="c2", customer="bert")
+        told.checkout("completed", [line("P", "a", 3)], at=30, checkout="c3", customer="cora", intent=cart)
+
+    completed, updated, same_pane, newer = checkout_of(story)
+    store = Store("checkout", config=CoreConfig(windows=(Window.parse("1h"),)))
+    store.run([completed], START + MINUTE)
+    assert windows_of(store) == {"1h": (1, 1, 1, 1), "total": (1, 1, 1, None)}
+    store.config = CoreConfig(windows=(Window.parse("24h"),))
+    assert store.run([updated], START + 2 * MINUTE)[0].result == "late", "in no window"
+    assert windows_of(store) == {"24h": (0, 0, 0, 0), "total": (1, 1, 0, None)}
+    store.run([same_pane], START + 3 * MINUTE)
+    assert windows_of(store) == {"24h": (0, 0, 0, 0), "total": (2, 2, 0, None)}
+    store.run([newer], START + 31 * MINUTE)
+    assert windows_of(store) == {"24h": (1, 1, 1, 1), "total": (3, 3, 1, None)}
+
+
+def test_a_clock_far_ahead_does_not_keep_a_new_window_empty():
+    def story(told):
+        told.checkout("completed", [line("P", "a")])
+        told.checkout("completed", [line("P", "a")], at=365 * 24 * 60, checkout="ahead")
+
+    store = Store("checkout", config=CoreConfig(windows=(Window.parse("1h"),)))
+    store.run(checkout_of(story), START + STEP)
+    store.config = CoreConfig(windows=(Window.parse("24h"),))
+    told = checkout_of(lambda told: told.checkout("completed", [line("P", "a")], at=24 * 60, checkout="now"))
+    (step,) = store.run(told, START + DAY + STEP)
+    assert step.result == "applied"
+    assert store.document()["windows"]["24h"]["checkout"]["transactions"] == 1
+    assert all(after <= until for after, until in store.bounds)
+
+
+def test_nothing_is_taken_back_from_a_pane_that_fell_out_while_the_clock_was_ahead():
+    def story(told):
+        cart = [line("P", "a")]
+        told.checkout("completed", [line("P", "a", 3)], intent=cart)
+        told.checkout("order_updated", cart, at=1, channel="app")
+        told.checkout("completed", [line("P", "a", 3)], at=1.5, checkout="c2", customer="bert", intent=cart)
+
+    completed, updated, newer = checkout_of(story)
+    store = Store("checkout", config=CoreConfig(windows=(Window.parse("5m"), Window.parse("1h"))))
+    store.run([completed], START)
+    store.run([], START + 9 * MINUTE)
+    for _ in range(2):
+        store.run([updated], START + 2 * MINUTE)
+        assert windows_of(store) == {"5m": (0, 0, 0, 0), "1h": (1, 1, 0, 1), "total": (1, 1, 0, None)}
+    store.run([newer], START + 2 * MINUTE)
+    assert windows_of(store) == {"5m": (1, 1, 1, 1), "1h": (2, 2, 1, 2), "total": (2, 2, 1, None)}
+
+
+_lives = st.lists(
+    st.tuples(
+        st.sets(st.sampled_from(["1m", "5m", "7m", "1h", "24h", "30d"])).map(sorted),
+        st.lists(
+            st.tuples(
+                st.sampled_from([0, 1, 5, 60, 300, 3_600, 86_400, 100_000, 2_500_000, 5_000_000]), st.integers(0, 3)
+            ),
+            min_size=1,
+            max_size=3,
+        ),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@lawful
+@given(streams, _lives)
+def test_a_window_holds_all_of_the_panes_that_are_not_gone_whatever_windows_come_and_wherever_the_clock_jumps(
+    events, lives
+):
+    """Nothing that it holds is below zero, therefore."""
+    store, whole = Store(journey_of(events)), Store(journey_of(events))
+    opening = min((event.time for event in events), default=NOW) - HOUR
+    whole.config = CoreConfig(windows=tuple(map(Window.parse, ("1m", "5m", "7m", "1h", "24h", "30d"))))
+    for names, moves in lives:
+        store.config = CoreConfig(windows=tuple(map(Window.parse, names)))
+        shard = store.open()
+        for seconds, count in moves:
+            part, events = events[:count], events[count:]
+            now = NOW - HOUR + seconds * SECOND
+            part = [event for event in part if event.time <= now + AHEAD]  # the others come of wrong clocks
+            shard.advance(now)
+            store.load(shard, part)
+            for event in part:
+                shard.step(event)
+            store.commit(shard)
+            for each in (part, []):
+                opening += STEP
+                whole.run(each, opening)
+            told = store.figures().summary
+            assert told.total == whole.figures().summary.total
+            for (name, counted), gone in zip(told.windows, told.gone, strict=True):
+                window = Window.parse(name)
+                head = window.pane_of(told.at)
+                assert gone <= max(head - PANES, window.pane_of(told.watermark)), "nothing newer is left out"
+                panes = {
+                    int(key.partition(b"|")[2]): data
+                    for key, data in whole.panes.items()
+                    if key.startswith(f"{name}|".encode())
+                }
+                assert dict(counted) == total(decode(data) for index, data in panes.items() if gone < index <= head)
+                assert min((min(vector) for _, vector in counted), default=0) >= 0
+
+
+def test_between_two_moves_of_the_windows_only_what_was_booked_is_written_of_the_figures():
+    def story(told):
+        told.checkout("completed", [line("P", "a")])
+        told.checkout("completed", [line("P", "a")], checkout="c2")
+
+    first, second = checkout_of(story)
+    store = Store("checkout")
+    shard = store.open()
+    shard.advance(START)
+    written = []
+    for event in (first, second):
+        store.load(shard, [event])
+        store.step(shard, [event])
+        written.append(store.commit(shard))
+    assert [(changes.state is None, changes.summary is None) for changes in written] == [(False, False), (True, True)]
+    assert store.panes == {}
+    for moment in (START, START + STEP):
+        windows = store.document()["windows"]
+        assert [windows[name]["all"]["transactions"] for name in ("5m", "1h", "total")] == [2, 2, 2]
+        shard = store.open()
+        shard.advance(moment)
+        store.commit(shard)
+    assert {key.partition(b"|")[0] for key in store.panes} == {b"5m", b"1h", b"24h", b"30d"}
+    assert decode_recent(store.recent).slices == []
+
+
+def test_much_that_was_booked_is_settled_at_once(monkeypatch):
+    def story(told):
+        for number in range(3):
+            told.checkout("completed", [line("P", "a")], checkout=f"c{number}", channel=f"channel-{number}")
+
+    for bound, settled in ((6, False), (5, True)):  # an opportunity and money of each
+        monkeypatch.setattr(module, "RECENT", bound)
+        store = Store("checkout", registry=Registry())
+        store.run(checkout_of(story), START)
+        assert (store.panes != {}, decode_recent(store.recent).slices == []) == (settled, settled)
+        assert store.document()["windows"]["1h"]["all"]["transactions"] == 3
+
+
+def test_what_is_recent_is_kept_where_other_windows_cut_time_otherwise():
+    def story(told):
+        told.checkout("completed", [line("P", "a")])
+
+    for names in (("1m",), ("7m", "1h"), ("1h",), ()):
+        store = Store("checkout")
+        store.run(checkout_of(story), START)
+        store.config = CoreConfig(windows=tuple(Window.parse(name) for name in names))
+        store.run([], START + STEP)
+        windows = store.document()["windows"]
+        counted = {name: windows[name]["all"]["transactions"] for name in windows}
+        assert counted == {name: int(name in ("1h", "total")) for name in (*names, "total")}, (
+            "those that were there before"
+        )
+
+
+def test_a_state_of_a_newer_version_or_of_another_journey_is_refused():
+    store = Store("checkout")
+    store.run([], START)
+    store.journey = "subscription"
+    with pytest.raises(ValueError, match="holds checkout events"):
+        store.open()
+    store.state = msgspec.msgpack.encode([LAYOUT + 1, *msgspec.msgpack.decode(store.state)[1:]])
+    with pytest.raises(ValueError, match="newer version"):
+        store.open()
+
+
+def test_a_state_that_tells_nothing_of_windows_is_read():
+    def story(told):
+        told.checkout("completed", [line("P", "a")])
+
+    store = Store("checkout")
+    store.run(checkout_of(story), START)
+    store.run([], START + STEP)
+    store.state = msgspec.msgpack.encode(msgspec.msgpack.decode(store.state)[:4])
+    store.summary = msgspec.msgpack.encode(msgspec.msgpack.decode(store.summary)[:5])
+    before = store.document()
+    store.run([], START + STEP)
+    assert store.document() == before
+    assert before["windows"]["5m"]["all"]["transactions"] == 1
+
+
+def test_a_tick_moves_windows_without_events():
+    def story(told):
+        told.checkout("completed", [line("P", "a")])
+
+    store = Store("checkout")
+    store.run(checkout_of(story), START)
+    shard = store.open()
+    shard.advance(START)
+    assert not shard.due(START)
+    assert shard.due(START + 5_000_000)
+    shard.advance(START + 3600 * 1_000_000)
+    store.commit(shard)
+    windows = store.document()["windows"]
+    assert [windows[name]["all"]["transactions"] for name in ("5m", "1h", "24h", "total")] == [0, 0, 1, 1]

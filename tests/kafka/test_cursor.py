@@ -1,0 +1,69 @@
+from types import SimpleNamespace
+
+import pytest
+
+from stream.core.shard.write_set import ShardId
+from stream.kafka.cursor import Batch, Halted, Position
+from stream.kafka.log_identity import Source, fingerprint, recognise, resume
+
+SHARD = ShardId("checkout-events", 0)
+
+
+def record(offset, value=b"v", key=b"k", timestamp=1000):
+    return SimpleNamespace(offset=offset, value=value, key=key, timestamp=timestamp)
+
+
+@pytest.mark.parametrize(
+    ("offset", "verify", "beginning", "start"),
+    [
+        (None, False, 0, 0),  # never read: all of the log
+        (None, False, 70, 70),
+        (40, False, 0, 40),
+        (40, True, 0, 39),  # the last applied record is read again to be recognised
+        (40, True, 39, 39),
+        (40, True, 40, 40),  # it is gone, but nothing that was not read
+        (0, True, 0, 0),
+    ],
+)
+def test_where_a_log_is_sought(offset, verify, beginning, start):
+    assert Position(offset, verify=verify).start(beginning) == start
+
+
+def test_a_log_that_begins_after_the_next_record_is_not_read():
+    with pytest.raises(Halted, match="begins at 41, but the next record to apply is 40: 1 records were deleted"):
+        Position(40, verify=True).start(41)
+
+
+def test_batches_answer_for_the_gaps_between_records():
+    position = Position(10, verify=False)
+    position.seek(position.start(0))
+    first, second = [record(12), record(13)], [record(20)]
+    assert position.take(SHARD, first) == Batch(SHARD, position, 10, 14, first)
+    assert position.take(SHARD, second) == Batch(SHARD, position, 14, 21, second)
+    assert position.outstanding == 2
+
+
+@pytest.mark.parametrize("other", [{"value": b"w"}, {"value": None}, {"key": b"l"}, {"key": None}, {"timestamp": 1001}])
+def test_a_fingerprint_tells_records_apart(other):
+    assert fingerprint(record(5)) == fingerprint(record(6)) != fingerprint(record(5, **other))
+
+
+def test_a_source_survives_being_stored():
+    source = Source("cluster").after(record(5))
+    assert resume("cluster", source.encode()) == source
+    assert resume("cluster", None) == Source("cluster")
+    assert resume("cluster", Source("cluster").encode()) == Source("cluster")
+
+
+def test_another_cluster_is_refused():
+    with pytest.raises(Halted, match=r"from Kafka cluster 'one', this is 'two'.*another UPSELL_APP_ID"):
+        resume("two", Source("one").encode())
+
+
+def test_only_a_record_at_the_very_offset_can_be_wrong():
+    source = Source("cluster").after(record(5))
+    recognise(source, 5, [record(5), record(6)])
+    recognise(source, 5, [record(6, b"other")])
+    recognise(Source("cluster"), 5, [record(5, b"other")])
+    with pytest.raises(Halted, match="offset 5 is not the one that was applied"):
+        recognise(source, 5, [record(5, b"other")])
