@@ -16,7 +16,7 @@ import msgspec
 
 from stream.core.config import CoreConfig
 from stream.core.counting.figures import TOTAL
-from stream.core.labels import Registry
+from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline
 from stream.events.decode import Rejected, decode_line
 from stream.simulate.shop import Shop, ShopSettings
@@ -70,7 +70,7 @@ def moved(records: Iterable[Record], by: timedelta) -> Iterator[Record]:
 
 def planted(records: Sequence[Record]) -> dict[str, Any]:
     """The figures of the checkouts, as `classify` has them."""
-    offline = Offline(CoreConfig(), Registry())
+    offline = Offline(CoreConfig(), LabelRegistry())
     for record in records:
         event = decode_line(record.value)
         assert not isinstance(event, Rejected), event

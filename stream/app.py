@@ -19,8 +19,7 @@ import uvloop
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from stream.agents import add_agent
-from stream.consumer.faust_app import CLIENT_ID, App, heartbeat
+from stream.consumer.faust_app import CLIENT_ID, App, add_agent, heartbeat
 from stream.events.decode import Decoder
 from stream.kafka.producer import LARGEST_MESSAGE, Publisher
 from stream.kafka.security import client_options, refusal
@@ -29,7 +28,7 @@ from stream.kafka.topics import Topic, TopicError, create_topics
 from stream.observe.counters import Counters
 from stream.observe.http import HttpServer
 from stream.observe.view import View
-from stream.tables.interface import Retry, Unusable
+from stream.tables.interface import IncompatibleStateError, TablesUnavailableError
 from stream.tables.redis import connect
 from stream.worker.clock import Clock
 from stream.worker.retry import pauses
@@ -93,7 +92,7 @@ class Worker:
         log.info("metrics, health and rates at %s", self.http.url)
         self._watch(view.run(), lambda: None)
         clock = Clock(tables)
-        await _patiently("Redis", clock.refresh, Retry)
+        await _patiently("Redis", clock.refresh, TablesUnavailableError)
         cluster = await _patiently(
             "Kafka", partial(cluster_id, settings, security), KafkaError, why=partial(refusal, settings)
         )
@@ -114,7 +113,7 @@ class Worker:
             app_id=settings.app_id,
             cluster=cluster,
             core=settings.core(),
-            registry=settings.registry(),
+            labels=settings.registry(),
             tables=tables,
             clock=clock,
             decoder=Decoder(journeys, settings.future),
@@ -180,7 +179,7 @@ class Worker:
             working.cancel()
             with suppress(asyncio.CancelledError):
                 await working
-        except (Unusable, TopicError, OSError) as error:
+        except (IncompatibleStateError, TopicError, OSError) as error:
             log.critical("%s", error)
             return 1
         except Exception:

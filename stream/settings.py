@@ -38,7 +38,7 @@ from pydantic_settings import (
 )
 
 from stream.core.config import DAY, DEFAULT_WINDOWS, MICROSECONDS, CoreConfig, Window
-from stream.core.labels import OTHER, UNKNOWN, LabelName, Registry
+from stream.core.labels import OTHER, UNKNOWN, LabelName, LabelRegistry
 from stream.core.money import exponent
 
 Kpi = Literal[
@@ -272,7 +272,7 @@ class Settings(BaseSettings):
     @classmethod
     def _labels(cls, values: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         label = _LABEL_OF[str(info.field_name)]
-        Registry({label: values})
+        LabelRegistry({label: values})
         if label == "currency":
             for code in values:
                 try:
@@ -355,9 +355,9 @@ class Settings(BaseSettings):
         """`future_minutes` in microseconds."""
         return round(self.future_minutes * 60 * MICROSECONDS)
 
-    def registry(self) -> Registry:
+    def registry(self) -> LabelRegistry:
         """A registry that knows the lists of the settings."""
-        return Registry({label: getattr(self, name) for name, label in _LABEL_OF.items()})
+        return LabelRegistry({label: getattr(self, name) for name, label in _LABEL_OF.items()})
 
     def password(self, name: Secret) -> str | None:
         """A secret from its file if one is named, else from the environment.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oracle import generate, oracle, records
 
 from stream.core.config import DEFAULT_WINDOWS, MICROSECONDS, CoreConfig
-from stream.core.labels import Registry
+from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline
 from stream.events.decode import Rejected, decode_line
 from stream.simulate.completejourney import baskets
@@ -22,7 +22,7 @@ thoroughly = settings(max_examples=150, deadline=None, suppress_health_check=lis
 def ours(lines, as_of=None, config=None):
     """(summary, rates document, last version of each transaction)"""
     moment = None if as_of is None else round(as_of.timestamp()) * 1_000_000
-    offline = Offline(config or CoreConfig(), Registry(), moment, forget=config is not None)
+    offline = Offline(config or CoreConfig(), LabelRegistry(), moment, forget=config is not None)
     rejected = duplicates = 0
     sales = {}
     present = [line for line in lines if line]

@@ -20,7 +20,7 @@ from stream.cli.root import cli
 from stream.core.config import CoreConfig
 from stream.core.counting.kpi import KPIS
 from stream.core.event import CheckoutEvent
-from stream.core.labels import Registry
+from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline
 from stream.events.decode import Decoder, decode_line
 from stream.kafka.topics import Topic, create_topics
@@ -161,7 +161,7 @@ def test_the_dependencies_are_those_of_the_project():
 
 
 def test_the_example_by_hand_is_what_the_core_computes():
-    offline = Offline(CoreConfig(), Registry())
+    offline = Offline(CoreConfig(), LabelRegistry())
     judged = {}
     for number, customer, wanted, paid, _ in rows(
         "docs/kpis.md", ("checkout", "customer", "came for", "paid for", "verdict")

@@ -414,13 +414,13 @@ def segment() -> dashboard.Dashboard:
 def pipeline() -> dashboard.Dashboard:
     """Whether events flow, and what is in the way."""
     shard = 'topic=~"$topic"'
-    watermark = view("upsell_watermark_timestamp_seconds", shard)
+    watermark = view("upsell_newest_event_timestamp_seconds", shard)
     age = view("upsell_shard_age_seconds", shard)
     lag = f"sum by (topic, partition) (upsell_consumer_lag_records{{{ENV}, {shard}}})"
     intents = view("upsell_window_intent_transactions", 'window="5m"')
     return (
         _dashboard(PIPELINE, "Upsell: pipeline", "Throughput, lag, delay and failures of the workers.", "now-3h")
-        .with_variable(_label("topic", "upsell_watermark_timestamp_seconds", several=True))
+        .with_variable(_label("topic", "upsell_newest_event_timestamp_seconds", several=True))
         .with_row(_row(100, "Now"))
         .with_panel(
             now(

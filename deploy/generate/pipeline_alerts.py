@@ -38,7 +38,7 @@ def group(times: Times) -> Group:
 
 
 def _standing_still(times: Times) -> tuple[Alert, ...]:
-    age, lag = "upsell:watermark_timestamp_seconds:max", "upsell:consumer_lag_records:max"
+    age, lag = "upsell:newest_event_timestamp_seconds:max", "upsell:consumer_lag_records:max"
     kept = times.span(15 * MINUTE)
     build = times.range(DAY)
     fresh = times.range(2 * MINUTE)

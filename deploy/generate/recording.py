@@ -40,7 +40,7 @@ _VIEW = (
     "upsell_window_customers",
     "upsell_window_intent_transactions",
     "upsell_target_ratio",
-    "upsell_watermark_timestamp_seconds",
+    "upsell_newest_event_timestamp_seconds",
     "upsell_shard_age_seconds",
 )
 _RATES = tuple(kpi for kpi in KPIS if not isinstance(kpi.numerator, Money))

@@ -22,7 +22,7 @@ from stream.cli.options import EVERYTHING, with_settings
 from stream.cli.screen import output, quiet_clients
 from stream.kafka.security import client_options, refusal
 from stream.settings import Settings, variable
-from stream.tables.interface import Retry, Unusable
+from stream.tables.interface import IncompatibleStateError, TablesUnavailableError
 from stream.tables.redis import connect
 
 Level = Literal["ok", "warning", "error"]
@@ -252,7 +252,7 @@ async def _about_redis(settings: Settings, limit: float) -> list[Finding]:
                 await tables.now()
                 await tables.summaries()
                 return list(about_redis(await tables.info()))
-            except Unusable as refused:
+            except IncompatibleStateError as refused:
                 if "'info'" not in str(refused):
                     raise
                 seen = "version, role, eviction and persistence cannot be seen, as this user may not run INFO"
@@ -262,11 +262,11 @@ async def _about_redis(settings: Settings, limit: float) -> list[Finding]:
                 ]
             finally:
                 await tables.close()
-    except Unusable as error:
+    except IncompatibleStateError as error:
         return [Finding("error", "Redis", str(error))]
     except TimeoutError:
         return [Finding("error", "Redis", f"cannot be asked at {where} (no answer); {mend}")]
-    except (Retry, OSError) as error:
+    except (TablesUnavailableError, OSError) as error:
         return [Finding("error", "Redis", f"cannot be asked at {where} ({error}); {mend}")]
 
 

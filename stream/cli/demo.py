@@ -31,7 +31,7 @@ from stream.cli.records import Sender, send
 from stream.cli.screen import output, quiet_clients
 from stream.cli.simulate import as_they_arrive
 from stream.core.config import Window
-from stream.core.counting.cells import Sale
+from stream.core.counting.cells import Count
 from stream.core.counting.figures import TOTAL, Figures, ShardFigures
 from stream.core.counting.summary import decode_summary
 from stream.embedded.broker import EmbeddedBroker
@@ -40,7 +40,7 @@ from stream.embedded.valkey import EmbeddedValkey
 from stream.settings import Settings, variable
 from stream.simulate.record import Emitted
 from stream.simulate.shop import HIGHEST_RATE, LOWEST_RATE, Shop, ShopSettings
-from stream.tables.interface import Retry, Tables
+from stream.tables.interface import Tables, TablesUnavailableError
 from stream.tables.redis import connect
 
 _PAST: Final = 20_000
@@ -121,7 +121,7 @@ def demo(ctx: click.Context, *, duration: float | None, rate: float, seed: int, 
     with stopping() as stop:
         try:
             report = asyncio.run(_Demo(wanted, duration, console, stop).run(compare=as_json or duration is not None))
-        except (ServerUnavailableError, ServerFailedError, KafkaError, Retry) as error:
+        except (ServerUnavailableError, ServerFailedError, KafkaError, TablesUnavailableError) as error:
             raise click.ClickException(str(error)) from None
     if as_json:
         click.echo(json.dumps(report, indent=2))
@@ -211,7 +211,7 @@ class _Demo:
         window, figure_set = next(
             (window, figure_set)
             for window in (*figures.windows, TOTAL)
-            if (figure_set := figures.select(window)).sales[Sale.TRANSACTIONS] or window == TOTAL
+            if (figure_set := figures.select(window)).sales[Count.TRANSACTIONS] or window == TOTAL
         )
         rates = ", ".join(f"{name} {value:.1%}" for name, value in figure_set.rates.items() if value is not None)
         done = f"{self._sent:,} events sent, {applied:,} applied"
@@ -226,10 +226,10 @@ async def _repeat(tables: Tables, worker: _Worker, seconds: float, show: Callabl
     """
     while worker.pid:
         # The next look may do better.
-        with suppress(Retry):
+        with suppress(TablesUnavailableError):
             summaries = await tables.summaries()
             figures = figures_of(summaries)
-            if figures.select(TOTAL).sales[Sale.TRANSACTIONS]:
+            if figures.select(TOTAL).sales[Count.TRANSACTIONS]:
                 owners = await tables.owners([each.shard for each in summaries])
                 show(figures, sum(owner.offset or 0 for owner in owners))
                 await asyncio.sleep(seconds)
@@ -300,7 +300,7 @@ async def _everything(tables: Tables) -> Figures:
             windows = [Window.parse(name) for name, _ in summary.windows]
             longest = max(windows, key=lambda window: window.length)
             # A purchase of the last seconds may lie beyond an edge on which the window stands until it moves.
-            reached = reached and longest.pane_of(summary.watermark) <= longest.pane_of(summary.at)
+            reached = reached and longest.pane_of(summary.stream_time) <= longest.pane_of(summary.at)
             ever = {name: counts[windows.index(longest)] for name, counts in each.customers.items()}
             shards.append(ShardFigures(summary, each.customers, ever))
         if reached or time.monotonic() > deadline:

@@ -16,7 +16,7 @@ from stream.core.config import MICROSECONDS, STEP
 from stream.core.counting.figures import TOTAL, Figures, ShardFigures
 from stream.core.counting.summary import decode_summary
 from stream.settings import Settings
-from stream.tables.interface import Retry, ShardSummary, Tables, Unusable
+from stream.tables.interface import IncompatibleStateError, ShardSummary, Tables, TablesUnavailableError
 from stream.tables.redis import connect
 
 _STANDSTILL: Final = 30
@@ -41,9 +41,9 @@ def rates(settings: Settings, *, window: str | None, watch: bool, as_json: bool)
     """Show the current figures of all workers of an application."""
     try:
         asyncio.run(_rates(settings, window, watch=watch, as_json=as_json))
-    except Retry as error:
+    except TablesUnavailableError as error:
         raise click.ClickException(f"Redis cannot answer ({error}); `upsell-stream check` says more") from None
-    except Unusable as error:
+    except IncompatibleStateError as error:
         raise click.ClickException(str(error)) from None
 
 

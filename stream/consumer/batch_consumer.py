@@ -1,7 +1,7 @@
 """Faust's Kafka transport, made to deliver batches, and to read where the shards say.
 
 Faust hands over one message per record, in tasks of their own: a thousandth of what the client can fetch. Here a message is what one fetch brought:
-batches, each of one partition. And Faust reads on from Kafka's committed offsets; here every shard says from where (`stream.kafka.cursor.Position`), because
+batches, each of one partition. And Faust reads on from Kafka's committed offsets; here every shard says from where (`stream.kafka.cursor.Cursor`), because
 what was applied is known to Redis alone.
 
 Rules of this room:
@@ -41,7 +41,7 @@ from faust.types import TP, ConsumerMessage
 
 from stream.consumer.record_batches import Records
 from stream.core.shard.write_set import ShardId
-from stream.kafka.cursor import CREDITS, Batch, Halted, Position
+from stream.kafka.cursor import CREDITS, Batch, Cursor, ShardHaltedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -102,7 +102,7 @@ class BatchConsumer(driver.Consumer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._positions: dict[TP, Position] = {}
+        self._cursors: dict[TP, Cursor] = {}
         """What was sought last."""
         self._shown: dict[TP, int] = {}
         """Offsets that were committed to Kafka."""
@@ -152,7 +152,7 @@ class BatchConsumer(driver.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Take over the new assignment; it is read once Faust lets the flow go on."""
         await super().on_partitions_assigned(assigned, generation_id)
-        for known in (self._positions, self._asked, self._resting, self._seen):
+        for known in (self._cursors, self._asked, self._resting, self._seen):
             known.clear()
         self.shards.assign(ShardId(*tp) for tp in assigned)
 
@@ -178,7 +178,7 @@ class BatchConsumer(driver.Consumer):
         # A copy: Faust changes the set in place, and to aiokafka an empty one means every partition.
         active = set(self._get_active_partitions())
         generation = self.app.consumer_generation_id
-        wanted = {tp: position for tp in sorted(active) if (position := self.shards.position(ShardId(*tp))) is not None}
+        wanted = {tp: cursor for tp in sorted(active) if (cursor := self.shards.cursor(ShardId(*tp))) is not None}
         await self._seek_new(wanted)
         ready = self._ready(wanted)
         if not ready:
@@ -192,27 +192,27 @@ class BatchConsumer(driver.Consumer):
         batches = [
             wanted[tp].take(ShardId(*tp), fetched[begin : begin + size])
             for tp, fetched in records.items()
-            if self.shards.position(ShardId(*tp)) is wanted[tp]
+            if self.shards.cursor(ShardId(*tp)) is wanted[tp]
             for begin in range(0, len(fetched), size)
         ]
         for tp in ready:
-            if self.shards.position(ShardId(*tp)) is (position := wanted[tp]) and (told := self._told(tp)) is not None:
+            if self.shards.cursor(ShardId(*tp)) is (cursor := wanted[tp]) and (told := self._told(tp)) is not None:
                 end, place = told
                 # The client's place lies beyond the last record where what follows is none.
-                self.shards.see_log(ShardId(*tp), end, range(position.read or 0, place or 0))
+                self.shards.see_log(ShardId(*tp), end, range(cursor.read or 0, place or 0))
         if batches:
             yield TP(*batches[0].shard), self._message(batches)
         if held_back and not records:
             await self._wait_for_change(HELD_BACK_POLL)
 
-    def _ready(self, wanted: Mapping[TP, Position]) -> set[TP]:
+    def _ready(self, wanted: Mapping[TP, Cursor]) -> set[TP]:
         now = time.monotonic()
         if self._is_much_under_way():
             return set()
         ready = {
             tp
-            for tp, position in wanted.items()
-            if position.read is not None and position.outstanding < CREDITS and self._resting.get(tp, 0.0) <= now
+            for tp, cursor in wanted.items()
+            if cursor.read is not None and cursor.outstanding < CREDITS and self._resting.get(tp, 0.0) <= now
         }
         if ready and now < self._alone_until:
             ready = {min(ready, key=lambda tp: (self._asked.get(tp, 0.0), tp))}
@@ -221,8 +221,8 @@ class BatchConsumer(driver.Consumer):
 
     def _is_much_under_way(self) -> bool:
         most: int = self.app.polled_records  # type: ignore[attr-defined]  # of `stream.consumer.faust_app.App`
-        positions = map(self.shards.position, self.shards.status.shards)
-        return sum(position.under_way for position in positions if position is not None) >= most
+        cursors = map(self.shards.cursor, self.shards.status.shards)
+        return sum(cursor.under_way for cursor in cursors if cursor is not None) >= most
 
     def _check_membership(self) -> None:
         # aiokafka tells of the end of this task only through methods that Faust goes around. Without it nobody sends heartbeats,
@@ -231,17 +231,17 @@ class BatchConsumer(driver.Consumer):
         if coordination.done() and not self.should_stop:
             raise KafkaError("the client has given up its membership of the group; its log says why")
 
-    async def _seek_new(self, wanted: Mapping[TP, Position]) -> None:
-        new = {tp: position for tp, position in wanted.items() if self._positions.get(tp) is not position}
+    async def _seek_new(self, wanted: Mapping[TP, Cursor]) -> None:
+        new = {tp: cursor for tp, cursor in wanted.items() if self._cursors.get(tp) is not cursor}
         if not new:
             return
         try:
             beginnings = await self.earliest_offsets(*new)
             starts: dict[TP, int] = {}
-            for tp, position in new.items():
+            for tp, cursor in new.items():
                 try:
-                    starts[tp] = position.start(beginnings[tp])
-                except Halted as reason:
+                    starts[tp] = cursor.start(beginnings[tp])
+                except ShardHaltedError as reason:
                     self.shards.halt(ShardId(*tp), str(reason))
             await self.seek_wait(starts)
         except (IllegalStateError, TimeoutError, KafkaError) as error:
@@ -257,7 +257,7 @@ class BatchConsumer(driver.Consumer):
                 )  # fmt: skip
             new[tp].seek(start)
             self.shards.see_start(ShardId(*tp), start)
-            self._positions[tp] = new[tp]
+            self._cursors[tp] = new[tp]
 
     async def _fetch(self, ready: set[TP], seconds: float) -> Mapping[TP, list[Any]]:
         try:
@@ -288,10 +288,10 @@ class BatchConsumer(driver.Consumer):
         It may have been wanted before the last assignment; or it is that of the record before the next one, which was only to be recognised,
         and which retention took after the log was sought.
         """
-        position = self._positions.get(tp)
-        if position is None:
+        cursor = self._cursors.get(tp)
+        if cursor is None:
             return True
-        if position.offset is None or offset >= position.offset:
+        if cursor.offset is None or offset >= cursor.offset:
             return False
         try:
             beginnings = await self.earliest_offsets(tp)
@@ -327,7 +327,7 @@ class BatchConsumer(driver.Consumer):
         if not assigned.is_assigned(partition):
             return None
         state = assigned.subscription.assignment.state_value(partition)
-        place = state.position if state.has_valid_position else None
+        place = state.cursor if state.has_valid_position else None
         if partition in client._fetcher._records:  # noqa: SLF001 - likewise
             place = None  # what is fetched and not given out may be an error, for which the place was moved before it is told
         # A broker that knows no transactions tells no end of what is stable.
@@ -338,7 +338,7 @@ class BatchConsumer(driver.Consumer):
         first = batches[0]
         tp = TP(*first.shard)
         last = first.records[-1]
-        value = cast("bytes", batches)  # `stream.agents.BatchSchema` takes it as it is
+        value = cast("bytes", batches)  # `stream.consumer.faust_app.BatchSchema` takes it as it is
         return ConsumerMessage(
             tp.topic, tp.partition, first.end - 1, last.timestamp / 1000, last.timestamp_type, [], None, value, None,
             tp=tp, generation_id=self.app.consumer_generation_id,
@@ -387,14 +387,14 @@ class BatchConsumer(driver.Consumer):
 
     def _looks(self, shard: ShardId) -> object:
         """Another one after every answer about a shard; None while it waits for none."""
-        position = self.shards.position(shard)
-        if position is None or position.outstanding >= CREDITS:
+        cursor = self.shards.cursor(shard)
+        if cursor is None or cursor.outstanding >= CREDITS:
             return None
         try:
             told = self._thread._ensure_consumer().last_poll_timestamp(TopicPartition(*shard))  # noqa: SLF001 - Faust has no way to it
         except AssertionError:  # aiokafka's word for: not assigned any more
             return None
-        return position, position.read, told
+        return cursor, cursor.read, told
 
     # Display
 

@@ -1,7 +1,7 @@
-"""Faust's part of the worker: what is used of the framework, and its settings.
+"""Faust's part of the worker: the app, its settings, and the agent.
 
-Rules: of Faust's services only those run that read from Kafka. Its producer, web server, tables, leader topic and working directory
-are off: the worker has its own, or none. No error restarts an agent; it ends the process.
+Rules: of Faust's services only those run that read from Kafka. Its producer, web server, tables, leader topic and working directory are off: the worker
+has its own, or none. The agent hands batches to their shards and does nothing else. An error in it does not restart it; it ends the process.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from stream.consumer.batch_consumer import BatchTransport
 from stream.kafka.security import faust_credentials
 
 if TYPE_CHECKING:
-    from faust.types import AgentT, TransportT
+    from collections.abc import Iterable
 
+    from faust.types import AgentT, AppT, Message, StreamT, TransportT
+
+    from stream.kafka.cursor import Batch
     from stream.settings import Settings
     from stream.worker.shard_set import Shards
 
@@ -110,6 +113,30 @@ class App(faust.App):
         if self._consumer is not None and self._consumer.started:
             await self._consumer.commit()
         await self.shards.close(DRAIN_PATIENCE)
+
+
+class BatchSchema(faust.Schema[None, Any]):
+    """The value of a message is the batches themselves: there is nothing to decode."""
+
+    def loads_key(self, app: AppT, message: Message, **_: Any) -> None:
+        """Return nothing: batches have many keys."""
+
+    def loads_value(self, app: AppT, message: Message, **_: Any) -> Any:  # noqa: ARG002 - Faust's signature
+        """Return the batches."""
+        return message.value
+
+
+def add_agent(app: faust.App, topics: Iterable[str], shards: Shards) -> AgentT[Any]:
+    """Have the batches of these topics delivered to their shards."""
+
+    async def deliver(fetches: StreamT[list[Batch]]) -> None:
+        async for batches in fetches:
+            for batch in batches:
+                shards.deliver(batch)
+
+    # No acks: Faust would track them for offsets that Redis decides on.
+    channel = app.topic(*topics, schema=BatchSchema(), acks=False)
+    return app.agent(channel, name="shards")(deliver)
 
 
 def heartbeat(settings: Settings) -> float:

@@ -1,4 +1,4 @@
-"""What the core must be told once: windows, how long things are remembered, and the key that hides customers."""
+"""Settings of the core: windows, how long things are remembered, and the key of the hash that hides customers."""
 
 import re
 
@@ -15,7 +15,7 @@ STEP = 5 * MICROSECONDS
 NEVER = -(2**62)
 """A time before all others, microseconds."""
 AHEAD = DAY
-"""How far ahead of the clock an event makes anything be forgotten; one further ahead comes of a clock that is wrong."""
+"""How far ahead of the clock an event may move the watermark; one that is further ahead has a wrong clock."""
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -65,12 +65,12 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
     customer_key: bytes = b""
     """Key of the hash under which customers are counted."""
     forget: bool = True
-    """False (offline): nothing expires, and what comes late finds its record, however late."""
+    """False (offline): nothing expires, and a late event finds its record, however late it is."""
     forget_customers: bool = True
-    """False (offline): distinct customers are kept for good, whatever the windows."""
+    """False (offline): distinct customers are kept for ever, whatever the windows."""
 
-    tell_all: bool = False
-    """True (offline): steps tell of every version of a transaction, also of those that are not published."""
+    emit_all: bool = False
+    """True (offline): steps report every version of a transaction, also those that are not published."""
 
     def retention(self, journey: Journey) -> int:
         """How long a journey's entities are remembered."""

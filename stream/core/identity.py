@@ -1,7 +1,7 @@
 """Identities of events, short enough to remember many of them.
 
-Rules: an identity is the hash of what names an event within its entity; what is remembered is their concatenation, oldest first. Ids and sources of
-events have no U+0000, so that no two tuples are joined to the same name: at most the first part may have one.
+Rules: an identity is the hash of what names an event within its entity. An entity remembers the concatenation of its identities, oldest first. Ids and
+sources of events have no U+0000, so no two tuples are joined to the same string: at most the first part may have one.
 """
 
 from hashlib import blake2b
@@ -17,15 +17,15 @@ def identity(source: str, *parts: str) -> bytes:
     return blake2b(name.encode(), digest_size=SIZE).digest()
 
 
-def remember(seen: bytes, mark: bytes) -> bytes:
-    """`seen` with one identity more."""
-    seen += mark
+def remember(seen: bytes, event_hash: bytes) -> bytes:
+    """`seen` with one more identity; the oldest goes where there are too many."""
+    seen += event_hash
     return seen if len(seen) <= REMEMBERED * SIZE else seen[-REMEMBERED * SIZE :]
 
 
-def remembers(seen: bytes, mark: bytes) -> bool:
-    """Whether an identity is among those seen, and not only bytes of two neighbours."""
-    at = seen.find(mark)
+def remembers(seen: bytes, event_hash: bytes) -> bool:
+    """Whether an identity is among those seen: at a whole place, not across two neighbours."""
+    at = seen.find(event_hash)
     while at > 0 and at % SIZE:
-        at = seen.find(mark, at + 1)
+        at = seen.find(event_hash, at + 1)
     return at >= 0

@@ -1,8 +1,8 @@
 """The whole application in one process's memory: the same shards as the worker's, without Kafka, Redis or a clock.
 
-Rules: windows stand still at one moment, or there are none. Nothing is forgotten but what a worker forgets whatever else there is (an event later than
-its entity's retention begins a new one), as a file may hold partitions one after the other, or be in any order. This is the answer that every worker's
-figures must equal; where events come later than their records are remembered, for one partition's log in its order, with `forget`.
+Rules: windows stand at one moment, or there are none. A file may hold partitions one after the other, or be in any order, so nothing expires; only an event
+later than its entity's retention begins a new entity, as in a worker. This is the answer that every worker's figures must equal. Where events come
+later than their records are remembered, that holds for one partition's log in its order, with `forget`.
 """
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from stream.core.config import CoreConfig
 from stream.core.counting.figures import JOURNEYS, Figures, ShardFigures
 from stream.core.event import CheckoutEvent, ErasedEvent, Event, Journey
-from stream.core.labels import Registry
+from stream.core.labels import LabelRegistry
 from stream.core.result import Step
 from stream.core.shard.shard import Shard
 from stream.core.shard.write_set import ShardId, Stored
@@ -22,17 +22,17 @@ class Offline:
     """Both journeys, one shard each."""
 
     def __init__(
-        self, config: CoreConfig, registry: Registry, as_of: int | None = None, *, forget: bool = False
+        self, config: CoreConfig, labels: LabelRegistry, as_of: int | None = None, *, forget: bool = False
     ) -> None:
         """Windows stand at `as_of` (microseconds since the epoch); without it there are none.
 
         With `forget` and `as_of`, an event that comes later than its record is remembered does not find it, as in a worker.
         """
         windows = config.windows if as_of is not None else ()
-        config = msgspec.structs.replace(config, windows=windows, forget=forget, forget_customers=False, tell_all=True)
-        self._registry = registry
+        config = msgspec.structs.replace(config, windows=windows, forget=forget, forget_customers=False, emit_all=True)
+        self._labels = labels
         self._shards: dict[Journey, Shard] = {
-            journey: Shard(ShardId(journey, 0), journey, config, registry, Stored(None, {}), _UNBOUNDED)
+            journey: Shard(ShardId(journey, 0), journey, config, labels, Stored(None, {}), _UNBOUNDED)
             for journey in JOURNEYS
         }
         if as_of is not None:
@@ -40,19 +40,19 @@ class Offline:
                 shard.advance(as_of)
 
     def apply(self, event: Event) -> Step:
-        """Take in one event; an erasure in both journeys, which have seen the same ones before."""
+        """Apply one event; an erasure goes to both journeys, which have seen the same erasures before."""
         if isinstance(event, ErasedEvent):
             steps = [self._step(shard, event) for shard in self._shards.values()]
             return steps[0]
         return self._step(self._shards["checkout" if isinstance(event, CheckoutEvent) else "subscription"], event)
 
     def _step(self, shard: Shard, event: Event) -> Step:
-        events = (event,)
-        shard.provide(dict.fromkeys(shard.missing(events)))
-        shard.provide_customers(dict.fromkeys(shard.missing_customers(events)))
-        shard.provide(dict.fromkeys(shard.reached(events)))
-        self._registry.admit(shard.undecided(event))
-        return shard.step(event)
+        preload = shard.preload((event,))
+        while (request := preload.request) is not None:
+            self._labels.register(request.labels)
+            preload.receive([None] * len(request.entities), [None] * len(request.customers))
+        (step,) = shard.apply(preload.events)
+        return step
 
     def figures(self) -> Figures:
         """All figures, with every customer ever seen."""

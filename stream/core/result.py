@@ -1,4 +1,4 @@
-"""What a step says to the world."""
+"""What a step reports: the result of an event, versions of transactions, and what the counters count."""
 
 from typing import Literal
 
@@ -68,9 +68,9 @@ class Version(msgspec.Struct, frozen=True, gc=False):
     """`<subject>:<hash of the event's source and id>:<version>`."""
     judged: Judged
     publish: bool
-    """It has kinds, or an earlier version had."""
+    """It has kinds, or an earlier version had some."""
     withdrawn: bool
-    """There turned out to be no such transaction; `judged` is empty."""
+    """A late event showed that there was no such transaction; `judged` is empty."""
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):
@@ -82,3 +82,9 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     """(kind or `all`, channel, segment) newly counted by this event, labels bounded."""
     overflow: tuple[str, ...] = ()
     """Names of labels whose value had to be `other`."""
+
+
+APPLIED, DUPLICATE, STALE, LATE, UNMATCHED, TEST = (
+    Step(result) for result in ("applied", "duplicate", "stale", "late", "unmatched", "test")
+)
+"""Steps that report nothing but their result."""

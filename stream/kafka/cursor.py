@@ -1,6 +1,6 @@
 """How records travel from the transport to the shard that applies them.
 
-Rules: a `Position` is made by the shard, for every seek a new one; whoever wants the shard read elsewhere replaces it, and what was read from
+Rules: a `Cursor` is made by the shard, for every seek a new one; whoever wants the shard read elsewhere replaces it, and what was read from
 an older one is ignored by identity. A `Batch` says which offsets it answers for, not only which records it holds: a log may have gaps
 (compaction, transaction markers), so the first record's offset is no start.
 """
@@ -18,11 +18,11 @@ CREDITS: Final = 2
 """Batches of one shard between the log and Redis: one being applied, one waiting."""
 
 
-class Halted(Exception):  # noqa: N818 - a state, named as callers read it
+class ShardHaltedError(Exception):
     """A shard must not go on before somebody has looked: the message says why, and what to do."""
 
 
-class Position:
+class Cursor:
     """A place in the log that a shard is read from, and how far the reading has come.
 
     `offset` is the next record to apply; None where nothing was ever applied: then the log is read from its beginning.
@@ -51,7 +51,7 @@ class Position:
         if self.offset is None:
             return beginning
         if self.offset < beginning:
-            raise Halted(
+            raise ShardHaltedError(
                 f"the log begins at {beginning}, but the next record to apply is {self.offset}: {beginning - self.offset} records were deleted "
                 "before they were read (retention), or the topic was made anew. Nothing was skipped; see docs/operations.md, 'A halted shard'"
             )
@@ -95,7 +95,7 @@ class Batch(NamedTuple):
     """Consecutive records of one shard: aiokafka's `ConsumerRecord`s, at least one."""
 
     shard: ShardId
-    position: Position
+    cursor: Cursor
     start: int
     end: int
     """One past the last record's offset."""

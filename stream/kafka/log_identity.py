@@ -12,13 +12,13 @@ from zlib import crc32
 
 import msgspec
 
-from stream.kafka.cursor import Halted
+from stream.kafka.cursor import ShardHaltedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Source(msgspec.Struct, frozen=True, array_like=True):
+class LogIdentity(msgspec.Struct, frozen=True, array_like=True):
     """Identity of a shard's log."""
 
     cluster: str
@@ -28,11 +28,11 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
     topic: bytes | None = None
     """Kafka's id of the topic; None where it was not told."""
 
-    def after(self, record: Any) -> Source:
+    def after(self, record: Any) -> LogIdentity:
         """The source once `record` (a `ConsumerRecord`) was applied."""
-        return Source(self.cluster, fingerprint(record), self.topic)
+        return LogIdentity(self.cluster, fingerprint(record), self.topic)
 
-    def of(self, topic: bytes | None) -> Source:
+    def of(self, topic: bytes | None) -> LogIdentity:
         """The source in the topic that has this id now.
 
         Raises:
@@ -41,11 +41,11 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
         if topic is None or topic == self.topic:
             return self
         if self.topic is not None:
-            raise Halted(
+            raise ShardHaltedError(
                 f"the topic was deleted and made anew: the state was made from the one with the id {_shown(self.topic)}, this is {_shown(topic)}. "
                 "Nothing was skipped; see docs/operations.md, 'A halted shard'"
             )
-        return Source(self.cluster, self.fingerprint, topic)
+        return LogIdentity(self.cluster, self.fingerprint, topic)
 
     def encode(self) -> bytes:
         """As bytes, for `Commit.source`."""
@@ -57,7 +57,7 @@ def _shown(topic: bytes) -> str:
 
 
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(Source)
+_DECODER = msgspec.msgpack.Decoder(LogIdentity)
 
 
 def fingerprint(record: Any) -> int:
@@ -65,31 +65,31 @@ def fingerprint(record: Any) -> int:
     return crc32(record.value or b"", crc32(record.key or b"", crc32(b"%d" % record.timestamp)))
 
 
-def resume(cluster: str, stored: bytes | None) -> Source:
+def resume(cluster: str, stored: bytes | None) -> LogIdentity:
     """The source to go on from, in the cluster with this id.
 
     Raises:
         Halted: the state was made from another cluster's log.
     """
     if stored is None:
-        return Source(cluster)
+        return LogIdentity(cluster)
     source = _DECODER.decode(stored)
     if source.cluster != cluster:
-        raise Halted(
+        raise ShardHaltedError(
             f"the state was made from Kafka cluster {source.cluster!r}, this is {cluster!r}: its offsets mean other records. "
             "Use another UPSELL_APP_ID for this cluster; see docs/operations.md, 'A halted shard'"
         )
     return source
 
 
-def recognise(source: Source, offset: int, records: Sequence[Any]) -> None:
+def recognise(source: LogIdentity, offset: int, records: Sequence[Any]) -> None:
     """Compare the log's record at `offset`, the last one applied, if it is the first of `records`.
 
     Raises:
         Halted: it is not the record that was applied.
     """
     if records[0].offset == offset and source.fingerprint not in (None, fingerprint(records[0])):
-        raise Halted(
+        raise ShardHaltedError(
             f"the record at offset {offset} is not the one that was applied: the topic was made anew or its log was replaced. "
             "Nothing was skipped; see docs/operations.md, 'A halted shard'"
         )

@@ -43,7 +43,7 @@ class Message(NamedTuple):
     """Topic, partition and offset of the record that an outcome is of; None of a dead letter, whose headers say it."""
 
 
-class Unacknowledged(Exception):  # noqa: N818 - named as callers read it
+class UnacknowledgedError(Exception):
     """Kafka did not acknowledge `messages`; those that are not among them it did. Publish them again later."""
 
     def __init__(self, messages: list[Message], reason: str) -> None:
@@ -137,7 +137,7 @@ class Publisher:
         if reason is not None:
             # An idempotent producer that lost a message has a gap in its sequence: Kafka refuses what follows.
             await self._renew(producer)
-            raise Unacknowledged(left, repr(reason))
+            raise UnacknowledgedError(left, repr(reason))
 
     def _smaller(self, message: Message) -> Message:
         size = b"%d" % len(message.value)

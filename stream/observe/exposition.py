@@ -13,8 +13,8 @@ from typing import Literal
 import msgspec
 
 from stream.core.config import MICROSECONDS
-from stream.core.counting.cells import Money, Sale
-from stream.core.counting.figures import ALL, JOURNEYS, TOTAL, Figures, Slice
+from stream.core.counting.cells import Count, Revenue
+from stream.core.counting.figures import ALL, JOURNEYS, TOTAL, Figures, WindowFigures
 from stream.core.counting.kpi import KPIS, CustomerKind
 from stream.core.event import Journey
 from stream.core.money import exponent, plain
@@ -29,25 +29,25 @@ DETAILS: tuple[Detail, ...] = ("channel_segment", "revenue", "reversed")
 """What is withheld where there would be more series, in this order, until the rest fits: counts by channel and segment at once (they are by
 segment alone then, with channel `all`); revenue by channel and by segment; reversals by channel and by segment."""
 
-_KINDS = {"upsell": Sale.UPSELL, "cross_sell": Sale.CROSS_SELL, "downsell": Sale.DOWNSELL, "any": Sale.ANY}
+_KINDS = {"upsell": Count.UPSELL, "cross_sell": Count.CROSS_SELL, "downsell": Count.DOWNSELL, "any": Count.ANY}
 _REVERSED = {
-    "all": Sale.REVERSED_ALL,
-    "upsell": Sale.REVERSED_UPSELL,
-    "cross_sell": Sale.REVERSED_CROSS_SELL,
-    "downsell": Sale.REVERSED_DOWNSELL,
-    "any": Sale.REVERSED_ANY,
+    "all": Count.REVERSED_ALL,
+    "upsell": Count.REVERSED_UPSELL,
+    "cross_sell": Count.REVERSED_CROSS_SELL,
+    "downsell": Count.REVERSED_DOWNSELL,
+    "any": Count.REVERSED_ANY,
 }
-_INTENTS = {"known": Sale.KNOWN, "unknown": Sale.UNKNOWN, "incomparable": Sale.INCOMPARABLE}
-_CATEGORY_KINDS = {"all": Sale.TRANSACTIONS, **_KINDS}
+_INTENTS = {"known": Count.KNOWN, "unknown": Count.UNKNOWN, "incomparable": Count.INCOMPARABLE}
+_CATEGORY_KINDS = {"all": Count.TRANSACTIONS, **_KINDS}
 _BUYERS = {
-    CustomerKind.ALL: Sale.TRANSACTIONS,
-    CustomerKind.UPSELL: Sale.UPSELL,
-    CustomerKind.CROSS_SELL: Sale.CROSS_SELL,
-    CustomerKind.ANY: Sale.ANY,
+    CustomerKind.ALL: Count.TRANSACTIONS,
+    CustomerKind.UPSELL: Count.UPSELL,
+    CustomerKind.CROSS_SELL: Count.CROSS_SELL,
+    CustomerKind.ANY: Count.ANY,
 }
 """The transactions without which there is no such customer."""
 
-_PARTS = {part.name.lower(): part for part in Money}
+_PARTS = {part.name.lower(): part for part in Revenue}
 _ESCAPED = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 Key = tuple[str, tuple[str, ...]]
@@ -58,7 +58,7 @@ class ShardState(msgspec.Struct, frozen=True):
     """What is shown of one shard."""
 
     shard: ShardId
-    watermark: int
+    stream_time: int
     """Newest event time seen, microseconds; 0 where nothing was."""
     age: int
     """Time since its last commit or tick, microseconds."""
@@ -109,14 +109,14 @@ def _withheld(figures: Figures, windows: int) -> tuple[Detail, ...]:
     return DETAILS
 
 
-def _samples(journey: Journey, cut: Slice, withheld: Sequence[Detail]) -> Iterator[tuple[Key, str]]:
+def _samples(journey: Journey, cut: WindowFigures, withheld: Sequence[Detail]) -> Iterator[tuple[Key, str]]:
     """Everything in a window that is not 0, KPIs apart."""
     for (channel, segment), vector in _by_segment(cut) if "channel_segment" in withheld else cut.pairs.items():
         place = (journey, channel, segment)
-        if vector[Sale.OPPORTUNITIES]:
-            yield ("upsell_window_opportunities", place), str(vector[Sale.OPPORTUNITIES])
-        if vector[Sale.TRANSACTIONS]:
-            yield ("upsell_window_transactions", place), str(vector[Sale.TRANSACTIONS])
+        if vector[Count.OPPORTUNITIES]:
+            yield ("upsell_window_opportunities", place), str(vector[Count.OPPORTUNITIES])
+        if vector[Count.TRANSACTIONS]:
+            yield ("upsell_window_transactions", place), str(vector[Count.TRANSACTIONS])
         yield from _positions("upsell_window_kind_transactions", _KINDS, vector, place)
     for (dimension, value), figures in cut.sets.items():
         place = (journey, dimension, value)
@@ -140,7 +140,7 @@ def _samples(journey: Journey, cut: Slice, withheld: Sequence[Detail]) -> Iterat
         )
 
 
-def _by_segment(cut: Slice) -> Iterator[tuple[tuple[str, str], list[int]]]:
+def _by_segment(cut: WindowFigures) -> Iterator[tuple[tuple[str, str], list[int]]]:
     """Segments, each with all its channels as one."""
     for (dimension, value), figures in cut.sets.items():
         if dimension == "segment":
@@ -148,7 +148,7 @@ def _by_segment(cut: Slice) -> Iterator[tuple[tuple[str, str], list[int]]]:
 
 
 def _positions(
-    metric: str, positions: Mapping[str, Sale], vector: list[int], place: tuple[str, ...]
+    metric: str, positions: Mapping[str, Count], vector: list[int], place: tuple[str, ...]
 ) -> Iterator[tuple[Key, str]]:
     """The named positions of a vector, the name as first label."""
     for name, position in positions.items():
@@ -156,7 +156,7 @@ def _positions(
             yield (metric, (name, *place)), str(vector[position])
 
 
-def _rates(journey: Journey, cut: Slice) -> Iterator[tuple[Key, str]]:
+def _rates(journey: Journey, cut: WindowFigures) -> Iterator[tuple[Key, str]]:
     """The KPIs that have a value."""
     for section, figures in cut.sets.items():
         for kpi, value in figures.rates.items():
@@ -172,8 +172,8 @@ def _targets(targets: Mapping[tuple[str, str, str], float]) -> Iterator[tuple[Ke
 def _states(shards: Iterable[ShardState]) -> Iterator[tuple[Key, str]]:
     for state in shards:
         place = (state.shard.topic, str(state.shard.partition))
-        if state.watermark:
-            yield ("upsell_watermark_timestamp_seconds", place), repr(state.watermark / MICROSECONDS)
+        if state.stream_time:
+            yield ("upsell_newest_event_timestamp_seconds", place), repr(state.stream_time / MICROSECONDS)
         yield ("upsell_shard_age_seconds", place), repr(state.age / MICROSECONDS)
 
 

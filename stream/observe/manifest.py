@@ -85,7 +85,7 @@ MANIFEST: tuple[Metric, ...] = (
         *("intent", "journey", "window"),
     ),
     _global("upsell_target_ratio", "What the operator wants a KPI to reach.", "kpi", "journey", "segment"),
-    _global("upsell_watermark_timestamp_seconds", "Newest event time seen in a shard.", *_SHARD),
+    _global("upsell_newest_event_timestamp_seconds", "Newest event time seen in a shard.", *_SHARD),
     _global("upsell_shard_age_seconds", "Time since a shard's last commit or tick.", *_SHARD),
     _global(
         "upsell_view_withheld", "Whether a detail of the windows is withheld to keep the bound of series.", "detail"

@@ -142,7 +142,7 @@ class View:
             ShardFigures(summary, shard.customers) for summary, shard in zip(summaries, shards, strict=True)
         )
         states = [
-            ShardState(shard.shard, summary.watermark, max(0, now - shard.committed_at))
+            ShardState(shard.shard, summary.stream_time, max(0, now - shard.committed_at))
             for summary, shard in sorted(zip(summaries, shards, strict=True), key=lambda both: both[1].shard)
         ]
         exposition = render(figures, self._windows, states, self._ratios)

@@ -1,7 +1,8 @@
-"""The tables as the shell sees them, whoever keeps them: memory (tests, classify) or Redis.
+"""The tables as the worker sees them, whoever keeps them: memory (tests, classify) or Redis.
 
-Rules: one commit is one atomic step for one shard; it checks owner and offset before it writes anything; it writes absolute values. Every
-method may raise `Retry` (try the same call again later: nothing says that it did not happen) or `Unusable` (never try again; the message says what to do).
+Rules: one commit is one atomic step for one shard. It checks owner and offset before it writes anything, and writes absolute values. Every method may raise
+`TablesUnavailableError` (try the same call again later; it may have happened all the same) or `IncompatibleStateError` (never try again; the message
+says what to do).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,24 +11,24 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from stream.core.shard.write_set import Changes, ShardId, Stored
+from stream.core.shard.write_set import ShardId, Stored, WriteSet
 
-RetryReason = Literal["connection", "timeout", "full", "persistence", "readonly", "busy", "loading", "cluster"]
+UnavailableReason = Literal["connection", "timeout", "full", "persistence", "readonly", "busy", "loading", "cluster"]
 
 
-class Retry(Exception):  # noqa: N818 - a request, named as callers read it: `except Retry`
+class TablesUnavailableError(Exception):
     """The tables cannot answer now. `reason` is a label of `upsell_commit_failures_total`."""
 
-    def __init__(self, reason: RetryReason, detail: str) -> None:
+    def __init__(self, reason: UnavailableReason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
-        self.reason: RetryReason = reason
+        self.reason: UnavailableReason = reason
 
 
-class Unusable(Exception):  # noqa: N818 - likewise
+class IncompatibleStateError(Exception):
     """What is stored must not be used by this process (written by a newer version, another topic's, damaged)."""
 
 
-class Committed(Enum):
+class CommitResult(Enum):
     """What became of a commit."""
 
     APPLIED = "applied"
@@ -68,7 +69,7 @@ class Commit(msgspec.Struct, frozen=True):
     source: bytes
     now: int
     """The tables' clock that the changes were computed for, microseconds."""
-    changes: Changes
+    changes: WriteSet
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -97,13 +98,13 @@ class ShardSummary(msgspec.Struct, frozen=True):
 
     shard: ShardId
     summary: bytes
-    """The last `Changes.summary`."""
+    """The last `WriteSet.summary`."""
     recent: bytes
-    """`Changes.recent` of the last commit or tick."""
+    """`WriteSet.recent` of the last commit or tick."""
     committed_at: int
     """`Commit.now` of that commit: the age of the figures, microseconds."""
     customers: Mapping[bytes, tuple[int, ...]]
-    """Sorted set -> members in each window (each of `Changes.bounds` when the set was last counted); sets that were empty then are not in it."""
+    """Sorted set -> members in each window (each of `WriteSet.bounds` when the set was last counted); sets that were empty then are not in it."""
 
 
 class Tables(Protocol):
@@ -123,7 +124,7 @@ class Tables(Protocol):
     ) -> tuple[list[bytes], list[bytes]]:
         """Keys of entities and of customers whose expiry lies before the times given, oldest first, at most `limit` of each."""
 
-    async def commit(self, commit: Commit) -> Committed:
+    async def commit(self, commit: Commit) -> CommitResult:
         """All of it or nothing.
 
         Names of sorted sets are UTF-8. Times, scores and epochs lie below 2^53 and come back exactly. Commits of one claim follow each other: a new

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from stream.core.shard.write_set import ShardId, Stored
-from stream.tables.interface import LOADED, Claim, Commit, Committed, Loaded, Owner, ShardSummary, Tables
+from stream.tables.interface import LOADED, Claim, Commit, CommitResult, Loaded, Owner, ShardSummary, Tables
 from stream.tables.packing import READ, chunks
 
 _V = TypeVar("_V", bytes, int)
@@ -117,15 +117,15 @@ class MemoryTables(Tables):
             _oldest(stored.customer_expiry, customers_before, limit),
         )
 
-    async def commit(self, commit: Commit) -> Committed:
+    async def commit(self, commit: Commit) -> CommitResult:
         """Write, or say why not."""
         stored = self._shard(commit.shard)
         claimed, last = self._last.get(commit.shard, (None, None))
         known = claimed == commit.nonce
         committed = _verdict(stored, commit, last if known else stored.batch)
-        if committed is Committed.APPLIED:
+        if committed is CommitResult.APPLIED:
             stored.write(commit)
-        if known and committed in (Committed.APPLIED, Committed.REPEATED):
+        if known and committed in (CommitResult.APPLIED, CommitResult.REPEATED):
             self._last[commit.shard] = (commit.nonce, commit.batch)
         return committed
 
@@ -157,17 +157,17 @@ class MemoryTables(Tables):
         return self.memory.shards.get(shard) or _Shard()
 
 
-def _verdict(stored: _Shard, commit: Commit, preceding: bytes | None) -> Committed:
+def _verdict(stored: _Shard, commit: Commit, preceding: bytes | None) -> CommitResult:
     """What `commit.lua` decides before it writes; `preceding` is the batch that must be the last one stored."""
     if stored.batch == commit.batch:
-        return Committed.REPEATED
+        return CommitResult.REPEATED
     if stored.nonce is None or stored.epoch < commit.epoch:
-        return Committed.REWOUND
+        return CommitResult.REWOUND
     if stored.nonce != commit.nonce:
-        return Committed.STOLEN
+        return CommitResult.STOLEN
     if stored.epoch > commit.epoch or stored.offset != commit.start or stored.batch != preceding:
-        return Committed.REWOUND
-    return Committed.APPLIED
+        return CommitResult.REWOUND
+    return CommitResult.APPLIED
 
 
 def _write(table: dict[bytes, _V], values: Mapping[bytes, _V | None]) -> None:

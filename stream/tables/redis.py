@@ -38,14 +38,14 @@ from stream.tables.interface import (
     LOADED,
     Claim,
     Commit,
-    Committed,
+    CommitResult,
+    IncompatibleStateError,
     Loaded,
     Owner,
-    Retry,
-    RetryReason,
     ShardSummary,
     Tables,
-    Unusable,
+    TablesUnavailableError,
+    UnavailableReason,
 )
 from stream.tables.keys import Keys, ShardKeys, member, shard_of
 
@@ -55,7 +55,7 @@ LAYOUT = 1
 _URL_OPTIONS = {"connection_class", "host", "port", "path", "db", "username", "password"}
 _MAX_CONNECTIONS = 10_000
 """One per call in flight; their number is bounded by the shards of a worker."""
-_REASONS: Mapping[str, RetryReason] = {
+_REASONS: Mapping[str, UnavailableReason] = {
     "OOM": "full",
     "MISCONF": "persistence",
     "NOREPLICAS": "persistence",
@@ -88,20 +88,20 @@ def connect(settings: Settings) -> "RedisTables":
     """
     options = cast("dict[str, Any]", parse_url(str(settings.redis_url)))
     if unknown := sorted(options.keys() - _URL_OPTIONS):
-        raise Unusable(
+        raise IncompatibleStateError(
             f"redis_url: {', '.join(unknown)} is not supported there; only user, host, port and database are"
         )
     try:
         password = settings.password("redis_password")
     except OSError as error:
-        raise Unusable(f"redis_password_file: {error}") from error
+        raise IncompatibleStateError(f"redis_password_file: {error}") from error
     if password is not None:
         options["password"] = password
     if settings.redis_ca_file is not None and options.get("connection_class") is SSLConnection:
         try:
             ssl.create_default_context(cafile=settings.redis_ca_file)
         except OSError as error:
-            raise Unusable(
+            raise IncompatibleStateError(
                 f"redis_ca_file: {settings.redis_ca_file} cannot be used; certificates (PEM) are wanted there ({error})"
             ) from error
         options["ssl_ca_certs"] = str(settings.redis_ca_file)
@@ -181,7 +181,7 @@ class RedisTables(Tables):
         )
         return entities, customers
 
-    async def commit(self, commit: Commit) -> Committed:
+    async def commit(self, commit: Commit) -> CommitResult:
         """Write, or say why not."""
         claimed, last = self._last.get(commit.shard, (b"", b""))
         preceding = [last] if claimed == commit.nonce else []
@@ -207,8 +207,8 @@ class RedisTables(Tables):
                 *preceding,
             ],
         )
-        committed = Committed(answer.decode())
-        if preceding and committed in (Committed.APPLIED, Committed.REPEATED):
+        committed = CommitResult(answer.decode())
+        if preceding and committed in (CommitResult.APPLIED, CommitResult.REPEATED):
             self._last[commit.shard] = (commit.nonce, commit.batch)
         return committed
 
@@ -262,7 +262,7 @@ class RedisTables(Tables):
         script = self._scripts[name]
         try:
             return await self._call(b"EVAL", script, b"%d" % len(keys), *keys, *arguments)
-        except Unusable as error:
+        except IncompatibleStateError as error:
             raise _named(error, script) from error
 
     async def _call(self, *command: bytes) -> Any:
@@ -290,7 +290,7 @@ class RedisTables(Tables):
                 yield
         except (TimeoutError, RedisError) as error:
             explained = _explained(error)
-            if isinstance(explained, Retry) and explained.reason in _ELSEWHERE:
+            if isinstance(explained, TablesUnavailableError) and explained.reason in _ELSEWHERE:
                 await self._pool.drop_idle()
             raise explained from error
 
@@ -330,7 +330,7 @@ def _writes(shard: ShardKeys, commit: Commit) -> tuple[list[bytes], bytes]:
 
 def _check_layout(shard: ShardId, layout: bytes) -> None:
     if int(layout) > LAYOUT:
-        raise Unusable(
+        raise IncompatibleStateError(
             f"{shard.topic} partition {shard.partition} was stored by a newer upsell-stream (layout {int(layout)}, this one knows "
             f"{LAYOUT}): upgrade this worker, or set another app_id, which starts anew"
         )
@@ -339,38 +339,38 @@ def _check_layout(shard: ShardId, layout: bytes) -> None:
 def _explained(error: TimeoutError | RedisError) -> Exception:
     """What an error means to callers; one that is a mistake in this module is returned as it is."""
     if isinstance(error, TimeoutError):
-        return Retry("timeout", "no answer within redis_timeout")
+        return TablesUnavailableError("timeout", "no answer within redis_timeout")
     code = error.status_code or str(error).partition(" ")[0]
     if isinstance(error, NoPermissionError) or _DENIED.search(str(error)):
-        return Unusable(
+        return IncompatibleStateError(
             f"Redis refuses this user ({error}): grant it what is missing on the keys below redis_prefix; docs/security.md has the whole list"
         )
     if isinstance(error, AuthenticationError | AuthorizationError):
-        return Unusable(
+        return IncompatibleStateError(
             f"Redis refuses this user ({code} {error}): set the user in redis_url and its password in redis_password or redis_password_file"
         )
     if code in _REASONS:
-        return Retry(_REASONS[code], str(error))
+        return TablesUnavailableError(_REASONS[code], str(error))
     if isinstance(error, RedisTimeoutError):
-        return Retry("timeout", str(error))
+        return TablesUnavailableError("timeout", str(error))
     if isinstance(error, RedisConnectionError | InvalidResponse):
-        return Retry("connection", f"{error}{_TRUST if _UNTRUSTED in str(error) else ''}")
+        return TablesUnavailableError("connection", f"{error}{_TRUST if _UNTRUSTED in str(error) else ''}")
     if isinstance(error, ResponseError):
-        return Unusable(
+        return IncompatibleStateError(
             f"Redis refuses what it is asked ({error}): it must be Redis 7.0 or later or Valkey, reached at one address (a cluster: through a "
             "proxy), and nobody else may write keys below redis_prefix"
         )
     return error
 
 
-def _named(error: Unusable, script: bytes) -> Unusable:
+def _named(error: IncompatibleStateError, script: bytes) -> IncompatibleStateError:
     """The same, with the command that the user may not run in a script: Redis names but the line."""
     line = _LINE.search(str(error))
     if line is None or not _DENIED.search(str(error)):
         return error
     called = _CALL.search(script.splitlines()[int(line[1]) - 1])
     command = called[1].decode().lower() if called else "hset', 'hdel', 'zadd' or 'zrem"
-    return Unusable(f"{error}; the command is '{command}'")
+    return IncompatibleStateError(f"{error}; the command is '{command}'")
 
 
 def _owner(nonce: bytes | None, epoch: bytes | None, offset: bytes | None) -> Owner:

@@ -13,14 +13,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from stream.core.shard.write_set import ShardId
-from stream.tables.interface import Retry
+from stream.tables.interface import TablesUnavailableError
 from stream.worker.shard_task import Runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from stream.core.event import Journey
-    from stream.kafka.cursor import Batch, Position
+    from stream.kafka.cursor import Batch, Cursor
     from stream.worker.shard_task import Bench
     from stream.worker.status import Status
 
@@ -60,10 +60,10 @@ class Shards:
         self._tasks: dict[ShardId, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
-    def position(self, shard: ShardId) -> Position | None:
+    def cursor(self, shard: ShardId) -> Cursor | None:
         """Where a shard is to be read; None while it is not to be."""
         runner = self._runners.get(shard)
-        return None if runner is None else runner.position
+        return None if runner is None else runner.cursor
 
     def deliver(self, batch: Batch) -> None:
         """Hand a batch to its shard, if this worker still has it."""
@@ -182,7 +182,7 @@ class Shards:
         while True:
             try:
                 await self._bench.clock.refresh()
-            except Retry as retry:
+            except TablesUnavailableError as retry:
                 log.debug("the tables' clock: %s", retry)
             for shard, runner in self._runners.items():
                 lag = runner.status.lag

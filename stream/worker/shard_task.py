@@ -22,20 +22,19 @@ import time
 from collections import Counter, deque
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, takewhile
+from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from aiokafka.errors import KafkaError
 
-from stream.core.event import ErasedEvent
 from stream.core.shard.shard import Shard
 from stream.events.decode import Rejected
 from stream.events.models import EVENT_TYPES
 from stream.events.outcome import OUTCOME_HEADERS, dead_letter, outcome_event
-from stream.kafka.cursor import Batch, Halted, Position
-from stream.kafka.log_identity import Source, recognise, resume
-from stream.kafka.producer import Message, Unacknowledged
-from stream.tables.interface import Claim, Commit, Committed, Owner, Retry, Unusable
+from stream.kafka.cursor import Batch, Cursor, ShardHaltedError
+from stream.kafka.log_identity import LogIdentity, recognise, resume
+from stream.kafka.producer import Message, UnacknowledgedError
+from stream.tables.interface import Claim, Commit, CommitResult, IncompatibleStateError, Owner, TablesUnavailableError
 from stream.worker.retry import pauses
 from stream.worker.status import ShardStatus
 
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
 
     from stream.core.config import CoreConfig
     from stream.core.event import Event, Journey
-    from stream.core.labels import Registry
+    from stream.core.labels import LabelRegistry
     from stream.core.result import Step
     from stream.core.shard.write_set import ShardId
     from stream.events.decode import Decoder
@@ -77,7 +76,7 @@ class Bench:
     cluster: str
     """Kafka's cluster id."""
     core: CoreConfig
-    registry: Registry
+    labels: LabelRegistry
     tables: Tables
     clock: Clock
     decoder: Decoder
@@ -97,7 +96,7 @@ class Runner:
     def __init__(self, id: ShardId, journey: Journey, bench: Bench, changed: asyncio.Event, capacity: int) -> None:  # noqa: A002 - the shard's id
         self.id = id
         self.status = ShardStatus()
-        self.position: Position | None = None
+        self.cursor: Cursor | None = None
         """Where the shard wants to be read; None while it does not want to be."""
         self.busy = False
         """A batch or a tick is being applied."""
@@ -110,7 +109,7 @@ class Runner:
         self._active = True
         self._assigned = time.monotonic()
         """When Kafka last said that the shard is ours."""
-        self._fault: Halted | None = None
+        self._fault: ShardHaltedError | None = None
         self._queue: deque[Batch] = deque()
         self._awaited: float | None = None
         """Since when a batch that was fetched has been on its way here; by the monotonic clock."""
@@ -119,7 +118,7 @@ class Runner:
         self._forget_after = 0.0
         self._shard: Shard
         self._claim: Claim
-        self._source: Source
+        self._source: LogIdentity
         self._next: int | None = None
 
     async def run(self) -> None:
@@ -129,13 +128,13 @@ class Runner:
                 await self._take()
                 ended = await self._work()
                 self._let_go()
-                if ended is Committed.STOLEN:
+                if ended is CommitResult.STOLEN:
                     self._bench.instruments.fenced()
                     log.warning("%s: another worker has taken the shard", self)
                     await self._leave_to_the_other()
                 else:
                     log.warning("%s: the tables went back in time; reading again from what they hold", self)
-        except (Halted, Unusable) as reason:
+        except (ShardHaltedError, IncompatibleStateError) as reason:
             self._halt(str(reason))
             await asyncio.Event().wait()
         finally:
@@ -143,7 +142,7 @@ class Runner:
 
     def deliver(self, batch: Batch) -> None:
         """Queue a batch, unless it was read from a position that is no longer wanted."""
-        if batch.position is self.position:
+        if batch.cursor is self.cursor:
             self._queue.append(batch)
             self._awaited = None
             self._wake.set()
@@ -157,7 +156,7 @@ class Runner:
     def suspend(self) -> None:
         """Apply no further batch; what is being applied is finished."""
         self._active = False
-        self._leave_position()
+        self._abandon_cursor()
 
     def resume(self) -> None:
         """Go on after `suspend`."""
@@ -167,13 +166,13 @@ class Runner:
 
     def halt(self, reason: str) -> None:
         """Stop for good once the present batch is applied: the log cannot be read on."""
-        self._fault = Halted(reason)
-        self._leave_position()
+        self._fault = ShardHaltedError(reason)
+        self._abandon_cursor()
         self._wake.set()
 
     def reread(self) -> None:
         """Be read again from the next offset: what was fetched may be lost."""
-        self._leave_position()
+        self._abandon_cursor()
         self._wake.set()
 
     def is_stuck(self, seconds: float) -> bool:
@@ -201,9 +200,9 @@ class Runner:
         await self._admit(())
         try:
             self._source = resume(bench.cluster, claim.source)
-            self._shard = Shard(self.id, self._journey, bench.core, bench.registry, claim.stored, self._capacity)
+            self._shard = Shard(self.id, self._journey, bench.core, bench.labels, claim.stored, self._capacity)
         except ValueError as error:  # of a newer version, of the other journey, or damaged
-            raise Halted(f"the stored state cannot be read: {error}") from error
+            raise ShardHaltedError(f"the stored state cannot be read: {error}") from error
         self._claim = claim
         self._next = claim.offset
         await self._recognise_topic()
@@ -212,23 +211,25 @@ class Runner:
         self.progressed = time.monotonic()
         log.info("%s: claimed, next offset %s", self, "none" if claim.offset is None else claim.offset)
 
-    async def _work(self) -> Committed:
+    async def _work(self) -> CommitResult:
         """Apply batches and ticks until a commit is refused."""
         while True:
             batch = await self._await_work()
             self.busy = True
             try:
                 result = await (self._tick() if batch is None else self._apply(batch))
-            except (Unusable, Halted):
+            except (IncompatibleStateError, ShardHaltedError):
                 raise
             except Exception as error:
                 # A defect met here would be met again by whoever has the shard next: better one shard that waits than all workers in a loop.
                 log.exception("%s: cannot go on", self)
                 where = "a tick" if batch is None else f"the records {batch.start} to {batch.end - 1}"
-                raise Halted(f"{where} cannot be applied: {error!r}. This is a defect; please report it") from error
+                raise ShardHaltedError(
+                    f"{where} cannot be applied: {error!r}. This is a defect; please report it"
+                ) from error
             finally:
                 self.busy = False
-            if result in (Committed.REWOUND, Committed.STOLEN):
+            if result in (CommitResult.REWOUND, CommitResult.STOLEN):
                 return result
 
     async def _await_work(self) -> Batch | None:
@@ -238,18 +239,18 @@ class Runner:
             if self._fault is not None:
                 raise self._fault
             if self._active:
-                if self.position is None:
+                if self.cursor is None:
                     # Anew each time: what was assigned all along may have been deleted and made again meanwhile.
                     self._verified = self._next is None or self._source.fingerprint is None
-                    self.position = Position(self._next, verify=not self._verified)
+                    self.cursor = Cursor(self._next, verify=not self._verified)
                     self._changed.set()
                 if self._queue and (batch := self._checked(self._queue.popleft())):
                     return batch
-                if self._queue or self.position is None:
+                if self._queue or self.cursor is None:
                     continue
-                if self._is_one_lost(self.position):
+                if self._is_one_lost(self.cursor):
                     continue
-                if self._shard.due(self._bench.clock.now()):
+                if self._shard.is_due(self._bench.clock.now()):
                     return None
             try:
                 async with asyncio.timeout(IDLE):
@@ -257,22 +258,22 @@ class Runner:
             except TimeoutError:
                 pass
 
-    def _is_one_lost(self, position: Position) -> bool:
+    def _is_one_lost(self, cursor: Cursor) -> bool:
         """Whether a batch did not come here, and the position is left for that: with no room for others, none would show the gap."""
         now = time.monotonic()
-        if not position.outstanding:
+        if not cursor.outstanding:
             self._awaited = None
         elif self._awaited is None:
             self._awaited = now
         elif now - self._awaited > LOST_AFTER:
             log.warning("%s: records that were fetched did not come here; reading again", self)
-            self._leave_position()
+            self._abandon_cursor()
             return True
         return False
 
     def _checked(self, batch: Batch) -> Batch | None:
         """What of a batch is to be applied; None if nothing is, or if it does not follow on what was applied."""
-        expected = batch.position.sought if self._next is None else self._next
+        expected = batch.cursor.sought if self._next is None else self._next
         assert expected is not None
         if batch.start == expected:
             return batch
@@ -285,10 +286,10 @@ class Runner:
             self._finish(batch)
             return None
         log.warning("%s: a batch starts at %d, not at %d; reading again", self, batch.start, expected)
-        self._leave_position()
+        self._abandon_cursor()
         return None
 
-    async def _apply(self, batch: Batch) -> Committed:
+    async def _apply(self, batch: Batch) -> CommitResult:
         bench, shard = self._bench, self._shard
         began = time.monotonic()
         now = bench.clock.now()
@@ -297,27 +298,25 @@ class Runner:
         decoded = [bench.decoder.decode(record) for record in batch.records]
         events = [event for event in decoded if not isinstance(event, Rejected)]
         loaded = await self._load(events)
-        if isinstance(loaded, Committed):
+        if isinstance(loaded, CommitResult):
             return loaded
         if len(loaded) < len(events):
             first = next(number for number, event in enumerate(decoded) if event is events[len(loaded)])
-            batch, rest = batch.position.split(batch, first)
-            if batch.position is self.position:
+            batch, rest = batch.cursor.split(batch, first)
+            if batch.cursor is self.cursor:
                 self._queue.appendleft(rest)
             del decoded[first:]
         messages: list[Message] = []
         steps: list[tuple[Event, Step]] = []
         rejected: list[Rejected] = []
-        asking = not shard.knows_labels(loaded)
+        applied = iter(shard.apply(loaded))
         for record, event in zip(batch.records, decoded, strict=True):
             if isinstance(event, Rejected):
                 rejected.append(event)
                 value, headers = dead_letter(record, event, self.id.partition, record.offset)
                 messages.append(Message(bench.dead_letter_topic, record.key, value, headers))
                 continue
-            if asking and (labels := shard.undecided(event)):
-                await self._admit(labels)
-            step = shard.step(event)
+            step = next(applied)
             steps.append((event, step))
             messages.extend(
                 Message(
@@ -333,32 +332,32 @@ class Runner:
         await self._forget(len(batch.records))
         await self._publish(messages)
         result = await self._commit(batch.end, self._source.after(batch.records[-1]), now)
-        if result in (Committed.APPLIED, Committed.REPEATED):
+        if result in (CommitResult.APPLIED, CommitResult.REPEATED):
             self.progressed = time.monotonic()
             bench.instruments.commit(len(batch.records), time.monotonic() - began)
             self._count(steps, rejected)
             self._finish(batch)
         return result
 
-    async def _tick(self) -> Committed:
+    async def _tick(self) -> CommitResult:
         now = self._bench.clock.now()
         self._shard.advance(now)
         await self._forget(0)
-        end, position = self._stored, self.position
+        end, cursor = self._stored, self.cursor
         if (
-            position is not None
+            cursor is not None
             and end is not None
             and end in self.status.empty
-            and not position.outstanding
-            and position.read in (end, end - 1)
+            and not cursor.outstanding
+            and cursor.read in (end, end - 1)
         ):
             # What follows holds no record, and the one before was recognised or is not there. Retention may take that, and is not to look as if it
             # had taken a record.
             end = self.status.empty.stop
-            position.pass_over(end)
+            cursor.pass_over(end)
         return await self._commit(end, self._source, now)
 
-    async def _commit(self, end: int | None, source: Source, now: int) -> Committed:
+    async def _commit(self, end: int | None, source: LogIdentity, now: int) -> CommitResult:
         commit = Commit(
             shard=self.id,
             nonce=self._claim.nonce,
@@ -368,10 +367,10 @@ class Runner:
             end=end,
             source=source.encode(),
             now=now,
-            changes=self._shard.take(),
+            changes=self._shard.drain(),
         )
         result = await self._patiently(lambda: self._bench.tables.commit(commit))
-        if result in (Committed.APPLIED, Committed.REPEATED):
+        if result in (CommitResult.APPLIED, CommitResult.REPEATED):
             self.status.offset = self._next = end
             self._source = source
         return result
@@ -381,49 +380,38 @@ class Runner:
         """The offset that the tables hold."""
         return self.status.offset
 
-    async def _load(self, events: Sequence[Event]) -> Sequence[Event] | Committed:
+    async def _load(self, events: Sequence[Event]) -> Sequence[Event] | CommitResult:
         """Bring what the events need into the shard's memory.
 
         Returns the events that can be applied now, at least the first: where they need many bytes, not all. Or how a commit would be refused by
         now, if what was loaded is of another time than the memory.
         """
-        shard = self._shard
-        keys = shard.missing(events)
-        # Most customers are named by the events, the others by records: those that are in memory, and those that come with the first answer.
-        while (customers := shard.missing_customers(events)) or keys:
-            loaded = await self._patiently(partial(self._bench.tables.load, self.id, keys, customers))
+        preload = self._shard.preload(events)
+        while (request := preload.request) is not None:
+            loaded = await self._patiently(
+                partial(self._bench.tables.load, self.id, request.entities, request.customers)
+            )
             if (refusal := self._refusal(loaded.owner)) is not None:
                 return refusal
-            shard.provide(dict(zip(keys, loaded.entities, strict=False)))
-            shard.provide_customers(dict(zip(customers, loaded.customers, strict=False)))
-            if left := set(keys[len(loaded.entities) :]):
-                events = list(
-                    takewhile(lambda event: isinstance(event, ErasedEvent) or event.entity.encode() not in left, events)
-                )
-            elif len(loaded.customers) == len(customers) and not any(loaded.entities):
-                break
-            keys = []
-        while reached := shard.reached(events):
-            loaded = await self._patiently(partial(self._bench.tables.load, self.id, reached, ()))
-            if (refusal := self._refusal(loaded.owner)) is not None:
-                return refusal
-            shard.provide(dict(zip(reached, loaded.entities, strict=False)))
-        return events
+            if request.labels:
+                await self._admit(request.labels)
+            preload.receive(loaded.entities, loaded.customers)
+        return preload.events
 
-    def _refusal(self, owner: Owner) -> Committed | None:
+    def _refusal(self, owner: Owner) -> CommitResult | None:
         """How a commit would be refused; None where it would not be."""
         claim = self._claim
         if owner.nonce is not None and owner.nonce != claim.nonce and owner.epoch >= claim.epoch:
-            return Committed.STOLEN
-        return None if owner == Owner(claim.nonce, claim.epoch, self._stored) else Committed.REWOUND
+            return CommitResult.STOLEN
+        return None if owner == Owner(claim.nonce, claim.epoch, self._stored) else CommitResult.REWOUND
 
     async def _admit(self, labels: Sequence[tuple[str, str]]) -> None:
         """Bring labels before the application's registry, and once more those that it has lost although shards in memory count under them."""
-        tables, registry = self._bench.tables, self._bench.registry
+        tables, registry = self._bench.tables, self._bench.labels
         asked: set[tuple[str, str]] = set()
         while True:
             admitted = await self._patiently(partial(tables.admit, labels, registry.bounds()))
-            labels = [label for label in registry.lost(admitted) if label not in asked]
+            labels = [label for label in registry.missing_from(admitted) if label not in asked]
             if not labels:
                 registry.update(admitted)
                 return
@@ -434,14 +422,14 @@ class Runner:
         if time.monotonic() < self._forget_after:
             return
         bench, shard = self._bench, self._shard
-        entities_before, customers_before = shard.expiry()
+        entities_before, customers_before = shard.expired_before()
         limit = max(FORGET_AT_LEAST, records)
         entities, customers = await self._patiently(
             lambda: bench.tables.expired(self.id, entities_before, customers_before, limit)
         )
         if len(entities) < limit and len(customers) < limit:
             self._forget_after = time.monotonic() + FORGET_EVERY
-        shard.forget(entities, customers)
+        shard.remove(entities, customers)
 
     async def _publish(self, messages: list[Message]) -> None:
         wait = pauses()
@@ -449,7 +437,7 @@ class Runner:
             try:
                 await self._bench.publisher.publish(messages)
                 break
-            except Unacknowledged as failure:
+            except UnacknowledgedError as failure:
                 self._stall(str(failure))
                 messages = failure.messages
                 await asyncio.sleep(next(wait))
@@ -478,7 +466,7 @@ class Runner:
         while True:
             try:
                 answer = await call()
-            except Retry as retry:
+            except TablesUnavailableError as retry:
                 self._bench.instruments.commit_failure(retry.reason)
                 self._stall(str(retry))
                 await asyncio.sleep(next(wait))
@@ -492,17 +480,17 @@ class Runner:
         self.status.stalled = reason
 
     def _finish(self, batch: Batch) -> None:
-        batch.position.finish(batch)
+        batch.cursor.finish(batch)
         self._changed.set()
 
-    def _leave_position(self) -> None:
-        self.position = None
+    def _abandon_cursor(self) -> None:
+        self.cursor = None
         self.status.empty = range(0)  # aiokafka also steps over what it could not read
         self._awaited = None
         self._queue.clear()
 
     def _let_go(self) -> None:
-        self._leave_position()
+        self._abandon_cursor()
         self.status.claimed = False
 
     def _halt(self, reason: str) -> None:

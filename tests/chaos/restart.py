@@ -19,9 +19,9 @@ from stream.app import cluster_id
 from stream.core.event import CheckoutEvent, CheckoutType, Line
 from stream.core.shard.shard import Shard
 from stream.core.shard.write_set import ShardId
-from stream.kafka.log_identity import Source
+from stream.kafka.log_identity import LogIdentity
 from stream.kafka.security import client_options
-from stream.tables.interface import Commit, Committed
+from stream.tables.interface import Commit, CommitResult
 from stream.tables.redis import connect
 
 PARTITIONS = 12
@@ -73,7 +73,7 @@ async def _offsets(workers: Group) -> int:
 async def _fill(workers: Group, entities: int) -> None:
     """Store open carts of two lines, as the core stores them, before any worker runs."""
     settings = workers.settings
-    source = Source(await cluster_id(settings, client_options(settings))).encode()
+    source = LogIdentity(await cluster_id(settings, client_options(settings))).encode()
     tables = connect(settings)
     try:
         now = await tables.now()
@@ -90,7 +90,7 @@ async def _fill(workers: Group, entities: int) -> None:
                 commit = Commit(
                     place, claim.nonce, claim.epoch, secrets.token_bytes(16), None, None, source, now, shard.take()
                 )
-                assert await tables.commit(commit) is Committed.APPLIED
+                assert await tables.commit(commit) is CommitResult.APPLIED
     finally:
         await tables.close()
 

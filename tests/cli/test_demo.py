@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from stream.cli.root import cli
 from stream.core.config import CoreConfig
-from stream.core.labels import Registry
+from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline
 
 pytestmark = pytest.mark.embedded
@@ -67,7 +67,7 @@ def test_planted_equals_measured(tmp_path):
     assert report["measured"]["rejected"] > 0
     assert report["measured"]["duplicates"] > 0
     assert report["measured"]["checkout"]["kind_transactions"]["upsell"] > 0
-    nothing = Offline(CoreConfig(), Registry()).figures().summary()
+    nothing = Offline(CoreConfig(), LabelRegistry()).figures().summary()
     assert shape(report["measured"]) == shape({"events": 0, "rejected": 0, "duplicates": 0} | nothing)
     assert report["measured"]["checkout"]["customers"]["upsell"] > 0
     assert report["measured"]["checkout"]["rates"]["customer_upsell_rate"] > 0

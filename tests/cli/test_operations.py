@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from redis import Redis
 
 from stream.cli.root import cli
-from stream.core.shard.write_set import Changes, ShardId
-from stream.kafka.cursor import Halted, Position
-from stream.kafka.log_identity import Source, resume
+from stream.core.shard.write_set import ShardId, WriteSet
+from stream.kafka.cursor import Cursor, ShardHaltedError
+from stream.kafka.log_identity import LogIdentity, resume
 from stream.settings import load
-from stream.tables.interface import Commit, Committed
+from stream.tables.interface import Commit, CommitResult
 from stream.tables.redis import connect
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -28,8 +28,8 @@ def shown(language: str) -> list[str]:
 
 
 def commit(claim, start, end):
-    changes = Changes(b"state", b"summary", b"recent", {}, {}, {}, {}, {}, {}, [], [], None)
-    source = Source("old-cluster", 1).encode()
+    changes = WriteSet(b"state", b"summary", b"recent", {}, {}, {}, {}, {}, {}, [], [], None)
+    source = LogIdentity("old-cluster", 1).encode()
     return Commit(SHARD, claim.nonce, claim.epoch, b"batch-%r" % end, start, end, source, 0, changes)
 
 
@@ -56,27 +56,27 @@ def typed(embedded_valkey, name_prefix):
 
 async def test_what_retention_deleted_is_left_out_on_request(tables, typed):
     claim = await tables.claim(SHARD, b"first")
-    assert await tables.commit(commit(claim, None, 100)) is Committed.APPLIED
-    with pytest.raises(Halted, match="400 records were deleted"):
-        Position(100, verify=True).start(BEGINNING)
+    assert await tables.commit(commit(claim, None, 100)) is CommitResult.APPLIED
+    with pytest.raises(ShardHaltedError, match="400 records were deleted"):
+        Cursor(100, verify=True).start(BEGINNING)
     typed("HSET")
     claim = await tables.claim(SHARD, b"second")
     assert claim.stored.state == b"state"
-    assert Position(claim.offset, verify=True).start(BEGINNING) == BEGINNING
-    assert await tables.commit(commit(claim, BEGINNING, 600)) is Committed.APPLIED
+    assert Cursor(claim.offset, verify=True).start(BEGINNING) == BEGINNING
+    assert await tables.commit(commit(claim, BEGINNING, 600)) is CommitResult.APPLIED
 
 
 async def test_a_log_made_anew_is_read_from_its_beginning_on_request(tables, typed):
     claim = await tables.claim(SHARD, b"first")
-    assert await tables.commit(commit(claim, None, 100)) is Committed.APPLIED
-    with pytest.raises(Halted, match="old-cluster"):
+    assert await tables.commit(commit(claim, None, 100)) is CommitResult.APPLIED
+    with pytest.raises(ShardHaltedError, match="old-cluster"):
         resume("new-cluster", (await tables.claim(SHARD, b"second")).source)
     typed("HDEL")
     claim = await tables.claim(SHARD, b"third")
     assert claim.stored.state == b"state"
-    assert resume("new-cluster", claim.source) == Source("new-cluster")
-    assert Position(claim.offset, verify=False).start(0) == 0
-    assert await tables.commit(commit(claim, None, 10)) is Committed.APPLIED
+    assert resume("new-cluster", claim.source) == LogIdentity("new-cluster")
+    assert Cursor(claim.offset, verify=False).start(0) == 0
+    assert await tables.commit(commit(claim, None, 10)) is CommitResult.APPLIED
 
 
 def test_all_keys_of_an_old_application_are_removed_and_no_others(redis_server, name_prefix):

@@ -9,10 +9,11 @@ from decimal import Decimal
 
 import pytest
 from click.testing import CliRunner
+from support.shard_store import ShardStore
 
 from stream.cli.root import cli
 from stream.core.event import CheckoutEvent, CheckoutType, Line
-from stream.core.labels import Registry
+from stream.core.labels import LabelRegistry
 from stream.core.shard.shard import Shard
 from stream.core.shard.write_set import ShardId
 from stream.settings import load
@@ -41,14 +42,12 @@ async def committed(settings, partitions):
             shard_id, nonce = ShardId("checkout-events", partition), b"nonce"
             now = await tables.now()
             claim = await tables.claim(shard_id, nonce)
-            shard = Shard(shard_id, "checkout", settings.core(), Registry({"segment": ["vip"]}), claim.stored, 100)
+            labels = LabelRegistry({"segment": ["vip"]})
+            shard = Shard(shard_id, "checkout", settings.core(), labels, claim.stored, 100)
             shard.advance(now)
             events = [*purchase("upsold", now - 10**7, 3), *purchase("plain", now - 10**7, 1)]
-            shard.provide(dict.fromkeys(shard.missing(events)))
-            shard.provide_customers(dict.fromkeys(shard.missing_customers(events)))
-            for event in events:
-                shard.step(event)
-            await tables.commit(Commit(shard_id, nonce, claim.epoch, b"batch", None, 4, b"", now, shard.take()))
+            ShardStore().apply(shard, events, labels)
+            await tables.commit(Commit(shard_id, nonce, claim.epoch, b"batch", None, 4, b"", now, shard.drain()))
     finally:
         await tables.close()
 

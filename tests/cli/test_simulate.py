@@ -16,7 +16,7 @@ from stream.cli.interrupt import Stop
 from stream.cli.root import cli
 from stream.cli.simulate import as_they_arrive
 from stream.core.config import CoreConfig
-from stream.core.labels import Registry
+from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline
 from stream.events.decode import decode_line
 from stream.simulate.shop import Shop, ShopSettings
@@ -83,7 +83,7 @@ def test_a_stream_that_is_stopped_has_nothing_that_lies_ahead_and_the_truth_know
             sent.append(record)
     assert all(record.time <= datetime.now(UTC) for record in sent)
     assert len(sent) == here.truth.events
-    found = Offline(CoreConfig(), Registry())
+    found = Offline(CoreConfig(), LabelRegistry())
     for record in sent:
         found.apply(decode_line(record.value))
     assert here.truth.summary() == {"events": len(sent), "rejected": 0, "duplicates": 0} | found.figures().summary()

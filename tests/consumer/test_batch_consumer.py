@@ -18,7 +18,7 @@ from faust.types import TP
 
 from stream.consumer.batch_consumer import SILENCE, BatchConsumer
 from stream.core.shard.write_set import ShardId
-from stream.kafka.cursor import CREDITS, Position
+from stream.kafka.cursor import CREDITS, Cursor
 from stream.worker.status import ShardStatus, Status
 
 A, B = TP("checkout-events", 0), TP("checkout-events", 1)
@@ -30,7 +30,7 @@ def record(offset):
 
 class Shards:
     def __init__(self) -> None:
-        self.positions = {}
+        self.cursors = {}
         self.changed = asyncio.Event()
         self.halted = {}
         self.reread_shards = []
@@ -40,12 +40,12 @@ class Shards:
         self.status = Status(assigned=True)
         self.unanswered = set()
 
-    def position(self, shard):
-        return self.positions.get(shard)
+    def cursor(self, shard):
+        return self.cursors.get(shard)
 
     def halt(self, shard, reason):
         self.halted[shard] = reason
-        self.positions.pop(shard, None)
+        self.cursors.pop(shard, None)
 
     def is_halted(self, shard):
         return shard in self.halted
@@ -53,7 +53,7 @@ class Shards:
     def reread(self, shards):
         for shard in shards:
             self.reread_shards.append(shard)
-            self.positions.pop(shard, None)
+            self.cursors.pop(shard, None)
 
     def see_start(self, shard, offset):
         self.watermarks.setdefault(shard, offset)
@@ -97,7 +97,7 @@ class Consumer(BatchConsumer):
         self._thread = SimpleNamespace(_ensure_consumer=lambda: client)
 
     def __post_init__(self) -> None:
-        self._positions, self._shown, self._asked, self._resting, self._seen = {}, {}, {}, {}, {}
+        self._cursors, self._shown, self._asked, self._resting, self._seen = {}, {}, {}, {}, {}
         self._alone_until = self._answered = 0.0
 
     def _get_active_partitions(self):
@@ -132,8 +132,8 @@ class Consumer(BatchConsumer):
 
     def want(self, tp, offset, *, verify=False):
         self.app.shards.status.shards.setdefault(ShardId(*tp), ShardStatus())
-        position = self.app.shards.positions[ShardId(*tp)] = Position(offset, verify=verify)
-        return position
+        cursor = self.app.shards.cursors[ShardId(*tp)] = Cursor(offset, verify=verify)
+        return cursor
 
     async def read(self):
         return {TP(*batch.shard): batch async for _, message in self.getmany(timeout=1.0) for batch in message.value}
@@ -169,26 +169,26 @@ async def test_it_tells_which_offsets_behind_what_was_read_hold_no_record():
 async def test_a_batch_has_no_more_records_than_it_may():
     consumer = Consumer(A, B)
     consumer.app.batch_records = 3
-    position = consumer.want(A, 0)
+    cursor = consumer.want(A, 0)
     consumer.want(B, 8)
     (message,) = [message async for _, message in consumer.getmany(timeout=1.0)]
     assert sorted((batch.shard, batch.start, batch.end, len(batch.records)) for batch in message.value) == [
         (ShardId(*A), 0, 3, 3), (ShardId(*A), 3, 4, 1), (ShardId(*B), 8, 10, 2)
     ]  # fmt: skip
-    assert position.outstanding == 2
+    assert cursor.outstanding == 2
 
 
 async def test_nothing_is_fetched_while_much_is_under_way():
     consumer = Consumer(A, B)
     consumer.app.polled_records = 5
-    position = consumer.want(A, 0)
+    cursor = consumer.want(A, 0)
     consumer.want(B, 8)
     batches = await consumer.read()
     assert batches.keys() == {A, B}
-    assert position.under_way == 4
+    assert cursor.under_way == 4
     assert await consumer.read() == {}
-    position.finish(batches[A])
-    assert position.under_way == 0
+    cursor.finish(batches[A])
+    assert cursor.under_way == 0
     assert (await consumer.read()).keys() == {A}
 
 
@@ -213,11 +213,11 @@ async def test_nothing_is_fetched_for_shards_that_want_nothing():
 
 async def test_a_shard_without_room_is_left_alone():
     consumer = Consumer(A, B)
-    position = consumer.want(A, 0)
+    cursor = consumer.want(A, 0)
     consumer.want(B, 0)
     for _ in range(CREDITS):
         await consumer.read()
-    position.outstanding -= 1
+    cursor.outstanding -= 1
     await consumer.read()
     assert consumer.fetches[-1] == ({A}, 0)
 
@@ -452,25 +452,25 @@ async def test_a_partition_of_which_nothing_is_told_is_unanswered_and_an_idle_on
 
 async def test_who_has_no_room_for_records_waits_for_no_answer():
     consumer = Consumer(A)
-    position = consumer.want(A, 3)
-    position.outstanding = CREDITS
+    cursor = consumer.want(A, 3)
+    cursor.outstanding = CREDITS
     for now in range(30):
         consumer.connection._last_action = now
         assert consumer.unanswered(now) == set()
-    position.outstanding -= 1
+    cursor.outstanding -= 1
     assert consumer.unanswered(30) == set()
 
 
 async def test_nobody_waits_for_an_answer_while_much_is_under_way():
     consumer = Consumer(A, B)
     consumer.app.polled_records = 4
-    position = consumer.want(A, 0)
+    cursor = consumer.want(A, 0)
     consumer.want(B, 10)
     batch = (await consumer.read())[A]
     for now in range(30):
         consumer.connection._last_action = now
         assert consumer.unanswered(now) == set()
-    position.finish(batch)
+    cursor.finish(batch)
     assert consumer.unanswered(30) == set()
     consumer.connection._last_action = 30 + LATER
     assert consumer.unanswered(30 + LATER) == {A, B}
@@ -482,5 +482,5 @@ async def test_records_that_are_taken_are_an_answer():
     await consumer.read()
     for now in range(30):
         consumer.connection._last_action = now
-        consumer.app.shards.positions[ShardId(*A)].read += 1
+        consumer.app.shards.cursors[ShardId(*A)].read += 1
         assert consumer.unanswered(now) == set()

@@ -332,7 +332,7 @@ PIPELINE_STORIES = [
         "a shard stalls with lag, and goes on",
         [
             series("upsell_consumer_lag_records", "0+0x10 50+0x50 0+0x60", **SHARD),
-            series("upsell_watermark_timestamp_seconds", "0+60x10 600+0x50 3660+60x60", **SHARD),
+            series("upsell_newest_event_timestamp_seconds", "0+60x10 600+0x50 3660+60x60", **SHARD),
             series("upsell_events_total", "0+60x120", topic="t", type="x", result="applied"),
         ],
         {"14m": {}, "25m": {"UpsellPipelineStalled": 1}, "60m": {"UpsellPipelineStalled": 1}, "80m": {}},
@@ -341,7 +341,7 @@ PIPELINE_STORIES = [
         "a quiet night: no event, no lag",
         [
             series("upsell_consumer_lag_records", "0+0x120", **SHARD),
-            series("upsell_watermark_timestamp_seconds", "0+0x120", **SHARD),
+            series("upsell_newest_event_timestamp_seconds", "0+0x120", **SHARD),
             series("upsell_events_total", "1000+0x120", topic="t", type="x", result="applied"),
             series("upsell_commits_total", "1000+0x120"),
             series("upsell_dead_letters_total", "1+0x50 2+0x70", reason="invalid"),
@@ -416,7 +416,7 @@ PIPELINE_STORIES = [
             series("upsell_ready", "1+0x10 0+0x30 1+0x79", instance="w2"),
             series("up", "1+0x120", instance="w2"),
             series("upsell_consumer_lag_records", "0+0x120", **SHARD, instance="w2"),
-            series("upsell_watermark_timestamp_seconds", "0+60x10 600+0x30 2460+60x80", **SHARD),
+            series("upsell_newest_event_timestamp_seconds", "0+60x10 600+0x30 2460+60x80", **SHARD),
             series("upsell_events_total", "0+60x10 600+0x30 660+60x80", topic="t", type="x", result="applied"),
         ],
         {
@@ -433,7 +433,7 @@ PIPELINE_STORIES = [
             series("up", "1+0x120", instance="w2"),
             series("upsell_consumer_lag_records", "7+0x40 _x80", **SHARD, instance="w2"),
             series("upsell_consumer_lag_records", "_x10 0+0x110", **SHARD),
-            series("upsell_watermark_timestamp_seconds", "0+60x120", **SHARD),
+            series("upsell_newest_event_timestamp_seconds", "0+60x120", **SHARD),
         ],
         {"19m": {"UpsellWorkerUnready": 1}, "40m": {"UpsellWorkerUnready": 1}, "60m": {}},
     ),
@@ -486,7 +486,7 @@ PIPELINE_STORIES = [
         [
             series("upsell_events_total", "0+600x120", topic="t", type="x", result="applied"),
             series("upsell_consumer_lag_records", "0+0x10 0+1000x40 0+0x60", **SHARD),
-            series("upsell_watermark_timestamp_seconds", "0+60x120", **SHARD),
+            series("upsell_newest_event_timestamp_seconds", "0+60x120", **SHARD),
         ],
         {"12m": {}, "30m": {"UpsellLagGrowing": 1}, "90m": {}},
     ),
@@ -495,7 +495,7 @@ PIPELINE_STORIES = [
         [
             series("upsell_events_total", "0+60000x120", topic="t", type="x", result="applied"),
             series("upsell_consumer_lag_records", "0 900 2500 100 " * 25, **SHARD),
-            series("upsell_watermark_timestamp_seconds", "0+60x120", **SHARD),
+            series("upsell_newest_event_timestamp_seconds", "0+60x120", **SHARD),
         ],
         {f"{minute}m": {} for minute in range(10, 90, 11)},
     ),

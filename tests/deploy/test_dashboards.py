@@ -235,7 +235,7 @@ def samples(end):
                     series = scrape | labels
                     for moment in moments:
                         passed = moment - moments[0]
-                        if metric.name == "upsell_watermark_timestamp_seconds":
+                        if metric.name == "upsell_newest_event_timestamp_seconds":
                             yield line(metric.name, series, moment - 30, moment)
                         elif metric.type == "gauge":
                             yield line(metric.name, series, 0.25 if metric.name.endswith("ratio") else 8, moment)

@@ -15,7 +15,7 @@ from support.sent_events import encoded, events, mutated_events
 
 from stream.core.config import CoreConfig
 from stream.core.event import CheckoutEvent
-from stream.core.labels import Registry
+from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline
 from stream.events import schema
 from stream.events.decode import Decoder, Reason, Rejected, decode_line
@@ -94,7 +94,7 @@ def test_examples_are_valid(example):
 
 
 def test_the_examples_become_what_the_page_says():
-    offline = Offline(CoreConfig(), Registry())
+    offline = Offline(CoreConfig(), LabelRegistry())
     outcomes = {}
     for example in EXAMPLES[:-1]:
         for version in offline.apply(decode_line(encoded(example))).versions:

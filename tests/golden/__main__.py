@@ -2,9 +2,10 @@
 
 import copy
 
-from golden.driver import Kept, run
+from golden.driver import run
 from golden.files import HALF, SIZES, log, write
+from support.shard_store import ShardStore
 
-kept: dict[str, Kept] = {}
+kept: dict[str, ShardStore] = {}
 run(log()[:HALF], 37, kept)
 write({str(size): run(log(), size) for size in SIZES}, copy.deepcopy(kept), run(log()[HALF:], 37, kept))

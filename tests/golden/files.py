@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from golden.driver import Kept, Record
+from golden.driver import Record
+from support.shard_store import ShardStore
 
 HERE = Path(__file__).parent
 SIZES = (1, 37, 1000)
@@ -31,10 +32,12 @@ def expected() -> dict[str, Any]:
     return answer
 
 
-def stored() -> dict[str, Kept]:
-    return msgspec.msgpack.decode(gzip.decompress((HERE / "stored.msgpack.gz").read_bytes()), type=dict[str, Kept])
+def stored() -> dict[str, ShardStore]:
+    return msgspec.msgpack.decode(
+        gzip.decompress((HERE / "stored.msgpack.gz").read_bytes()), type=dict[str, ShardStore]
+    )
 
 
-def write(whole: dict[str, Any], kept: dict[str, Kept], second_half: dict[str, Any]) -> None:
+def write(whole: dict[str, Any], kept: dict[str, ShardStore], second_half: dict[str, Any]) -> None:
     (HERE / "expected.json").write_text(json.dumps({"whole": whole, "second half": second_half}, indent=1) + "\n")
     (HERE / "stored.msgpack.gz").write_bytes(gzip.compress(msgspec.msgpack.encode(kept), mtime=0))

@@ -21,7 +21,7 @@ from stream.core.shard.write_set import ShardId
 from stream.embedded.server import ServerUnavailableError
 from stream.kafka.security import refusal
 from stream.settings import Settings
-from stream.tables.interface import Retry, Unusable
+from stream.tables.interface import IncompatibleStateError, TablesUnavailableError
 from stream.tables.redis import connect
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -222,11 +222,11 @@ async def test_a_worker_that_redis_refuses_ends_and_says_what_to_do(secure_redis
 @pytest.mark.parametrize(
     ("wrong", "granted", "kind", "says"),
     [
-        ({"redis_ca_file": "stranger"}, [], Retry, "set redis_ca_file"),
-        ({"redis_ca_file": None}, [], Retry, "set redis_ca_file"),
-        ({"redis_url": "plain"}, [], Retry, "connection: "),
-        ({}, ["-smembers"], Unusable, "'smembers' command): grant it what is missing"),
-        ({}, ["resetkeys", "~other:*"], Unusable, "keys used as arguments): grant it what is missing"),
+        ({"redis_ca_file": "stranger"}, [], TablesUnavailableError, "set redis_ca_file"),
+        ({"redis_ca_file": None}, [], TablesUnavailableError, "set redis_ca_file"),
+        ({"redis_url": "plain"}, [], TablesUnavailableError, "connection: "),
+        ({}, ["-smembers"], IncompatibleStateError, "'smembers' command): grant it what is missing"),
+        ({}, ["resetkeys", "~other:*"], IncompatibleStateError, "keys used as arguments): grant it what is missing"),
     ],
 )
 async def test_what_redis_refuses_is_explained(
@@ -256,7 +256,7 @@ async def test_a_command_that_is_missing_in_a_script_is_named(secure_redis, auth
         secure_redis.allow(f"~{name_prefix}*", *(listed - {missing}))
         tables = connect(settings)
         try:
-            with pytest.raises(Unusable, match=f"the command is '{command}'"):
+            with pytest.raises(IncompatibleStateError, match=f"the command is '{command}'"):
                 await tables.claim(ShardId("t", 0), secrets.token_bytes(16))
         finally:
             await tables.close()

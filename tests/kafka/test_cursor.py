@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import pytest
 
 from stream.core.shard.write_set import ShardId
-from stream.kafka.cursor import Batch, Halted, Position
-from stream.kafka.log_identity import Source, fingerprint, recognise, resume
+from stream.kafka.cursor import Batch, Cursor, ShardHaltedError
+from stream.kafka.log_identity import LogIdentity, fingerprint, recognise, resume
 
 SHARD = ShardId("checkout-events", 0)
 
@@ -26,21 +26,23 @@ def record(offset, value=b"v", key=b"k", timestamp=1000):
     ],
 )
 def test_where_a_log_is_sought(offset, verify, beginning, start):
-    assert Position(offset, verify=verify).start(beginning) == start
+    assert Cursor(offset, verify=verify).start(beginning) == start
 
 
 def test_a_log_that_begins_after_the_next_record_is_not_read():
-    with pytest.raises(Halted, match="begins at 41, but the next record to apply is 40: 1 records were deleted"):
-        Position(40, verify=True).start(41)
+    with pytest.raises(
+        ShardHaltedError, match="begins at 41, but the next record to apply is 40: 1 records were deleted"
+    ):
+        Cursor(40, verify=True).start(41)
 
 
 def test_batches_answer_for_the_gaps_between_records():
-    position = Position(10, verify=False)
-    position.seek(position.start(0))
+    cursor = Cursor(10, verify=False)
+    cursor.seek(cursor.start(0))
     first, second = [record(12), record(13)], [record(20)]
-    assert position.take(SHARD, first) == Batch(SHARD, position, 10, 14, first)
-    assert position.take(SHARD, second) == Batch(SHARD, position, 14, 21, second)
-    assert position.outstanding == 2
+    assert cursor.take(SHARD, first) == Batch(SHARD, cursor, 10, 14, first)
+    assert cursor.take(SHARD, second) == Batch(SHARD, cursor, 14, 21, second)
+    assert cursor.outstanding == 2
 
 
 @pytest.mark.parametrize("other", [{"value": b"w"}, {"value": None}, {"key": b"l"}, {"key": None}, {"timestamp": 1001}])
@@ -49,21 +51,21 @@ def test_a_fingerprint_tells_records_apart(other):
 
 
 def test_a_source_survives_being_stored():
-    source = Source("cluster").after(record(5))
+    source = LogIdentity("cluster").after(record(5))
     assert resume("cluster", source.encode()) == source
-    assert resume("cluster", None) == Source("cluster")
-    assert resume("cluster", Source("cluster").encode()) == Source("cluster")
+    assert resume("cluster", None) == LogIdentity("cluster")
+    assert resume("cluster", LogIdentity("cluster").encode()) == LogIdentity("cluster")
 
 
 def test_another_cluster_is_refused():
-    with pytest.raises(Halted, match=r"from Kafka cluster 'one', this is 'two'.*another UPSELL_APP_ID"):
-        resume("two", Source("one").encode())
+    with pytest.raises(ShardHaltedError, match=r"from Kafka cluster 'one', this is 'two'.*another UPSELL_APP_ID"):
+        resume("two", LogIdentity("one").encode())
 
 
 def test_only_a_record_at_the_very_offset_can_be_wrong():
-    source = Source("cluster").after(record(5))
+    source = LogIdentity("cluster").after(record(5))
     recognise(source, 5, [record(5), record(6)])
     recognise(source, 5, [record(6, b"other")])
-    recognise(Source("cluster"), 5, [record(5, b"other")])
-    with pytest.raises(Halted, match="offset 5 is not the one that was applied"):
+    recognise(LogIdentity("cluster"), 5, [record(5, b"other")])
+    with pytest.raises(ShardHaltedError, match="offset 5 is not the one that was applied"):
         recognise(source, 5, [record(5, b"other")])

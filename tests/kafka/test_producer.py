@@ -5,7 +5,7 @@ from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, Unknown
 from support.workers import read_topic
 
 from stream.kafka import producer as publish
-from stream.kafka.producer import CUT, Message, Publisher, Unacknowledged
+from stream.kafka.producer import CUT, Message, Publisher, UnacknowledgedError
 from stream.kafka.topics import Topic, create_topics
 
 TOLD = []
@@ -74,7 +74,7 @@ async def publish_all(publisher, messages):
     for tries in range(1, 10):
         try:
             await publisher.publish(messages)
-        except Unacknowledged as failure:
+        except UnacknowledgedError as failure:
             messages = failure.messages
         else:
             return tries
@@ -101,7 +101,7 @@ async def test_only_what_was_not_acknowledged_is_sent_again_by_a_new_producer(br
 async def test_what_follows_a_refusal_waits_with_it(broker):
     publisher = await started()
     broker.errors = {("send", b"2"): KafkaTimeoutError()}
-    with pytest.raises(Unacknowledged) as failure:
+    with pytest.raises(UnacknowledgedError) as failure:
         await publisher.publish([Message("outcomes", b"k", b"%d" % n) for n in range(5)])
     assert [message.value for message in failure.value.messages] == [b"2", b"3", b"4"]
     assert len(broker.records) == 2

@@ -101,7 +101,7 @@ def test_shards_and_targets():
     lines = [line for line in exposition.text.decode().splitlines() if not line.startswith("#")]
     assert lines == [
         'upsell_target_ratio{kpi="upsell_ratio",journey="checkout",segment="all"} 0.25',
-        'upsell_watermark_timestamp_seconds{topic="checkout-events",partition="3"} 1767323045.0',
+        'upsell_newest_event_timestamp_seconds{topic="checkout-events",partition="3"} 1767323045.0',
         'upsell_shard_age_seconds{topic="checkout-events",partition="3"} 1.5',
         'upsell_shard_age_seconds{topic="checkout-events",partition="4"} 0.0',
         'upsell_view_withheld{detail="channel_segment"} 0',

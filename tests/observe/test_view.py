@@ -9,7 +9,7 @@ from stream.core.counting.figures import TOTAL
 from stream.observe import view as view_module
 from stream.observe.view import WITHDRAWN_AFTER, View
 from stream.settings import Settings, Target
-from stream.tables.interface import Retry
+from stream.tables.interface import TablesUnavailableError
 
 TWO = ("5m", "1h")
 
@@ -48,7 +48,7 @@ async def test_shows_all_shards(view):
     text = view.exposition().decode()
     assert 'upsell_shard_age_seconds{topic="checkout-events",partition="0"} 3.0\n' in text
     assert 'upsell_shard_age_seconds{topic="subscription-events",partition="1"} 3.0\n' in text
-    assert 'upsell_watermark_timestamp_seconds{topic="checkout-events",partition="0"} 1767323043.5\n' in text
+    assert 'upsell_newest_event_timestamp_seconds{topic="checkout-events",partition="0"} 1767323043.5\n' in text
     document = json.loads(view.rates())
     assert document["as_of"] == "2026-01-02T03:04:05Z"
     assert list(document["windows"]) == [*TWO, TOTAL]
@@ -109,7 +109,7 @@ async def test_goes_on_after_failures_and_says_so_once(view, tables, monkeypatch
         nonlocal reads
         reads += 1
         if reads < 4:
-            raise Retry("connection", "nobody answers")
+            raise TablesUnavailableError("connection", "nobody answers")
         return good
 
     tables.summaries = summaries

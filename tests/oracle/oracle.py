@@ -841,4 +841,5 @@ def _revenue(
 
 
 def _ratio(above: int, below: int) -> float | None:
-    return float(round(Fraction(above, below), 6)) if below else None
+    # A document has the double nearest to the ratio, rounded to six places: a tie in decimal digits may be none in binary ones.
+    return round(float(Fraction(above, below)), 6) if below else None

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from stream.core.config import CoreConfig
-from stream.core.labels import Registry
+from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline
 from stream.events.decode import Rejected, decode_line
 from stream.simulate.behaviour import Behaviour
@@ -42,7 +42,7 @@ BUSY = Behaviour(
 
 
 def measured(values):
-    offline = Offline(CoreConfig(), Registry())
+    offline = Offline(CoreConfig(), LabelRegistry())
     rejected = duplicates = 0
     for value in values:
         event = decode_line(value)

@@ -9,15 +9,16 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from redis.asyncio.retry import Retry
+from redis.asyncio.retry import TablesUnavailableError
 from redis.backoff import NoBackoff
 from simulation.worker import Consumer
 
 from stream.core.counting import cells
 from stream.core.entities import checkout
+from stream.core.shard.event_time import EventTime
 from stream.core.shard.shard import Shard
 from stream.tables import redis
-from stream.tables.interface import Claim, Commit, Committed
+from stream.tables.interface import Claim, Commit, CommitResult
 from stream.tables.redis import RedisTables
 from stream.worker.shard_task import Runner
 
@@ -67,7 +68,7 @@ def increments() -> Iterator[None]:
         known[id(self), shard] = dict(claimed.stored.panes)
         return claimed
 
-    async def committing(self: RedisTables, whole: Commit) -> Committed:
+    async def committing(self: RedisTables, whole: Commit) -> CommitResult:
         panes = known[id(self), whole.shard]
         added: dict[bytes, bytes | None] = {}
         for name, data in whole.changes.panes.items():
@@ -81,7 +82,7 @@ def increments() -> Iterator[None]:
             committed = await commit(self, whole)
         finally:
             changes.panes = absolute
-        if committed in (Committed.APPLIED, Committed.REPEATED):
+        if committed in (CommitResult.APPLIED, CommitResult.REPEATED):
             panes.update({name: data for name, data in absolute.items() if data is not None})
         return committed
 
@@ -102,8 +103,8 @@ def increments() -> Iterator[None]:
 def retries_by_the_client() -> Iterator[None]:
     """As redis-py has it by default."""
 
-    def ten(_: Any, __: int) -> Retry:
-        return Retry(NoBackoff(), 10)
+    def ten(_: Any, __: int) -> TablesUnavailableError:
+        return TablesUnavailableError(NoBackoff(), 10)
 
     with mock.patch.object(redis, "RedisRetry", ten):
         yield
@@ -117,7 +118,7 @@ def commit_before_publish() -> Iterator[None]:
     async def hold(self: Runner, messages: list[Message]) -> None:
         held[id(self)] = messages
 
-    async def committing(self: Runner, *arguments: Any) -> Committed:
+    async def committing(self: Runner, *arguments: Any) -> CommitResult:
         committed = await commit(self, *arguments)
         await publish(self, held.pop(id(self), []))
         return committed
@@ -150,7 +151,7 @@ def falling_back_to_kafkas_offset() -> Iterator[None]:
         shown = self._worker.broker.group.committed
         return {
             partition: shown.get(partition, beginning)
-            if (position := self.shards.position(partition)) is not None and position.offset is None
+            if (cursor := self.shards.cursor(partition)) is not None and cursor.offset is None
             else beginning
             for partition, beginning in beginnings.items()
         }
@@ -166,18 +167,16 @@ def erasing_no_checkouts() -> AbstractContextManager[Any]:
 
 def forgetting_too_early() -> AbstractContextManager[Any]:
     """Without the lateness that is allowed."""
-    return mock.patch.object(Shard, "expiry", lambda self: (self.watermark, min(self.watermark, self._at)))
+    return mock.patch.object(
+        Shard,
+        "expired_before",
+        lambda self: (self._time.stream_time, min(self._time.stream_time, self._aggregates.at)),
+    )
 
 
 def forgetting_what_is_removed() -> AbstractContextManager[Any]:
     """Whether a late event finds its record depends on whether that was cleaned up by then."""
-    return mock.patch.multiple(
-        Shard,
-        _forgets_checkout=lambda self, record, event: event.time > record.newest + self._config.checkout_retention,
-        _forgets_subscription=lambda self, record, event: (
-            not record.position.active and event.time > record.newest + self._config.subscription_retention
-        ),
-    )
+    return mock.patch.object(EventTime, "is_expired", return_value=False)
 
 
 MUTATIONS: dict[str, Callable[[], AbstractContextManager[Any]]] = {

@@ -27,9 +27,9 @@ from stream.core.counting.figures import Figures, ShardFigures
 from stream.core.counting.summary import decode_recent, decode_summary
 from stream.core.entities.customer import Customer, member
 from stream.core.event import ErasedEvent
-from stream.core.labels import Registry
+from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline, _figures
-from stream.core.shard import shard as core_shard
+from stream.core.shard import event_time
 from stream.core.shard.write_set import ShardId
 from stream.events.decode import Decoder, Rejected
 from stream.events.outcome import outcome_event
@@ -89,7 +89,7 @@ class _Pure:
         """Customers who asked to be forgotten, and did nothing since. A repeat is not another wish: it leaves alone who came back."""
         asked: set[tuple[str, str]] = set()
         core = settings.core()
-        offline = Offline(core, Registry(), as_of, forget=forgotten is None)
+        offline = Offline(core, LabelRegistry(), as_of, forget=forgotten is None)
         for record in log.records:
             if record.offset >= before or isinstance(event := _decoder.decode(record), Rejected):
                 continue
@@ -110,8 +110,8 @@ class _Pure:
             for name, scores in shard.scores().items()
             if (kept := {who: score for who, score in scores.items() if score is not None and score > after})
         }
-        changes = shard.take()
-        old = shard._forgotten if forgotten is None else forgotten
+        changes = shard.drain()
+        old = shard._time.watermark if forgotten is None else forgotten
         self.expired = old, min(old, as_of)
         """Entities and customers whose expiry lies before may be removed."""
         self.entity_expiry = {
@@ -139,7 +139,9 @@ class _Pure:
                 continue
             customer = _customer(data)
             customer.purchases = [each for each in customer.purchases if each.time > self._purchased_after]
-            customer.held_by = {name: day for name, day in customer.held_by.items() if not day or day * DAY >= entities}
+            customer.entities = {
+                name: day for name, day in customer.entities.items() if not day or day * DAY >= entities
+            }
             customer.erasure = customer.erasure if customer.erasure * DAY >= records else 0
             if not customer.empty:
                 kept[who] = customer
@@ -509,7 +511,7 @@ class Simulation:
 
     def _forgotten(self, partition: TP) -> int:
         recent = self.redis.store.command(b"HGET", self.keys[partition].view, b"recent")
-        return decode_recent(recent).forgotten
+        return decode_recent(recent).watermark
 
     def _head(self, shard: bytes) -> int:
         view = self._view(self.partition_of[shard])
@@ -574,7 +576,7 @@ class Simulation:
             expected.append(pure.figures)
             keys, stored_keys = self.keys[partition], self.redis.store.keys
             self._compare_records(partition, pure)
-            self._expect(f"{partition}: watermark", view.summary.watermark, pure.figures.summary.watermark)
+            self._expect(f"{partition}: watermark", view.summary.stream_time, pure.figures.summary.stream_time)
             # A set that is empty drops out; offline nothing does.
             kept = {name: counts for name, counts in pure.figures.customers.items() if keys.set(name) in stored_keys}
             self._expect(f"{partition}: customers", dict(view.customers), kept)
@@ -687,7 +689,7 @@ def _patched(world: World) -> Iterator[None]:
         stack.enter_context(mock.patch.object(transport, "ALONE", 3.0))
         stack.enter_context(mock.patch.object(shards, "_POLL", 0.05))
         stack.enter_context(mock.patch.object(publish, "_PATIENCE", 3.0))
-        stack.enter_context(mock.patch.object(core_shard, "AHEAD", AHEAD))
+        stack.enter_context(mock.patch.object(event_time, "AHEAD", AHEAD))
         log.addHandler(handler)
         log.propagate = False
         log.setLevel(logging.INFO if world.tracing else logging.CRITICAL)

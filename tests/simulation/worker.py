@@ -29,7 +29,7 @@ from stream.consumer.batch_consumer import BatchConsumer
 from stream.core.shard.write_set import ShardId
 from stream.events.decode import Decoder
 from stream.kafka.producer import Publisher
-from stream.tables.interface import Retry
+from stream.tables.interface import TablesUnavailableError
 from stream.tables.redis import connect
 from stream.worker.clock import Clock
 from stream.worker.retry import pauses
@@ -40,7 +40,7 @@ from stream.worker.status import Status
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from stream.kafka.cursor import Batch, Position
+    from stream.kafka.cursor import Batch, Cursor
     from stream.settings import Settings
 
 CHUNK = 12
@@ -74,7 +74,7 @@ class Consumer(BatchConsumer):
         self.app = SimpleNamespace(
             consumer_generation_id=0, shards=worker.shards, batch_records=BATCH, polled_records=POLLED
         )
-        self._positions, self._shown, self._asked, self._resting = {}, {}, {}, {}
+        self._cursors, self._shown, self._asked, self._resting = {}, {}, {}, {}
         self._alone_until = 0.0
         self._worker = worker
         self._active: set[TP] = set()
@@ -104,7 +104,7 @@ class Consumer(BatchConsumer):
         self.app.consumer_generation_id = generation
         self._active = set(partitions)
         self._places = {}
-        for known in (self._positions, self._asked, self._resting):
+        for known in (self._cursors, self._asked, self._resting):
             known.clear()
         self.shards.assign(ShardId(*partition) for partition in partitions)
         self.flow_active = True
@@ -238,13 +238,13 @@ class Worker:
 
         tables._script = script
         clock = Clock(tables)
-        await self._patiently(clock.refresh, Retry)
+        await self._patiently(clock.refresh, TablesUnavailableError)
         publisher = Publisher("kafka", settings.dead_letter_topic, "simulated", {}, self.instruments.dead_letter)
         publisher._connect = self._connect
         await self._patiently(publisher.start, KafkaError)
         journeys = {settings.checkout_topic: "checkout", settings.subscription_topic: "subscription"}
         bench = Bench(
-            app_id=settings.app_id, cluster=self.cluster, core=settings.core(), registry=settings.registry(), tables=tables, clock=clock,
+            app_id=settings.app_id, cluster=self.cluster, core=settings.core(), labels=settings.registry(), tables=tables, clock=clock,
             decoder=Decoder(journeys, settings.future), publisher=publisher, outcome_topic=settings.outcome_topic,
             dead_letter_topic=settings.dead_letter_topic, instruments=self.instruments, patience=2 * kafka.HEARTBEAT,
         )  # fmt: skip
@@ -317,7 +317,7 @@ class Worker:
         self.world.after(0.002, tell)
 
     async def _read(self) -> None:
-        lost: dict[TP, Position] = {}
+        lost: dict[TP, Cursor] = {}
         while True:
             async for _, message in self.consumer.getmany(timeout=1.0):
                 batches: list[Batch] = message.value
@@ -326,10 +326,10 @@ class Worker:
                     if (
                         self.losing_batches > self.world.random.random()
                         # A gap is seen by the next batch: there must be one to come, and room for it.
-                        and batch.position is not lost.get(partition)
+                        and batch.cursor is not lost.get(partition)
                         and batch.end < self.broker.ends[partition]
                     ):
-                        lost[partition] = batch.position
+                        lost[partition] = batch.cursor
                         continue
                     self._queue.append(batch)
                     self._queued.set()

@@ -2,7 +2,7 @@
 
 from stream.core.config import CoreConfig
 from stream.core.event import CheckoutEvent, CheckoutType, Refund, SubscriptionEvent, SubscriptionType
-from stream.core.labels import Registry
+from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline
 
 MINUTE = 60_000_000
@@ -14,7 +14,7 @@ class Story:
     """Takes in events one by one; remembers the last version of every transaction, and all results."""
 
     def __init__(self, as_of=None, config=None):
-        self.offline = Offline(config or CoreConfig(), Registry(), as_of)
+        self.offline = Offline(config or CoreConfig(), LabelRegistry(), as_of)
         self.results = []
         self.sales = {}
         self._number = 0

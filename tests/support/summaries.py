@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from stream.core.config import STEP
-from stream.core.counting.cells import CATEGORY, MONEY, SALES, Category, Money, Sale
+from stream.core.config import NEVER, STEP
+from stream.core.counting.cells import CATEGORY, MONEY, SALES, Count, Revenue
 from stream.core.counting.summary import Summary, encode_recent, encode_summary
 from stream.core.labels import BOUNDS, OTHER, UNKNOWN
 from stream.core.shard.write_set import ShardId
@@ -19,11 +19,11 @@ CURRENCIES = ["EUR", "USD", "JPY", "GBP"]
 
 
 def sale(**values):
-    return [values.get(position.name.lower(), 0) for position in Sale]
+    return [values.get(position.name.lower(), 0) for position in Count]
 
 
 def money(**values):
-    return [values.get(part.name.lower(), 0) for part in Money]
+    return [values.get(part.name.lower(), 0) for part in Revenue]
 
 
 @dataclass
@@ -49,7 +49,7 @@ def shard(topic="checkout-events", partition=0, cells=(), *, windows=("5m", "1h"
     summary = Summary(
         journey="checkout" if topic.startswith("checkout") else "subscription",
         at=at,
-        watermark=at - 1_500_000,
+        stream_time=at - 1_500_000,
         windows=[(name, entries) for name in windows],
         total=entries if total is None else list(total.items()),
     )
@@ -57,7 +57,7 @@ def shard(topic="checkout-events", partition=0, cells=(), *, windows=("5m", "1h"
     return ShardSummary(
         ShardId(topic, partition),
         encode_summary(summary),
-        encode_recent(summary.watermark, STEP, {}),
+        encode_recent(summary.stream_time, STEP, {}, NEVER),
         NOW - 3_000_000,
         counts,
     )
@@ -87,11 +87,11 @@ SMALL_CUSTOMERS = {"all|all|all": 4, "upsell|all|all": 1, "all|channel|web": 4, 
 
 def full_cells():
     """Every label value there can be, with nothing left at 0."""
-    cells = {(CATEGORY, category): [7] * len(Category) for category in CATEGORIES}
+    cells = {(CATEGORY, category): [7] * 5 for category in CATEGORIES}
     for channel in CHANNELS:
         for segment in SEGMENTS:
-            cells[SALES, channel, segment] = [7] * len(Sale)
-            cells |= {(MONEY, channel, segment, currency): [700] * len(Money) for currency in CURRENCIES}
+            cells[SALES, channel, segment] = [7] * len(Count)
+            cells |= {(MONEY, channel, segment, currency): [700] * len(Revenue) for currency in CURRENCIES}
     return cells
 
 

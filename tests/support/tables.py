@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack
 
 from redis.asyncio import Redis
 
-from stream.core.shard.write_set import Changes, ShardId
+from stream.core.shard.write_set import ShardId, WriteSet
 from stream.settings import Settings
-from stream.tables.interface import Claim, Commit, Committed, Tables
+from stream.tables.interface import Claim, Commit, CommitResult, Tables
 from stream.tables.memory import Memory, MemoryTables
 from stream.tables.redis import RedisTables, connect
 
@@ -20,7 +20,7 @@ def clock() -> int:
     return NOW
 
 
-def changes(**parts) -> Changes:
+def changes(**parts) -> WriteSet:
     nothing = {
         "state": b"state",
         "summary": b"summary",
@@ -35,7 +35,7 @@ def changes(**parts) -> Changes:
         "bounds": [],
         "trim": None,
     }
-    return Changes(**(nothing | parts))
+    return WriteSet(**(nothing | parts))
 
 
 def commit(claim: Claim, start, end, *, shard=SHARD, batch=None, source=b"source", now=NOW, **parts) -> Commit:
@@ -54,7 +54,7 @@ def commit(claim: Claim, start, end, *, shard=SHARD, batch=None, source=b"source
 
 async def applied(tables: Tables, *arguments, **parts) -> Commit:
     made = commit(*arguments, **parts)
-    assert await tables.commit(made) is Committed.APPLIED
+    assert await tables.commit(made) is CommitResult.APPLIED
     return made
 
 

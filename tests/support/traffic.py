@@ -8,7 +8,7 @@ from stream.core.config import CoreConfig
 from stream.core.counting.figures import JOURNEYS, TOTAL, Figures, ShardFigures
 from stream.core.counting.summary import decode_summary
 from stream.core.event import Event
-from stream.core.labels import Registry
+from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline
 from stream.events.decode import Rejected, decode_line
 from stream.tables.interface import ShardSummary
@@ -60,7 +60,7 @@ def junk(count: int) -> Iterator[Sent]:
 
 def expected(sent: Iterable[Sent]) -> dict[str, dict]:
     """Everything ever applied, by journey, as one process in memory judges it."""
-    offline = Offline(CoreConfig(), Registry())
+    offline = Offline(CoreConfig(), LabelRegistry())
     for event in map(_decoded, sent):
         if event is not None:
             offline.apply(event)

@@ -19,7 +19,7 @@ from support.traffic import Sent, expected, found
 from stream.core.shard.write_set import ShardId
 from stream.kafka.topics import Topic, create_topics
 from stream.settings import Settings, is_secret
-from stream.tables.interface import Retry
+from stream.tables.interface import TablesUnavailableError
 from stream.tables.redis import connect
 
 LIMIT = 120.0
@@ -204,7 +204,7 @@ class Group:
             async with asyncio.timeout(LIMIT):
                 while have != want:
                     self.check()
-                    with suppress(Retry):
+                    with suppress(TablesUnavailableError):
                         have = found(await tables.summaries())
                     await asyncio.sleep(0.05)
         except TimeoutError:

@@ -18,7 +18,7 @@ from support.tcp_proxy import TcpProxy
 from stream.embedded.server import HOST, free_port
 from stream.embedded.valkey import EmbeddedValkey
 from stream.settings import Settings
-from stream.tables.interface import Committed, Owner, Retry, Unusable
+from stream.tables.interface import CommitResult, IncompatibleStateError, Owner, TablesUnavailableError
 from stream.tables.keys import Keys, member, shard_of
 from stream.tables.redis import LAYOUT, _explained, connect
 
@@ -55,8 +55,8 @@ async def proxied(redis_server, name_prefix):
         await direct.close()
 
 
-async def refused(call) -> Retry:
-    with pytest.raises(Retry) as caught:
+async def refused(call) -> TablesUnavailableError:
+    with pytest.raises(TablesUnavailableError) as caught:
         await call
     return caught.value
 
@@ -66,7 +66,7 @@ async def eventually(call):
     while True:
         try:
             return await call()
-        except Retry:
+        except TablesUnavailableError:
             await asyncio.sleep(0.01)
 
 
@@ -90,7 +90,7 @@ async def test_a_full_server_refuses_a_commit_whole(own_server):
     assert len(await tables.summaries()) == 1
     assert await tables.admit([], {}) == {}
     await backend.raw.config_set("maxmemory", 0)
-    assert await tables.commit(large) is Committed.APPLIED
+    assert await tables.commit(large) is CommitResult.APPLIED
     assert await loaded(tables, [b"999"], []) == ([b"x" * 400], [])
 
 
@@ -120,7 +120,7 @@ async def test_a_restart_keeps_what_was_committed(end):
         getattr(server, end)()
         assert (await refused(tables.commit(commit(claim, 5, 6)))).reason == "connection"
         server.start()
-        assert await eventually(lambda: tables.commit(first)) is Committed.REPEATED
+        assert await eventually(lambda: tables.commit(first)) is CommitResult.REPEATED
         await asyncio.gather(*(tables.now() for _ in range(8)))
         await applied(tables, claim, 5, 6)
         assert await loaded(tables, [b"e"], []) == ([b"1"], [])
@@ -136,7 +136,7 @@ async def test_a_restart_that_nobody_noticed_is_no_error():
         await asyncio.gather(*(tables.now() for _ in range(8)))
         server.stop()
         server.start()
-        assert await eventually(lambda: tables.commit(commit(claim, None, 1))) is Committed.REWOUND
+        assert await eventually(lambda: tables.commit(commit(claim, None, 1))) is CommitResult.REWOUND
         await asyncio.gather(*(tables.now() for _ in range(8)))
         await backend.close()
 
@@ -160,7 +160,7 @@ async def test_a_reply_lost_after_the_commit_was_applied(proxied):
     await proxy.cut()
     assert (await refused(sent)).reason == "connection"
     proxy.release()
-    assert await tables.commit(first) is Committed.REPEATED
+    assert await tables.commit(first) is CommitResult.REPEATED
     await applied(tables, claim, 5, 6)
     assert await loaded(tables, [b"e"], []) == ([b"1"], [])
 
@@ -265,9 +265,11 @@ async def test_a_newer_layout_is_left_alone(backend):
         if await backend.raw.type(key) == b"hash" and await backend.raw.hexists(key, "layout"):
             await backend.raw.hset(key, "layout", LAYOUT + 1)
     before = await backend.copy()
-    with pytest.raises(Unusable, match=f"checkout-events partition 3 .* newer upsell-stream .layout {LAYOUT + 1}"):
+    with pytest.raises(
+        IncompatibleStateError, match=f"checkout-events partition 3 .* newer upsell-stream .layout {LAYOUT + 1}"
+    ):
         await tables.claim(SHARD, b"b")
-    with pytest.raises(Unusable, match="newer upsell-stream"):
+    with pytest.raises(IncompatibleStateError, match="newer upsell-stream"):
         await tables.summaries()
     assert await backend.copy() == before
 
@@ -313,9 +315,9 @@ async def test_the_password_decides(own_server, tmp_path, monkeypatch):
     from_file = backend.tables(redis_url=f"redis://:wrong@{server.address}/0", redis_password_file=file)
     given = backend.tables(redis_password="right")
     for tables in (no_password, wrong):
-        with pytest.raises(Unusable, match="redis_password_file"):
+        with pytest.raises(IncompatibleStateError, match="redis_password_file"):
             await tables.claim(SHARD, b"a")
-        with pytest.raises(Unusable, match="redis_password_file"):
+        with pytest.raises(IncompatibleStateError, match="redis_password_file"):
             await tables.owners([SHARD])
     assert (await from_file.claim(SHARD, b"a")).epoch == 1
     assert (await given.claim(SHARD, b"b")).epoch == 2
@@ -326,9 +328,9 @@ async def test_a_user_without_rights_is_told_so(own_server):
     server, backend = own_server
     await backend.raw.acl_setuser("reader", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@connection"])
     tables = backend.tables(redis_url=f"redis://reader:secret@{server.address}/0")
-    with pytest.raises(Unusable, match="grant"):
+    with pytest.raises(IncompatibleStateError, match="grant"):
         await tables.owners([SHARD])
-    with pytest.raises(Unusable, match="grant"):
+    with pytest.raises(IncompatibleStateError, match="grant"):
         await tables.claim(SHARD, b"a")
 
 
@@ -400,14 +402,14 @@ async def test_a_unix_socket_and_a_database_of_its_own(tmp_path):
 
 
 def test_options_in_the_url_are_refused_by_name():
-    with pytest.raises(Unusable, match=r"redis_url: retry_on_timeout, socket_timeout"):
+    with pytest.raises(IncompatibleStateError, match=r"redis_url: retry_on_timeout, socket_timeout"):
         connect(Settings(redis_url="redis://localhost/0?socket_timeout=1&retry_on_timeout=yes"))
 
 
 def test_a_file_without_certificates_is_named(tmp_path):
     file = tmp_path / "ca.pem"
     file.write_text("no certificate")
-    with pytest.raises(Unusable, match=f"^redis_ca_file: {file} .*PEM"):
+    with pytest.raises(IncompatibleStateError, match=f"^redis_ca_file: {file} .*PEM"):
         connect(Settings(redis_url="rediss://localhost/0", redis_ca_file=file))
 
 
@@ -416,7 +418,7 @@ def test_a_password_file_that_went_away_is_named(tmp_path):
     file.write_text("secret")
     settings = Settings(redis_password_file=file)
     file.unlink()
-    with pytest.raises(Unusable, match=r"redis_password_file: .*No such file"):
+    with pytest.raises(IncompatibleStateError, match=r"redis_password_file: .*No such file"):
         connect(settings)
 
 
@@ -441,7 +443,7 @@ def test_a_password_file_that_went_away_is_named(tmp_path):
 )
 def test_what_passes_is_retried(reply, reason):
     explained = _explained(BaseParser.parse_error(reply))
-    assert isinstance(explained, Retry)
+    assert isinstance(explained, TablesUnavailableError)
     assert explained.reason == reason
 
 
@@ -457,7 +459,7 @@ def test_what_passes_is_retried(reply, reason):
     ],
 )
 def test_what_an_operator_must_mend_is_not_retried(reply):
-    assert isinstance(_explained(BaseParser.parse_error(reply)), Unusable)
+    assert isinstance(_explained(BaseParser.parse_error(reply)), IncompatibleStateError)
 
 
 def test_a_mistake_of_ours_is_not_retried():

@@ -7,7 +7,7 @@ import pytest
 from support.tables import NOW, SHARD, applied, commit, loaded
 
 from stream.core.shard.write_set import ShardId, Stored
-from stream.tables.interface import Claim, Committed, Owner
+from stream.tables.interface import Claim, CommitResult, Owner
 
 ALL_BYTES = bytes(range(256))
 EXACT = 2**53 - 1
@@ -47,7 +47,7 @@ async def test_a_claim_takes_the_shard_and_the_same_nonce_changes_nothing(backen
     before = await backend.copy()
     assert await other.claim(SHARD, b"b") == second
     assert await backend.copy() == before
-    assert await tables.commit(commit(first, 7, 9)) is Committed.STOLEN
+    assert await tables.commit(commit(first, 7, 9)) is CommitResult.STOLEN
     assert await backend.copy() == before
     await applied(other, second, 7, 9)
     assert await tables.owners([SHARD]) == [Owner(b"b", 2, 9)]
@@ -101,8 +101,10 @@ async def test_a_batch_sent_again_is_repeated_and_not_written_again(backend, tab
     claim = await tables.claim(SHARD, b"a")
     first = await applied(tables, claim, None, 5, entities={b"e": b"1"})
     before = await backend.copy()
-    assert await tables.commit(first) is Committed.REPEATED
-    assert await tables.commit(commit(claim, None, 5, batch=first.batch, entities={b"e": b"2"})) is Committed.REPEATED
+    assert await tables.commit(first) is CommitResult.REPEATED
+    assert (
+        await tables.commit(commit(claim, None, 5, batch=first.batch, entities={b"e": b"2"})) is CommitResult.REPEATED
+    )
     assert await backend.copy() == before
     await applied(tables, claim, 5, 6)
 
@@ -111,8 +113,8 @@ async def test_a_batch_is_still_repeated_where_the_shard_was_taken_since(backend
     claim = await tables.claim(SHARD, b"a")
     first = await applied(tables, claim, None, 5)
     await backend.tables().claim(SHARD, b"b")
-    assert await tables.commit(first) is Committed.REPEATED
-    assert await tables.commit(commit(claim, 5, 6)) is Committed.STOLEN
+    assert await tables.commit(first) is CommitResult.REPEATED
+    assert await tables.commit(commit(claim, 5, 6)) is CommitResult.STOLEN
 
 
 @pytest.mark.parametrize("start", [None, 4, 6, 50])
@@ -120,7 +122,7 @@ async def test_another_offset_is_no_start(backend, tables, start):
     claim = await tables.claim(SHARD, b"a")
     await applied(tables, claim, None, 5)
     before = await backend.copy()
-    assert await tables.commit(commit(claim, start, 60, entities={b"e": b"1"})) is Committed.REWOUND
+    assert await tables.commit(commit(claim, start, 60, entities={b"e": b"1"})) is CommitResult.REWOUND
     assert await backend.copy() == before
 
 
@@ -128,8 +130,8 @@ async def test_tables_that_lost_everything_are_rewound(backend, tables):
     claim = await tables.claim(SHARD, b"a")
     await applied(tables, claim, None, 5)
     await backend.flush()
-    assert await tables.commit(commit(claim, 5, 6)) is Committed.REWOUND
-    assert await tables.commit(commit(claim, None, 6)) is Committed.REWOUND
+    assert await tables.commit(commit(claim, 5, 6)) is CommitResult.REWOUND
+    assert await tables.commit(commit(claim, None, 6)) is CommitResult.REWOUND
     again = await tables.claim(SHARD, b"b")
     assert (again.epoch, again.offset) == (1, None)
     await applied(tables, again, None, 5)
@@ -141,7 +143,7 @@ async def test_tables_that_lost_a_batch_are_rewound(backend, tables):
     earlier = await backend.copy()
     await applied(tables, claim, 5, 9, entities={b"e": b"2"})
     await backend.restore(earlier)
-    assert await tables.commit(commit(claim, 9, 12)) is Committed.REWOUND
+    assert await tables.commit(commit(claim, 9, 12)) is CommitResult.REWOUND
     again = await tables.claim(SHARD, b"b")
     assert (again.epoch, again.offset) == (2, 5)
     assert await loaded(tables, [b"e"], []) == ([b"1"], [])
@@ -154,8 +156,8 @@ async def test_tables_that_lost_just_a_tick_are_rewound(backend, tables):
     earlier = await backend.copy()
     await applied(tables, claim, 5, 5, panes={b"p": b"1"})
     await backend.restore(earlier)
-    assert await tables.commit(commit(claim, 5, 6)) is Committed.REWOUND
-    assert await tables.commit(commit(claim, 5, 5)) is Committed.REWOUND
+    assert await tables.commit(commit(claim, 5, 6)) is CommitResult.REWOUND
+    assert await tables.commit(commit(claim, 5, 5)) is CommitResult.REWOUND
     again = await tables.claim(SHARD, b"a")
     assert again.stored.panes == {}
     await applied(tables, again, 5, 6)
@@ -169,13 +171,13 @@ async def test_tables_that_lost_a_claim_are_rewound_for_the_later_owner_only(bac
     second = await other.claim(SHARD, b"b")
     await applied(other, second, 5, 9)
     await backend.restore(earlier)
-    assert await other.commit(commit(second, 9, 12)) is Committed.REWOUND
-    assert await other.commit(commit(second, 5, 12)) is Committed.REWOUND
+    assert await other.commit(commit(second, 9, 12)) is CommitResult.REWOUND
+    assert await other.commit(commit(second, 5, 12)) is CommitResult.REWOUND
     third = await other.claim(SHARD, b"c")
     assert (third.epoch, third.offset) == (2, 5)
-    assert await tables.commit(commit(first, 5, 6)) is Committed.STOLEN
+    assert await tables.commit(commit(first, 5, 6)) is CommitResult.STOLEN
     # The same epoch, given twice: the nonce tells them apart.
-    assert await other.commit(commit(second, 5, 6)) is Committed.STOLEN
+    assert await other.commit(commit(second, 5, 6)) is CommitResult.STOLEN
     await applied(other, third, 5, 6)
 
 
@@ -185,19 +187,19 @@ async def test_an_owner_that_claimed_the_same_nonce_again_forgets_its_older_clai
     await backend.tables().claim(SHARD, b"b")
     later = await tables.claim(SHARD, b"a")
     assert later.epoch == 3
-    assert await tables.commit(commit(claim, None, 5)) is Committed.REWOUND
+    assert await tables.commit(commit(claim, None, 5)) is CommitResult.REWOUND
     await backend.restore(earlier)
-    assert await tables.commit(commit(later, None, 5)) is Committed.REWOUND
+    assert await tables.commit(commit(later, None, 5)) is CommitResult.REWOUND
 
 
 async def test_a_tick_keeps_the_offset(tables):
     claim = await tables.claim(SHARD, b"a")
     first = await applied(tables, claim, None, None, state=b"1")
-    assert await tables.commit(first) is Committed.REPEATED
+    assert await tables.commit(first) is CommitResult.REPEATED
     assert await tables.owners([SHARD]) == [Owner(b"a", 1, None)]
     await applied(tables, claim, None, 5)
     second = await applied(tables, claim, 5, 5, state=b"2")
-    assert await tables.commit(second) is Committed.REPEATED
+    assert await tables.commit(second) is CommitResult.REPEATED
     again = await tables.claim(SHARD, b"a")
     assert (again.offset, again.stored.state) == (5, b"2")
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from stream.core.shard.write_set import ShardId
-from stream.tables.interface import Retry
+from stream.tables.interface import TablesUnavailableError
 from stream.worker import shard_set as module
 from stream.worker.shard_set import Shards, StuckError
 from stream.worker.status import ShardStatus, Status
@@ -20,7 +20,7 @@ class Runner:
     def __init__(self, shard, journey, bench, changed, capacity) -> None:
         self.id, self.journey, self.capacity = shard, journey, capacity
         self.status = ShardStatus()
-        self.position = None
+        self.cursor = None
         self.busy = False
         self.active = True
         self.stuck = False
@@ -51,7 +51,7 @@ class Instruments:
 
 
 async def refuse():
-    raise Retry("connection", "cut")
+    raise TablesUnavailableError("connection", "cut")
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ async def test_what_stays_assigned_keeps_its_runner(shards):
     assert second.keys() == {B, C}
     assert second[B] is first[B]
     assert second[B].active
-    assert first[A].position is None
+    assert first[A].cursor is None
     assert shards.status.shards == {B: second[B].status, C: second[C].status}
     assert ("drop_shard", *A) in shards.instruments.calls
     assert {runner.capacity for runner in second.values()} == {250}

@@ -14,15 +14,15 @@ from support import traffic
 from stream.core.config import CoreConfig
 from stream.core.counting.cells import SALES
 from stream.core.counting.summary import decode_summary
-from stream.core.labels import Registry
+from stream.core.labels import LabelRegistry
 from stream.core.shard.write_set import ShardId
 from stream.events.decode import Decoder
 from stream.events.outcome import outcome_event
-from stream.kafka.cursor import CREDITS, Position
-from stream.kafka.log_identity import Source
-from stream.kafka.producer import Message, Unacknowledged
+from stream.kafka.cursor import CREDITS, Cursor
+from stream.kafka.log_identity import LogIdentity
+from stream.kafka.producer import Message, UnacknowledgedError
 from stream.tables import memory
-from stream.tables.interface import Retry, Unusable
+from stream.tables.interface import IncompatibleStateError, TablesUnavailableError
 from stream.tables.memory import Memory, MemoryTables
 from stream.worker import shard_task as module
 from stream.worker.clock import Clock
@@ -80,7 +80,7 @@ class Publisher:
             self.refuse -= 1
             half = len(messages) // 2
             self.acknowledged += messages[:half]
-            raise Unacknowledged(messages[half:], "away")
+            raise UnacknowledgedError(messages[half:], "away")
         self.acknowledged += messages
 
 
@@ -126,7 +126,7 @@ class Worker:
         self.beginning = 0
         self.end = len(log)
         """Records from here on are not there yet."""
-        self.positions: list[Position] = []
+        self.cursors: list[Cursor] = []
         self.runner: Runner | None = None
 
     @asynccontextmanager
@@ -135,7 +135,7 @@ class Worker:
         await clock.refresh()
         clock.now = lambda: self.tables.clock
         bench = Bench(
-            app_id="test", cluster="cluster", core=CoreConfig(), registry=Registry(), tables=self.tables, clock=clock,
+            app_id="test", cluster="cluster", core=CoreConfig(), labels=LabelRegistry(), tables=self.tables, clock=clock,
             decoder=Decoder({SHARD.topic: self.journey}, 600_000_000), publisher=self.publisher,
             outcome_topic="outcomes", dead_letter_topic="dead", instruments=self.instruments, patience=self.patience, topics=self.topics,
         )  # fmt: skip
@@ -152,16 +152,16 @@ class Worker:
 
     def fetch(self) -> bool:
         """Deliver one batch, as the transport would; False where there is nothing to deliver or no room."""
-        position = self.runner.position
-        if position is None:
+        cursor = self.runner.cursor
+        if cursor is None:
             return False
-        if position.read is None:
-            position.seek(position.start(self.beginning))
-            self.positions.append(position)
-        records = [record for record in self.log[: self.end] if record.offset >= position.read][: self.chunk]
-        if position.outstanding >= CREDITS or not records:
+        if cursor.read is None:
+            cursor.seek(cursor.start(self.beginning))
+            self.cursors.append(cursor)
+        records = [record for record in self.log[: self.end] if record.offset >= cursor.read][: self.chunk]
+        if cursor.outstanding >= CREDITS or not records:
             return False
-        self.runner.deliver(position.take(SHARD, records))
+        self.runner.deliver(cursor.take(SHARD, records))
         return True
 
     async def until(self, condition: Callable[[], bool], *, fetching: bool = True) -> None:
@@ -236,39 +236,39 @@ async def test_a_restart_goes_on_where_the_tables_are():
     second = Worker(log_of(SENT), first.tables)
     async with second.running():
         await second.read_all()
-        assert second.positions[0].offset == 33
+        assert second.cursors[0].offset == 33
         await assert_right(second)
 
 
 async def test_a_batch_of_an_older_position_is_ignored():
     async with Worker(log_of(SENT)).running() as worker:
-        await worker.until(lambda: worker.runner.position is not None, fetching=False)
+        await worker.until(lambda: worker.runner.cursor is not None, fetching=False)
         worker.fetch()
-        old = worker.positions[0]
+        old = worker.cursors[0]
         await worker.until(lambda: worker.runner.status.offset == 7 and not worker.runner.busy, fetching=False)
         worker.runner.reread()
         late = old.take(SHARD, worker.log[7:14])
         worker.runner.deliver(late)
         await worker.read_all()
         await assert_right(worker)
-    assert len(worker.positions) == 2
+    assert len(worker.cursors) == 2
 
 
 async def test_a_lost_batch_is_a_gap_and_is_read_again():
     async with Worker(log_of(SENT)).running() as worker:
         await worker.read(14)
-        worker.runner.position.read += 5
+        worker.runner.cursor.read += 5
         await worker.read_all()
         await assert_right(worker)
-    assert len(worker.positions) == 2
-    assert worker.positions[1].offset == 14
+    assert len(worker.cursors) == 2
+    assert worker.cursors[1].offset == 14
 
 
 async def test_the_very_first_batch_may_be_lost_too():
     async with Worker(log_of(SENT)).running() as worker:
-        await worker.until(lambda: worker.runner.position is not None, fetching=False)
-        worker.runner.position.seek(worker.runner.position.start(0))
-        worker.runner.position.read = 7
+        await worker.until(lambda: worker.runner.cursor is not None, fetching=False)
+        worker.runner.cursor.seek(worker.runner.cursor.start(0))
+        worker.runner.cursor.read = 7
         await worker.read_all()
         await assert_right(worker)
 
@@ -279,18 +279,18 @@ async def test_batches_that_are_lost_with_none_to_follow_are_read_again(monkeypa
     async with Worker(log_of(SENT)).running() as worker:
         await worker.read(14)
         for lost in (worker.log[14:21], worker.log[21:28]):
-            worker.runner.position.take(SHARD, lost)
-        assert worker.runner.position.outstanding == CREDITS
+            worker.runner.cursor.take(SHARD, lost)
+        assert worker.runner.cursor.outstanding == CREDITS
         await worker.read_all()
         await assert_right(worker)
-    assert [position.offset for position in worker.positions] == [None, 14]
+    assert [cursor.offset for cursor in worker.cursors] == [None, 14]
 
 
 async def test_a_defect_halts_the_shard_and_commits_nothing():
     worker = Worker(log_of(SENT))
     async with worker.running():
         await worker.read(7)
-        worker.runner._shard.step = None
+        worker.runner._shard.apply = None
         worker.end = len(SENT)
         await worker.until(lambda: worker.runner.status.halted is not None)
         assert "the records 7 to 13 cannot be applied" in worker.runner.status.halted
@@ -302,7 +302,7 @@ async def test_offsets_that_a_log_never_had_are_no_gap():
     async with Worker(log).running() as worker:
         await worker.read_all()
         await assert_right(worker)
-    assert len(worker.positions) == 1
+    assert len(worker.cursors) == 1
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -310,7 +310,7 @@ async def test_a_commit_without_an_answer_is_sent_again_as_the_same_batch(moment
     worker = Worker(log_of(SENT))
 
     async def lose(_):
-        raise Retry("connection", "cut")
+        raise TablesUnavailableError("connection", "cut")
 
     getattr(worker.tables, moment).extend([lose, lose])
     async with worker.running():
@@ -348,10 +348,10 @@ async def test_tables_that_went_back_in_time_are_followed(everything):
         await worker.read(35)
         worker.tables.memory = old
         worker.end = len(SENT)
-        await worker.until(lambda: len(worker.positions) == 2)
+        await worker.until(lambda: len(worker.cursors) == 2)
         await worker.read_all()
         await assert_right(worker)
-    assert worker.positions[1].offset == (None if everything else 14)
+    assert worker.cursors[1].offset == (None if everything else 14)
     assert not worker.instruments.named("fenced")
 
 
@@ -412,7 +412,7 @@ async def test_a_tick_notices_that_the_tables_went_back():
         await worker.read_all()
         worker.tables.memory = Memory()
         worker.tables.clock += 5_000_000
-        await worker.until(lambda: len(worker.positions) == 2)
+        await worker.until(lambda: len(worker.cursors) == 2)
         await worker.read_all()
         await assert_right(worker)
 
@@ -511,7 +511,7 @@ async def test_suspended_it_finishes_one_batch_and_takes_no_other():
         await worker.until(reached.is_set)
         worker.fetch()
         worker.runner.suspend()
-        assert worker.runner.position is None
+        assert worker.runner.cursor is None
         gate.set()
         await worker.until(lambda: not worker.runner.busy)
         assert worker.runner.status.offset == 7
@@ -530,7 +530,7 @@ async def test_a_log_that_was_replaced_halts_the_shard():
     async with second.running():
         await second.until(lambda: second.runner.status.halted is not None)
         assert "not the one that was applied" in second.runner.status.halted
-        assert second.runner.position is None
+        assert second.runner.cursor is None
         assert ("halted", *SHARD, True) in second.instruments.calls
     assert traffic.found(await second.tables.summaries()) == traffic.expected(SENT[:20])
 
@@ -602,7 +602,7 @@ async def test_another_cluster_halts_the_shard():
     first = Worker(log_of(SENT), tables)
     async with first.running():
         await first.read_all()
-    tables.memory.shards[SHARD].source = Source("elsewhere", 1).encode()
+    tables.memory.shards[SHARD].source = LogIdentity("elsewhere", 1).encode()
     async with Worker(log_of(SENT), tables).running() as second:
         await second.until(lambda: second.runner.status.halted is not None)
         assert "'elsewhere'" in second.runner.status.halted
@@ -612,7 +612,7 @@ async def test_state_of_a_newer_version_halts_the_shard():
     worker = Worker(log_of(SENT))
 
     async def refuse(*_):
-        raise Unusable("written by a newer version")
+        raise IncompatibleStateError("written by a newer version")
 
     worker.tables.claim = refuse
     async with worker.running():
@@ -639,7 +639,7 @@ async def test_it_waits_for_tables_that_are_away_and_says_so():
 
     async def claim_later(*arguments):
         if away:
-            raise Retry("loading", "wait")
+            raise TablesUnavailableError("loading", "wait")
         return await claim(*arguments)
 
     worker.tables.claim = claim_later
@@ -694,7 +694,7 @@ async def test_offsets_behind_the_last_record_that_hold_none_are_passed_over_wit
             return worker.runner.status.offset == end + 2
 
         await worker.until(passed)
-        assert worker.runner.position.read == end + 2
+        assert worker.runner.cursor.read == end + 2
         worker.log += [Record(end + 2, sent.value, sent.key) for sent in traffic.checkouts(1, first=99)][:1]
         worker.end = len(worker.log)
         await worker.until(lambda: worker.runner.status.offset == end + 3)
@@ -718,11 +718,11 @@ async def test_they_are_passed_over_also_where_the_offset_stands_behind_others_o
         await ticked(first, 1)
     second = Worker(log_of(SENT), first.tables)
     async with second.running():
-        await second.until(lambda: second.fetch() or second.positions)
-        assert second.runner.position.read == end + 1, "the record before the next one is sought, and is none"
+        await second.until(lambda: second.fetch() or second.cursors)
+        assert second.runner.cursor.read == end + 1, "the record before the next one is sought, and is none"
         second.runner.status.empty = range(end + 1, end + 4)
         await ticked(second, 1)
-        assert second.runner.status.offset == second.runner.position.read == end + 4
+        assert second.runner.status.offset == second.runner.cursor.read == end + 4
 
 
 async def test_nothing_is_passed_over_before_the_log_was_recognised():
@@ -734,11 +734,11 @@ async def test_nothing_is_passed_over_before_the_log_was_recognised():
     second = Worker(other, first.tables)
     second.topics.known = {}
     async with second.running():
-        await second.until(lambda: second.runner.position is not None, fetching=False)
-        position = second.runner.position
-        position.seek(position.start(0))
-        batch = position.take(SHARD, other[-1:])
-        second.runner.status.empty = range(position.read, position.read + 3)
+        await second.until(lambda: second.runner.cursor is not None, fetching=False)
+        cursor = second.runner.cursor
+        cursor.seek(cursor.start(0))
+        batch = cursor.take(SHARD, other[-1:])
+        second.runner.status.empty = range(cursor.read, cursor.read + 3)
         await ticked(second, 1)
         assert second.runner.status.offset == len(SENT)
         second.runner.deliver(batch)

@@ -1,7 +1,7 @@
 """Counts: vectors of integers under a key, added and taken away again.
 
-Rules: everything that is counted anywhere is a `Cells`: an abelian group, so panes, windows, shards and restatements are sums and
-differences, exact in any order. A vector of zeros is no entry. Amounts are integers in the currency's minor unit.
+Rules: everything that is counted is a `Cells`. Panes, windows, shards and restatements are sums and differences of them, exact in any order. A vector of
+zeros is no entry. Amounts are integers in the currency's minor unit.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,18 +12,18 @@ from operator import neg
 import msgspec
 
 SALES = "s"
-"""Key (SALES, channel, segment): vector as `Sale`."""
+"""Key (SALES, channel, segment): vector by `Count`."""
 MONEY = "m"
-"""Key (MONEY, channel, segment, currency): vector as `Money`."""
+"""Key (MONEY, channel, segment, currency): vector by `Revenue`."""
 CATEGORY = "c"
-"""Key (CATEGORY, category): vector as `Category`."""
+"""Key (CATEGORY, category): transactions, upsells, cross-sells, downsells, any: the positions of `Count` from TRANSACTIONS to ANY."""
 
 Key = tuple[str, ...]
 Cells = dict[Key, list[int]]
 """Label values in keys are bounded (`core.registry`)."""
 
 
-class Sale(IntEnum):
+class Count(IntEnum):
     """Positions of a SALES vector."""
 
     OPPORTUNITIES = 0
@@ -42,7 +42,7 @@ class Sale(IntEnum):
     INCOMPARABLE = 13
 
 
-class Money(IntEnum):
+class Revenue(IntEnum):
     """Positions of a MONEY vector."""
 
     INITIAL = 0
@@ -50,20 +50,10 @@ class Money(IntEnum):
     CROSS_SELL = 2
     DOWNSELL = 3
     FINAL = 4
-    """Of transactions with known intent, like the four before."""
+    """Of transactions with known intent, as are the four positions above."""
     TOTAL = 5
     """Of all transactions."""
     REVERSED = 6
-
-
-class Category(IntEnum):
-    """Positions of a CATEGORY vector."""
-
-    TRANSACTIONS = 0
-    UPSELL = 1
-    CROSS_SELL = 2
-    DOWNSELL = 3
-    ANY = 4
 
 
 def add(cells: Cells, key: Key, vector: Iterable[int]) -> None:

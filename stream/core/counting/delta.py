@@ -1,45 +1,51 @@
-"""Bookings of one batch: what its steps add to the counts and take away, gathered before it goes to panes and totals.
+"""What a batch adds to the counts and takes away, before it goes to windows and total.
 
-Rules: counts are sums, so it does not matter when they are added up (`core.cells`). Most sales of a batch look alike to the counts: they are
-counted by their looks first, and a look becomes a vector once. A look lies in a slice of time: the longest that lies within one pane of every window.
+Rules: counts are sums, so it does not matter when they are added up (`core.counting.cells`). Most sales of a batch look alike to the counts. They are
+counted per profile first, and each profile becomes a vector once. Profiles are kept apart by slice of time: the longest slice that lies within
+one pane of every window.
 """
 
 from collections.abc import Iterator
 from math import gcd
 
 from stream.core.config import DAY, Window
-from stream.core.counting.cells import CATEGORY, MONEY, SALES, Cells, add
+from stream.core.counting.cells import CATEGORY, MONEY, SALES, Cells, Count, add
 from stream.core.entities.assessment import Opportunity, Sale
 
-_Look = tuple[int, str, str, str, int, int, int, bool]
-"""(slice, channel, segment, currency, intent, kinds, lost kinds, lost)."""
+_Profile = tuple[int, str, str, str, int, int, int, bool]
+"""(slice, channel, segment, currency, intent, kinds, reversed kinds, reversed): all that the counts see of a sale."""
 
 
-class Bookings:
-    """What was booked since the last `take`."""
+def slice_length(windows: tuple[Window, ...]) -> int:
+    """Length of a slice, microseconds; slice s covers (s·length - length, s·length] of the epoch."""
+    return gcd(*(window.pane for window in windows)) or DAY
+
+
+class Delta:
+    """What was counted since the last `drain`."""
 
     def __init__(self, windows: tuple[Window, ...]) -> None:
-        self.slice = gcd(*(window.pane for window in windows)) or DAY
-        """Length of a slice, microseconds; slice s covers (s·slice - slice, s·slice] of the epoch."""
+        """Start empty."""
+        self.slice = slice_length(windows)
         self._opportunities: dict[tuple[int, str, str], int] = {}
-        self._sales: dict[_Look, list[int]] = {}
-        """How many, then what they came for, and bought beyond, beside and below it, final, and what of that was lost."""
+        self._sales: dict[_Profile, list[int]] = {}
+        """Number of sales, then the sums of their amounts: initial, upsell, cross-sell, downsell, final, and what of final was reversed."""
         self._categories: dict[tuple[int, tuple[tuple[str, int], ...]], int] = {}
 
-    def opportunity(self, booked: Opportunity, sign: int) -> None:
+    def opportunity(self, opportunity: Opportunity, sign: int) -> None:
         """Count an opportunity (1), or take it back (-1)."""
-        key = (-(-booked.time // self.slice), booked.channel, booked.segment)
+        key = (-(-opportunity.time // self.slice), opportunity.channel, opportunity.segment)
         self._opportunities[key] = self._opportunities.get(key, 0) + sign
 
-    def sale(self, booked: Sale, sign: int) -> None:
+    def sale(self, sale: Sale, sign: int) -> None:
         """Count a transaction (1), or take it back (-1)."""
-        at, loss, money = -(-booked.time // self.slice), booked.loss, booked.amounts
-        look = (
-            at, booked.channel, booked.segment, booked.currency, booked.intent, booked.kinds, loss.kinds, loss.transaction,
+        at, loss, money = -(-sale.time // self.slice), sale.loss, sale.amounts
+        profile = (
+            at, sale.channel, sale.segment, sale.currency, sale.intent, sale.kinds, loss.kinds, loss.transaction,
         )  # fmt: skip
-        sums = self._sales.get(look)
+        sums = self._sales.get(profile)
         if sums is None:
-            sums = self._sales[look] = [0] * 7
+            sums = self._sales[profile] = [0] * 7
         sums[0] += sign
         sums[1] += sign * money.initial
         sums[2] += sign * money.upsell
@@ -47,12 +53,12 @@ class Bookings:
         sums[4] += sign * money.downsell
         sums[5] += sign * money.final
         sums[6] += sign * loss.amounts.final
-        if booked.categories:
-            places = (at, booked.categories)
-            self._categories[places] = self._categories.get(places, 0) + sign
+        if sale.categories:
+            key = (at, sale.categories)
+            self._categories[key] = self._categories.get(key, 0) + sign
 
-    def take(self) -> dict[int, Cells]:
-        """Everything booked, by slice; then start anew."""
+    def drain(self) -> dict[int, Cells]:
+        """Everything counted since the last call, by slice."""
         slices: dict[int, Cells] = {}
         for at, key, vector in self._vectors():
             add(slices.setdefault(at, {}), key, vector)
@@ -62,11 +68,11 @@ class Bookings:
     def _vectors(self) -> Iterator[tuple[int, tuple[str, ...], list[int]]]:
         for (at, channel, segment), n in self._opportunities.items():
             if n:
-                yield at, (SALES, channel, segment), [n] + [0] * 13
+                yield at, (SALES, channel, segment), [n] + [0] * (len(Count) - 1)
         for (at, channel, segment, currency, intent, kinds, lost_kinds, lost), (n, *sums) in self._sales.items():
             if n:
                 vector = [0, n, *_by_kind(kinds, n), n * lost, *_by_kind(lost_kinds, n), 0, 0, 0]
-                vector[11 + intent] = n
+                vector[Count.KNOWN + intent] = n
                 yield at, (SALES, channel, segment), vector
             if currency:
                 *parts, final, back = sums

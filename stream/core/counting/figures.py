@@ -1,4 +1,4 @@
-"""Figures: what all shards together counted, as figure sets for any choice of window, journey and dimension.
+"""Figures: what all shards counted together, as figure sets for any choice of window, journey and dimension.
 
 Rules: figures are sums of cells, so it does not matter how events were spread over shards or in which order shards are merged. Customers and
 revenue exist by journey only: a customer of both journeys is not two, and cash and MRR are never added. Documents (`plain`) hold every
@@ -15,7 +15,7 @@ import msgspec
 
 from stream.core.config import MICROSECONDS, Window
 from stream.core.counting import kpi
-from stream.core.counting.cells import CATEGORY, MONEY, SALES, Cells, Money, Sale
+from stream.core.counting.cells import CATEGORY, MONEY, SALES, Cells, Count, Revenue
 from stream.core.counting.kpi import CustomerKind, Dimension
 from stream.core.counting.summary import Summary
 from stream.core.event import Journey
@@ -32,8 +32,8 @@ DECIMALS = 6
 Section = tuple[Dimension, str]
 """A dimension and one of its values."""
 
-_NO_SALES = [0] * len(Sale)
-_KINDS = (Sale.UPSELL, Sale.CROSS_SELL, Sale.DOWNSELL, Sale.ANY)
+_NO_SALES = [0] * len(Count)
+_KINDS = (Count.UPSELL, Count.CROSS_SELL, Count.DOWNSELL, Count.ANY)
 
 
 class ShardFigures(msgspec.Struct, frozen=True):
@@ -51,16 +51,16 @@ class FigureSet(msgspec.Struct, frozen=True, dict=True):
 
     dimension: Dimension
     sales: list[int]
-    """Vector as `Sale`."""
+    """Vector as `Count`."""
     revenue: Mapping[str, list[int]] | None
-    """Currency, sorted -> vector as `Money`, minor units; None where the set spans both journeys, or is a category's."""
+    """Currency, sorted -> vector as `Revenue`, minor units; None where the set spans both journeys, or is a category's."""
     customers: Mapping[str, int] | None
     """Distinct customers by `CustomerKind`; None likewise, and where nobody counted them."""
 
     @cached_property
     def rates(self) -> dict[str, float | None]:
         """Every KPI that the set has, exact to a double."""
-        return kpi.rates(self)
+        return kpi.rates(self.dimension, self.sales, self.revenue, self.customers)
 
     def plain(self) -> dict[str, Any]:
         """The set as JSON values: amounts are decimal strings in major units, rates are rounded to `DECIMALS`."""
@@ -68,36 +68,36 @@ class FigureSet(msgspec.Struct, frozen=True, dict=True):
         kinds = {position.name.lower(): sales[position] for position in _KINDS}
         rates = {name: None if value is None else round(value, DECIMALS) for name, value in self.rates.items()}
         if self.dimension == "category":
-            return {"transactions": sales[Sale.TRANSACTIONS], "kind_transactions": kinds, "rates": rates}
+            return {"transactions": sales[Count.TRANSACTIONS], "kind_transactions": kinds, "rates": rates}
         document: dict[str, Any] = {
-            "opportunities": sales[Sale.OPPORTUNITIES],
-            "transactions": sales[Sale.TRANSACTIONS],
+            "opportunities": sales[Count.OPPORTUNITIES],
+            "transactions": sales[Count.TRANSACTIONS],
             "kind_transactions": kinds,
             "reversed_transactions": {
-                "all": sales[Sale.REVERSED_ALL],
-                "upsell": sales[Sale.REVERSED_UPSELL],
-                "cross_sell": sales[Sale.REVERSED_CROSS_SELL],
-                "downsell": sales[Sale.REVERSED_DOWNSELL],
-                "any": sales[Sale.REVERSED_ANY],
+                "all": sales[Count.REVERSED_ALL],
+                "upsell": sales[Count.REVERSED_UPSELL],
+                "cross_sell": sales[Count.REVERSED_CROSS_SELL],
+                "downsell": sales[Count.REVERSED_DOWNSELL],
+                "any": sales[Count.REVERSED_ANY],
             },
             "intents": {
-                "known": sales[Sale.KNOWN],
-                "unknown": sales[Sale.UNKNOWN],
-                "incomparable": sales[Sale.INCOMPARABLE],
+                "known": sales[Count.KNOWN],
+                "unknown": sales[Count.UNKNOWN],
+                "incomparable": sales[Count.INCOMPARABLE],
             },
         }
         if self.customers is not None:
             document["customers"] = dict(self.customers)
         if self.revenue is not None:
             document["revenue"] = {
-                currency: {part.name.lower(): plain(amounts[part], exponent(currency)) for part in Money}
+                currency: {part.name.lower(): plain(amounts[part], exponent(currency)) for part in Revenue}
                 for currency, amounts in self.revenue.items()
             }
         document["rates"] = rates
         return document
 
 
-class Slice:
+class WindowFigures:
     """One window, of one journey or of both, ready to be cut by dimension. All mappings are sorted by label value."""
 
     def __init__(
@@ -110,7 +110,7 @@ class Slice:
 
     @cached_property
     def pairs(self) -> dict[tuple[str, str], list[int]]:
-        """(channel, segment) -> vector as `Sale`."""
+        """(channel, segment) -> vector as `Count`."""
         return dict(sorted(((key[1], key[2]), vector) for key, vector in self._cells.items() if key[0] == SALES))
 
     @cached_property
@@ -140,7 +140,7 @@ class Slice:
     def categories(self) -> dict[str, FigureSet]:
         """Category -> its set."""
         # The positions of a CATEGORY vector stand in a SALES vector in the same order, after the opportunities.
-        rest = _NO_SALES[Sale.ANY + 1 :]
+        rest = _NO_SALES[Count.ANY + 1 :]
         own = sorted((key[1], vector) for key, vector in self._cells.items() if key[0] == CATEGORY)
         return {category: FigureSet("category", [0, *vector, *rest], None, None) for category, vector in own}
 
@@ -193,14 +193,14 @@ class Figures:
             place: {key: _sum(vectors) for key, vectors in gathered.items()} for place, gathered in cells.items()
         }
         self._customers = customers
-        self._slices: dict[tuple[str, Journey | None], Slice] = {}
+        self._window_figures: dict[tuple[str, Journey | None], WindowFigures] = {}
 
-    def slice(self, window: str, journey: Journey | None = None) -> Slice:
+    def slice(self, window: str, journey: Journey | None = None) -> WindowFigures:
         """A window (or `TOTAL`) of one journey, or, without customers and revenue, of both. An unknown window is empty."""
         place = (window, journey)
-        found = self._slices.get(place)
+        found = self._window_figures.get(place)
         if found is None:
-            found = self._slices[place] = self._cut(window, journey)
+            found = self._window_figures[place] = self._cut(window, journey)
         return found
 
     def select(
@@ -224,7 +224,7 @@ class Figures:
         """Everything ever applied, with the customers ever seen: `{"all": S, "checkout": S, "subscription": S}`."""
         document = {ALL: self.select(TOTAL).plain()}
         for journey in JOURNEYS:
-            ever = Slice(self._cells.get((TOTAL, journey), {}), self._customers_ever[journey], revenue=True)
+            ever = WindowFigures(self._cells.get((TOTAL, journey), {}), self._customers_ever[journey], revenue=True)
             document[journey] = ever.sets["all", ALL].plain()
         return document
 
@@ -252,14 +252,14 @@ class Figures:
         document["category"] = {value: figures.plain() for value, figures in both.categories.items()}
         return document
 
-    def _cut(self, window: str, journey: Journey | None) -> Slice:
+    def _cut(self, window: str, journey: Journey | None) -> WindowFigures:
         if journey is not None:
             customers = None if window == TOTAL else self._customers[window, journey]
-            return Slice(self._cells.get((window, journey), {}), customers, revenue=True)
+            return WindowFigures(self._cells.get((window, journey), {}), customers, revenue=True)
         gathered: defaultdict[tuple[str, ...], list[list[int]]] = defaultdict(list)
         for own in JOURNEYS:
             _gather(gathered, self._cells.get((window, own), {}).items())
-        return Slice({key: _sum(vectors) for key, vectors in gathered.items()}, None, revenue=False)
+        return WindowFigures({key: _sum(vectors) for key, vectors in gathered.items()}, None, revenue=False)
 
 
 def _gather(
@@ -272,10 +272,6 @@ def _gather(
 def _sum(vectors: list[list[int]]) -> list[int]:
     """Position by position; several times faster than adding one vector after the other."""
     return vectors[0] if len(vectors) == 1 else list(map(sum, zip(*vectors, strict=True)))
-
-
-def _sections(channel: str, segment: str) -> tuple[Section, Section, Section]:
-    return ("all", ALL), ("channel", channel), ("segment", segment)
 
 
 def _timestamp(moment: int) -> str:

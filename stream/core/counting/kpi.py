@@ -1,4 +1,4 @@
-"""The KPIs as a table: what is divided by what, where it exists, and what is thought of the result.
+"""The KPIs as a table: what is divided by what, in which figure sets it exists, and how its values are called.
 
 Rules: a KPI is a ratio of sums, never a mean of ratios; counts and amounts stay integers until the one division at the end. Without a
 denominator there is no value (None), never 0. Amounts are compared within one currency only: a set with two has no revenue KPI.
@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from stream.core.counting.cells import Money, Sale
+from stream.core.counting.cells import Count, Revenue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from stream.core.counting.figures import FigureSet
 
 Dimension = Literal["all", "channel", "segment", "category"]
 
@@ -30,12 +29,12 @@ class CustomerKind(StrEnum):
     ANY = "any"
 
 
-Term = Sale | Money | CustomerKind
+Term = Count | Revenue | CustomerKind
 """What is divided: a count, an amount of transactions with known intent, or a number of customers."""
 
 
 class Band(msgspec.Struct, frozen=True):
-    """From where on a value is called by a name. Bands colour, they page nobody."""
+    """Values from `low` on have this name. Bands colour displays; they page nobody."""
 
     name: str
     low: float
@@ -54,12 +53,12 @@ class Kpi(msgspec.Struct, frozen=True, kw_only=True):
     dimensions: frozenset[Dimension] = frozenset(("all", "channel", "segment"))
     """Figure sets that have it, provided they hold what it is made of (customers and revenue are kept by journey only)."""
     unit: Literal["percent", "factor"] = "percent"
-    """How people are shown it; the value is the plain ratio in either case."""
+    """How displays show it. The value is the plain ratio in either case."""
     bands: tuple[Band, ...] = ()
     """Highest first; a value below all of them has no name."""
 
     def band(self, value: float) -> str | None:
-        """What the value is called, e.g. `strong`."""
+        """The name of the value's band, such as `strong`."""
         for band in self.bands:
             if value > band.low or (value == band.low and not band.above):
                 return band.name
@@ -70,44 +69,44 @@ KPIS: tuple[Kpi, ...] = (
     Kpi(
         name="upsell_cross_sell_rate",
         formula="transactions with any / opportunities",
-        numerator=Sale.ANY,
-        denominator=Sale.OPPORTUNITIES,
+        numerator=Count.ANY,
+        denominator=Count.OPPORTUNITIES,
         bands=(Band("above typical", 0.30, above=True), Band("typical", 0.20), Band("below typical", 0.0)),
     ),
     Kpi(
         name="upsell_ratio",
         formula="upsell transactions / transactions",
-        numerator=Sale.UPSELL,
-        denominator=Sale.TRANSACTIONS,
+        numerator=Count.UPSELL,
+        denominator=Count.TRANSACTIONS,
         dimensions=frozenset(("all", "channel", "segment", "category")),
     ),
     Kpi(
         name="upsell_revenue_ratio",
         formula="final revenue / revenue of the initial intent, over transactions with known intent",
-        numerator=Money.FINAL,
-        denominator=Money.INITIAL,
+        numerator=Revenue.FINAL,
+        denominator=Revenue.INITIAL,
         unit="factor",
         bands=(Band("strong", 1.5), Band("typical", 1.0), Band("weak", 0.0)),
     ),
     Kpi(
         name="upsell_revenue_share",
         formula="upsell amounts / revenue of the initial intent, over transactions with known intent",
-        numerator=Money.UPSELL,
-        denominator=Money.INITIAL,
+        numerator=Revenue.UPSELL,
+        denominator=Revenue.INITIAL,
     ),
     Kpi(
         name="cross_sell_rate",
         formula="cross-sell transactions / transactions",
-        numerator=Sale.CROSS_SELL,
-        denominator=Sale.TRANSACTIONS,
+        numerator=Count.CROSS_SELL,
+        denominator=Count.TRANSACTIONS,
         dimensions=frozenset(("all", "channel", "segment", "category")),
         bands=(Band("strong", 0.30, above=True), Band("typical", 0.20), Band("below typical", 0.0)),
     ),
     Kpi(
         name="cross_sell_ratio",
         formula="cross-sell transactions / transactions, per segment",
-        numerator=Sale.CROSS_SELL,
-        denominator=Sale.TRANSACTIONS,
+        numerator=Count.CROSS_SELL,
+        denominator=Count.TRANSACTIONS,
         dimensions=frozenset(("segment",)),
         bands=(Band("strong", 0.20, above=True), Band("moderate", 0.10), Band("under-performing", 0.0)),
     ),
@@ -132,24 +131,32 @@ KPIS: tuple[Kpi, ...] = (
 )
 
 
-def rates(figures: FigureSet) -> dict[str, float | None]:
-    """Every KPI that the set has, in the order of the table; None where it has no denominator."""
+def rates(
+    dimension: Dimension,
+    sales: Sequence[int],
+    revenue: Mapping[str, Sequence[int]] | None,
+    customers: Mapping[str, int] | None,
+) -> dict[str, float | None]:
+    """Every KPI of a figure set, in the order of the table; None where it has no denominator.
+
+    `sales` by `Count`, `revenue` by currency and `Revenue`, `customers` by `CustomerKind`; without revenue or customers their KPIs are left out.
+    """
     values: dict[str, float | None] = {}
     for kpi in KPIS:
-        if figures.dimension not in kpi.dimensions:
+        if dimension not in kpi.dimensions:
             continue
         match kpi.numerator, kpi.denominator:
-            case Sale() as numerator, Sale() as denominator:
-                values[kpi.name] = _ratio(figures.sales[numerator], figures.sales[denominator])
-            case Money() as numerator, Money() as denominator:
-                if figures.revenue is not None:
-                    amounts = _one_currency(figures.revenue)
+            case Count() as numerator, Count() as denominator:
+                values[kpi.name] = _ratio(sales[numerator], sales[denominator])
+            case Revenue() as numerator, Revenue() as denominator:
+                if revenue is not None:
+                    amounts = _one_currency(revenue)
                     values[kpi.name] = None if amounts is None else _ratio(amounts[numerator], amounts[denominator])
             case CustomerKind() as numerator, CustomerKind() as denominator:
-                if figures.customers is not None:
-                    values[kpi.name] = _ratio(figures.customers[numerator], figures.customers[denominator])
+                if customers is not None:
+                    values[kpi.name] = _ratio(customers[numerator], customers[denominator])
             case _:  # pragma: no cover
-                raise AssertionError(f"{kpi.name} divides what cannot be compared")
+                raise AssertionError(f"{kpi.name} divides terms of two types")
     return values
 
 
@@ -157,7 +164,7 @@ def _ratio(numerator: int, denominator: int) -> float | None:
     return numerator / denominator if denominator > 0 else None
 
 
-def _one_currency(revenue: Mapping[str, list[int]]) -> list[int] | None:
+def _one_currency(revenue: Mapping[str, Sequence[int]]) -> Sequence[int] | None:
     """The amounts of the only currency with known intent; None where there are several, or none."""
-    known = [amounts for amounts in revenue.values() if any(amounts[: Money.TOTAL])]
+    known = [amounts for amounts in revenue.values() if any(amounts[: Revenue.TOTAL])]
     return known[0] if len(known) == 1 else None

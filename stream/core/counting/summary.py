@@ -19,39 +19,39 @@ class Summary(msgspec.Struct, frozen=True, array_like=True):
     journey: str
     at: int
     """The moment of the windows, microseconds, a multiple of 5 s; 0 where there are none."""
-    watermark: int
-    """Newest event time seen, microseconds; 0 where nothing was."""
+    stream_time: int
+    """Newest event time seen, microseconds; 0 where no event was."""
     windows: list[tuple[str, list[tuple[Key, list[int]]]]]
     """(name, cells) in the order of the windows."""
     total: list[tuple[Key, list[int]]]
-    gone: list[int] = []
-    """Of each window the last pane that is gone; empty where an older version wrote it."""
+    dropped_through: list[int] = []
+    """Of each window the newest pane that may be incomplete; empty where an older version wrote it."""
 
 
 class Recent(msgspec.Struct, frozen=True, array_like=True):
-    """What was booked since windows and total were settled. New fields go to the end."""
+    """What was counted since windows and total were settled."""
 
-    watermark: int
-    """Newest event time seen, microseconds; `NEVER` where nothing was."""
+    stream_time: int
+    """Newest event time seen, microseconds; `NEVER` where no event was."""
     slice: int
     """Length of a slice, microseconds."""
     slices: list[tuple[int, list[tuple[Key, list[int]]]]]
     """(s, cells) of what lies in (s·slice - slice, s·slice] of the epoch."""
-    forgotten: int = NEVER
+    watermark: int = NEVER
     """What expired before this time is forgotten, microseconds."""
 
     def cells(self, length: int) -> dict[int, Cells]:
-        """By slices of another length; one that is longer is taken to lie at its end, or at the newest event if that lies within."""
+        """The cells by slices of another length. A stored slice that is longer counts at its end, or at the newest event if that lies within it."""
         slices: dict[int, Cells] = {}
         for index, cells in self.slices:
-            merge(slices.setdefault(-(-min(index * self.slice, self.watermark) // length), {}), dict(cells))
+            merge(slices.setdefault(-(-min(index * self.slice, self.stream_time) // length), {}), dict(cells))
         return slices
 
 
-def encode_recent(watermark: int, length: int, slices: Mapping[int, Cells], forgotten: int = NEVER) -> bytes:
-    """What `Recent` holds as bytes."""
-    told = [(index, [*cells.items()]) for index, cells in slices.items()]
-    return _ENCODER.encode(Recent(watermark, length, told, forgotten))
+def encode_recent(stream_time: int, length: int, slices: Mapping[int, Cells], watermark: int) -> bytes:
+    """The recent part as bytes; see `Recent` for the arguments."""
+    cells = [(index, [*cells.items()]) for index, cells in slices.items()]
+    return _ENCODER.encode(Recent(stream_time, length, cells, watermark))
 
 
 def decode_recent(data: bytes) -> Recent:
@@ -65,18 +65,18 @@ def encode_summary(summary: Summary) -> bytes:
 
 
 def decode_summary(settled: bytes, recent: bytes) -> Summary:
-    """The figures that two parts tell together."""
+    """The figures: both parts added up."""
     summary, since = _SUMMARY.decode(settled), _RECENT.decode(recent)
     windows = []
     for position, (name, cells) in enumerate(summary.windows):
         window = Window.parse(name)
         head = window.pane_of(summary.at)
-        gone = summary.gone[position] if summary.gone else head - PANES
-        shown = [added for index, added in since.cells(window.pane).items() if gone < index <= head]
-        windows.append((name, _sum(cells, shown)))
+        dropped = summary.dropped_through[position] if summary.dropped_through else head - PANES
+        added = [pane for index, pane in since.cells(window.pane).items() if dropped < index <= head]
+        windows.append((name, _sum(cells, added)))
     total = _sum(summary.total, [dict(cells) for _, cells in since.slices])
-    watermark = 0 if since.watermark == NEVER else since.watermark
-    return msgspec.structs.replace(summary, watermark=watermark, windows=windows, total=total)
+    stream_time = 0 if since.stream_time == NEVER else since.stream_time
+    return msgspec.structs.replace(summary, stream_time=stream_time, windows=windows, total=total)
 
 
 def _sum(cells: Sequence[tuple[Key, list[int]]], added: Iterable[Cells]) -> list[tuple[Key, list[int]]]:

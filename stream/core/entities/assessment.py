@@ -1,7 +1,7 @@
-"""A judged transaction inside the core, and its two faces: what is published, and what is booked in the counts.
+"""A judged transaction inside the core, and its two forms: what is published, and what is counted.
 
-Rules: an `Assessment` follows from an entity's record alone. It is published as `Judged` (raw labels, version) and booked as `Sale` (bounded
-labels, integers). What is booked is kept with the entity, so that a restatement takes away exactly what was added.
+Rules: an `Assessment` follows from an entity's record alone. It is published as `Judged` (labels as sent, with a version) and counted as `Sale` (bounded
+labels, integers). The entity's record keeps what is counted, so that a restatement takes away exactly what was added.
 """
 
 from collections.abc import Iterable
@@ -14,13 +14,15 @@ import msgspec
 from stream.core.config import MICROSECONDS
 from stream.core.event import Journey
 from stream.core.identity import identity
-from stream.core.labels import OTHER, Registry
+from stream.core.labels import OTHER, LabelRegistry
 from stream.core.money import SCALE, exponent, plain
 from stream.core.result import Intent, Judged, JudgedLine, Kind, Reversed
 
 UPSELL, CROSS_SELL, DOWNSELL, ANY = 1, 2, 4, 8
 """Bits of a mask of kinds."""
 BITS: dict[Kind, int] = {"upsell": UPSELL, "cross_sell": CROSS_SELL, "downsell": DOWNSELL}
+COUNTED_KINDS = (*BITS.items(), ("any", ANY))
+"""Kinds of transactions as counters name them, with their bits."""
 INTENTS: tuple[Intent, ...] = ("known", "unknown", "incomparable")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -66,7 +68,7 @@ class Assessment(msgspec.Struct, frozen=True, array_like=True, gc=False):
     loss: Loss = NO_LOSS
 
     @property
-    def mark(self) -> bytes:
+    def event_hash(self) -> bytes:
         """Identity of the event that made the transaction, 8 bytes."""
         return identity(self.source, self.event_id)
 
@@ -80,11 +82,11 @@ class Assessment(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return Loss(True, self.kinds, msgspec.structs.replace(self.amounts, initial=0))
 
     def emptied(self) -> "Assessment":
-        """What is said of a transaction that turned out not to be one."""
+        """The last version of a transaction that turned out not to be one."""
         return msgspec.structs.replace(self, intent="unknown", lines=(), amounts=Amounts(), categories=(), loss=NO_LOSS)
 
     def renamed(self, customer: str) -> "Assessment":
-        """The same of another customer."""
+        """The same transaction of another customer."""
         return msgspec.structs.replace(self, customer=customer)
 
     def digest(self) -> bytes:
@@ -96,7 +98,7 @@ class Assessment(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return blake2b(_encode(public), digest_size=8).digest()
 
     def judged(self, subject: str, journey: Journey, version: int) -> Judged:
-        """The public face."""
+        """The published form."""
         places = exponent(self.currency)
         amounts, loss = self.amounts, self.loss
         return Judged(
@@ -140,7 +142,7 @@ NOTHING_REVERSED = [_reversed(NO_LOSS, places) for places in range(SCALE + 1)]
 
 
 class Opportunity(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A booked opportunity. Labels bounded."""
+    """A counted opportunity. Labels bounded."""
 
     time: int
     channel: str
@@ -148,7 +150,7 @@ class Opportunity(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Sale(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A booked transaction. Labels bounded; an empty currency is one beyond the bound, whose amounts are in no figure."""
+    """A counted transaction. Labels bounded; the currency is empty where it is beyond the bound: then its amounts are in no figure."""
 
     key: bytes
     """Identity of the transaction among its customer's purchases, 8 bytes."""
@@ -166,10 +168,10 @@ class Sale(msgspec.Struct, frozen=True, array_like=True, gc=False):
     loss: Loss
 
 
-def book(assessment: Assessment, registry: Registry, key: bytes, member: bytes) -> Sale:
-    """The booked face, labels bounded by the registry."""
-    label, categories = registry.label, assessment.categories
-    if registry.refuses:
+def to_sale(assessment: Assessment, labels: LabelRegistry, key: bytes, member: bytes) -> Sale:
+    """What is counted of a transaction."""
+    label, categories = labels.label, assessment.categories
+    if labels.may_overflow:
         bounded: dict[str, int] = {}
         for name, bits in categories:
             category = label("category", name)

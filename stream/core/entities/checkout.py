@@ -84,7 +84,7 @@ class Checkout(msgspec.Struct, array_like=True, gc=False):
     """First non-empty cart of started and updated."""
     intent_of_started: int = NOWHERE
     intent_of_completed: int = NOWHERE
-    made: int = NOWHERE
+    first_completed: int = NOWHERE
     """First completed."""
     final: int = NOWHERE
     """Last of completed and order-updated."""
@@ -107,41 +107,41 @@ class Checkout(msgspec.Struct, array_like=True, gc=False):
     """The day (since the epoch) after which the record may be forgotten, as the index of expiries has it."""
 
 
-def take_in(record: Checkout, event: CheckoutEvent, mark: bytes) -> None:
-    """Add a fact whose identity, `mark`, is not among those seen."""
+def apply(record: Checkout, event: CheckoutEvent, event_hash: bytes) -> None:
+    """Add a fact whose identity, `event_hash`, is not among those seen."""
     kind, time = event.type, event.time
     order: Order = (time, event.version, kind, event.id, event.source)
     record.newest = max(record.newest, time)
     record.first = min(record.first, time)
-    record.seen = remember(record.seen, mark)
+    record.seen = remember(record.seen, event_hash)
     facts = record.facts
     here = len(facts)
     lines: tuple[Line, ...] = ()
     intent, customer, moved = None, "", False
-    if event.channel and _comes_last(facts, record.channel, order):
+    if event.channel and _is_last(facts, record.channel, order):
         record.channel = here
-    if event.segment and _comes_last(facts, record.segment, order):
+    if event.segment and _is_last(facts, record.segment, order):
         record.segment = here
     if kind <= _COMPLETED:
         record.open = True
     if kind <= _UPDATED:
         if kind == _STARTED:
             record.started = time if record.started is None else min(record.started, time)
-            if event.intent is not None and _comes_first(facts, record.intent_of_started, order):
+            if event.intent is not None and _is_first(facts, record.intent_of_started, order):
                 moved = record.intent_of_started >= 0
                 record.intent_of_started, intent = here, event.intent
-        if event.products and _comes_first(facts, record.cart, order):
+        if event.products and _is_first(facts, record.cart, order):
             moved = moved or record.cart >= 0
             record.cart, lines = here, event.products
     elif kind <= _ORDER_UPDATED:
-        if _comes_last(facts, record.final, order):
+        if _is_last(facts, record.final, order):
             moved = record.final >= 0
             record.final, lines = here, event.products
         if kind == _COMPLETED:
-            if _comes_first(facts, record.made, order):
-                moved = moved or record.made >= 0
-                record.made, customer = here, event.customer
-            if event.intent is not None and _comes_first(facts, record.intent_of_completed, order):
+            if _is_first(facts, record.first_completed, order):
+                moved = moved or record.first_completed >= 0
+                record.first_completed, customer = here, event.customer
+            if event.intent is not None and _is_first(facts, record.intent_of_completed, order):
                 moved = moved or record.intent_of_completed >= 0
                 record.intent_of_completed, intent = here, event.intent
     elif event.refund is not None:
@@ -158,14 +158,14 @@ def take_in(record: Checkout, event: CheckoutEvent, mark: bytes) -> None:
         record.final,
         record.intent_of_started,
         record.intent_of_completed,
-        record.made,
+        record.first_completed,
         record.channel,
         record.segment,
     }
     if here in parts:
         facts.append(Fact(order, event.currency, lines, event.channel, event.segment, intent, customer))
         if moved or len(parts) <= len(facts):
-            _drop_idle(record)
+            _drop_unused(record)
 
 
 _Name = tuple[str, str | None]
@@ -202,19 +202,19 @@ def _named(name: _Name, units: int) -> Line:
     return Line(sku, variant, product, None, units, "0")
 
 
-def _comes_first(facts: Sequence[Fact], at: int, order: Order) -> bool:
+def _is_first(facts: Sequence[Fact], at: int, order: Order) -> bool:
     return at < 0 or order < facts[at].order
 
 
-def _comes_last(facts: Sequence[Fact], at: int, order: Order) -> bool:
+def _is_last(facts: Sequence[Fact], at: int, order: Order) -> bool:
     return at < 0 or order > facts[at].order
 
 
-def _drop_idle(record: Checkout) -> None:
+def _drop_unused(record: Checkout) -> None:
     """Leave out the facts that have no part, and of the others what none asks for."""
     carts = (record.cart, record.final)
     intents = (record.intent_of_started, record.intent_of_completed)
-    parts = (*carts, *intents, record.made, record.channel, record.segment)
+    parts = (*carts, *intents, record.first_completed, record.channel, record.segment)
     facts: list[Fact] = []
     places = {NOWHERE: NOWHERE}
     for at, fact in enumerate(record.facts):
@@ -223,12 +223,16 @@ def _drop_idle(record: Checkout) -> None:
         places[at] = len(facts)
         lines = fact.lines if at in carts else ()
         intent = fact.intent if at in intents else None
-        customer = fact.customer if at == record.made else ""
+        customer = fact.customer if at == record.first_completed else ""
         if lines is not fact.lines or intent is not fact.intent or customer != fact.customer:
             fact = Fact(fact.order, fact.currency, lines, fact.channel, fact.segment, intent, customer)  # noqa: PLW2901 - the same fact
         facts.append(fact)
     if len(facts) < len(record.facts):
-        record.cart, record.final, record.made = places[record.cart], places[record.final], places[record.made]
+        record.cart, record.final, record.first_completed = (
+            places[record.cart],
+            places[record.final],
+            places[record.first_completed],
+        )
         record.intent_of_started, record.intent_of_completed = (places[at] for at in intents)
         record.channel, record.segment = places[record.channel], places[record.segment]
     record.facts = facts
@@ -236,8 +240,10 @@ def _drop_idle(record: Checkout) -> None:
 
 def rename(record: Checkout, customer: str, name: str) -> None:
     """Put another name where a customer's id is."""
-    if record.made >= 0 and record.facts[record.made].customer == customer:
-        record.facts[record.made] = msgspec.structs.replace(record.facts[record.made], customer=name)
+    if record.first_completed >= 0 and record.facts[record.first_completed].customer == customer:
+        record.facts[record.first_completed] = msgspec.structs.replace(
+            record.facts[record.first_completed], customer=name
+        )
 
 
 def _order(fact: Returned) -> Order:
@@ -280,10 +286,10 @@ def _intent(record: Checkout) -> tuple[str, tuple[Line, ...]] | None:
 
 def assess(record: Checkout) -> Assessment | None:
     """The judged transaction; None until an order is completed."""
-    if record.made < 0:
+    if record.first_completed < 0:
         return None
     facts = record.facts
-    made, final = facts[record.made], facts[record.final]
+    first_completed, final = facts[record.first_completed], facts[record.final]
     bought = merge(final.lines)
     places = exponent(final.currency)
     intent = _intent(record)
@@ -294,10 +300,10 @@ def assess(record: Checkout) -> Assessment | None:
     amount = rounded(_net(bought), places)
     upsell, cross_sell, downsell = _kinds(verdicts) if verdicts else (0, 0, 0)
     return Assessment(
-        made.order[4],
-        made.order[3],
-        made.order[0],
-        made.customer,
+        first_completed.order[4],
+        first_completed.order[3],
+        first_completed.order[0],
+        first_completed.customer,
         channel(record),
         segment(record),
         final.currency,

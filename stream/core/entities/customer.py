@@ -1,8 +1,8 @@
-"""Customers: who bought what sort of thing when, so that distinct ones can be counted in any window.
+"""Customers: who bought what kind of thing when, so that distinct customers can be counted in any window.
 
-Rules: a customer is known by a keyed hash alone. Their record holds the purchases of the longest window, so that a withdrawn
-kind can be withdrawn; a sorted set for each kind and label value holds every customer at the time of their newest purchase of that kind, and a
-window's count is the members between its edges. So that a customer can be erased, their record also names the entities that hold their id as it was sent.
+Rules: a customer is known by a keyed hash alone. The record holds the purchases of the longest window, so that a withdrawn kind can be withdrawn. A
+sorted set for each kind and label value holds every customer at the time of their newest purchase of that kind: a window's count is the
+members between its edges. The record also names the entities that hold the customer's id as it was sent, so that the customer can be erased.
 """
 
 from functools import lru_cache
@@ -16,7 +16,7 @@ from stream.core.entities.assessment import ANY, CROSS_SELL, UPSELL, Sale
 KINDS = (("all", 0), ("upsell", UPSELL), ("cross_sell", CROSS_SELL), ("any", ANY))
 """Kinds of customers, with the bit of a purchase that makes one."""
 KEPT = 512
-"""Purchases that a customer's record holds, and entities that it names; where there are more, the oldest go."""
+"""Purchases that a record holds, and entities that it names, at most: beyond that the oldest go."""
 
 
 class Purchase(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -29,7 +29,7 @@ class Purchase(msgspec.Struct, frozen=True, array_like=True, gc=False):
     segment: str
 
     def sets(self) -> tuple[bytes, ...]:
-        """Names of the sets that it belongs to."""
+        """Names of the sorted sets that it belongs to."""
         return _sets(self.kinds & (UPSELL | CROSS_SELL | ANY), self.channel, self.segment)
 
 
@@ -40,47 +40,51 @@ class Customer(msgspec.Struct, array_like=True, gc=False):
     """By time."""
     active: dict[str, str] = {}
     """Active paid subscriptions: id -> base product, empty where its items are unknown."""
-    held_by: dict[str, int] = {}
+    entities: dict[str, int] = {}
     """Entities that hold the customer's id: id -> the day (since the epoch) after which the entity may be forgotten, 0 for none."""
     erasure: int = 0
-    """The day up to which a repeat of the erasure that made this record is recognised; 0 for a record that none made."""
+    """The day up to which a repeat of the erasure that made this record is recognised; 0 for a record that no erasure made."""
 
     def expiry(self, horizon: int) -> int | None:
-        """When the record may be forgotten, microseconds, at the end of a day; None: not as things are."""
-        if self.active or 0 in self.held_by.values():
+        """When the record may be removed, microseconds, at the end of a day; None: not as things are."""
+        if self.active or 0 in self.entities.values():
             return None
         bought = -(-(self.purchases[-1].time + horizon) // DAY) if self.purchases else 0
-        return max(bought, self.erasure, *self.held_by.values()) * DAY
+        return max(bought, self.erasure, *self.entities.values()) * DAY
 
     @property
     def empty(self) -> bool:
         """Whether nothing is remembered."""
-        return not (self.purchases or self.active or self.held_by or self.erasure)
+        return not (self.purchases or self.active or self.entities or self.erasure)
 
-    def hold(self, entity: str, day: int, before: int) -> bool:
-        """Note that an entity holds the customer's id; those whose day lies before `before` are gone. False where nothing changed."""
-        held = self.held_by
-        if held.get(entity) == day:
+    def link_entity(self, entity: str, day: int, before: int) -> bool:
+        """Note that an entity holds the customer's id, and drop the entities whose day lies before `before`.
+
+        Returns:
+            Whether anything changed.
+        """
+        entities = self.entities
+        if entities.get(entity) == day:
             return False
-        if len(held) < KEPT and entity not in held and next(iter(held.values()), before) >= before:
-            held[entity] = day
+        if len(entities) < KEPT and entity not in entities and next(iter(entities.values()), before) >= before:
+            entities[entity] = day
             return True
-        kept = {name: last for name, last in self.held_by.items() if name != entity and (not last or last >= before)}
+        kept = {name: last for name, last in entities.items() if name != entity and (not last or last >= before)}
         for oldest in list(kept)[: len(kept) - KEPT + 1] if len(kept) >= KEPT else ():
             del kept[oldest]
         kept[entity] = day
-        self.held_by = kept
+        self.entities = kept
         return True
 
 
-@lru_cache(maxsize=16_384)  # asked twice an event, and customers come again
+@lru_cache(maxsize=16_384)  # asked twice an event, and customers come back
 def member(customer: str, key: bytes) -> bytes:
     """The 16 bytes under which a customer is known."""
     return blake2b(customer.encode(), digest_size=16, key=key).digest()
 
 
 def pseudonym(source: str, id: str, customer: str, key: bytes) -> str:  # noqa: A002 - the event's id
-    """Under which name an erased customer stays in the counts: it follows from the erasure, and nobody without it can tell whose it is."""
+    """The name under which an erased customer stays in the counts. It follows from the erasure event; without that event it leads to nobody."""
     erasure = f"{source}\0{id}\0{customer}".encode()
     return f"erased-{blake2b(erasure, digest_size=12, key=key).hexdigest()}"
 
@@ -90,11 +94,11 @@ def set_name(kind: str, dimension: str, value: str) -> bytes:
     return f"{kind}|{dimension}|{value}".encode()
 
 
-def buy(record: Customer, sale: Sale, after: int) -> tuple[bytes, ...] | None:
-    """Add a purchase that is newer than all others; None where it is not, and `restate` is to be asked.
+def add_newest(record: Customer, sale: Sale, after: int) -> tuple[bytes, ...] | None:
+    """Add a purchase that is newer than all others; None where it is not, or where old ones must go: then call `restate`.
 
     Returns:
-        The sets in which the customer's score is the purchase's time now.
+        The sorted sets in which the customer's score is now the purchase's time.
     """
     time, purchases = sale.time, record.purchases
     if time <= after or (
@@ -109,7 +113,7 @@ def restate(record: Customer, old: Sale | None, new: Sale | None, after: int) ->
     """Replace one purchase by another; either may be absent. Purchases at or before `after` are dropped.
 
     Returns:
-        The new score in every set that the change touches; None where the customer no longer belongs to it.
+        The new score in every sorted set that the change touches; None where the customer no longer belongs to it.
     """
     touched: set[bytes] = set()
     kept = []
@@ -142,16 +146,16 @@ def _sets(kinds: int, channel: str, segment: str) -> tuple[bytes, ...]:
     return tuple(set_name(kind, *place) for kind, bit in KINDS if kinds & bit or not bit for place in places)
 
 
-def newest(record: Customer, after: int) -> dict[bytes, int]:
-    """The score in every set that a customer belongs to, by purchases later than `after`."""
-    return {name: each.time for each in record.purchases if each.time > after for name in each.sets()}
+def scores(record: Customer, after: int) -> dict[bytes, int]:
+    """The customer's score in every sorted set that they belong to, from purchases later than `after`."""
+    return {name: purchase.time for purchase in record.purchases if purchase.time > after for name in purchase.sets()}
 
 
-def join(record: Customer, other: Customer) -> None:
-    """Take over what another record of the same customer holds."""
+def merge(record: Customer, other: Customer) -> None:
+    """Add what another record of the same customer holds."""
     record.purchases = sorted([*record.purchases, *other.purchases], key=_time)[-KEPT:]
     record.active |= other.active
-    record.held_by = dict([*other.held_by.items(), *record.held_by.items()][-KEPT:])
+    record.entities = dict([*other.entities.items(), *record.entities.items()][-KEPT:])
 
 
 def _time(purchase: Purchase) -> int:

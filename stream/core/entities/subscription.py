@@ -1,7 +1,7 @@
 """A subscription: a history, put in order and judged step by step.
 
 Rules: events are ordered by (time, entityversion, type, id). Those up to the allowed lateness older than the newest one are kept, so that one
-that comes late is put in its place and everything after it is judged again; what is older is folded into a `Position` and done with. A
+that comes late is put in its place and everything after it is judged again; what is older is folded into a `SubscriptionState` and done with. A
 transaction is compared with the items before it (current) and with what the customer first came for (initial): see `core.plans`.
 """
 
@@ -14,7 +14,7 @@ import msgspec
 from stream.core.entities.assessment import Amounts, Assessment, Opportunity, Sale, by_category
 from stream.core.event import Item, SubscriptionEvent, SubscriptionType
 from stream.core.identity import identity, remember, remembers
-from stream.core.judging.items import Held, ItemVerdict, base_item, hold, judge_items, mrr
+from stream.core.judging.items import ItemVerdict, PlanTotal, base_item, judge_items, merge_items, mrr
 from stream.core.money import LARGEST, Exact, exponent, plain, rounded
 from stream.core.result import Intent, JudgedLine, Kind, Reason
 
@@ -26,7 +26,7 @@ Order = tuple[int, int, int, str, str]
 """(time, entityversion, type, id, source)."""
 
 
-class Position(msgspec.Struct, array_like=True, gc=False):
+class SubscriptionState(msgspec.Struct, array_like=True, gc=False):
     """Where a history stands after some of its events. New fields go to the end."""
 
     items: tuple[Item, ...] | None = None
@@ -64,7 +64,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return place(self.event)
 
 
-class Turn(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Effect(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one event amounts to."""
 
     time: int
@@ -74,10 +74,10 @@ class Turn(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sale: Assessment | None = None
 
 
-class Booked(msgspec.Struct, array_like=True, gc=False):
+class Contribution(msgspec.Struct, array_like=True, gc=False):
     """What an event has contributed."""
 
-    turn: Turn
+    effect: Effect
     reversed: bool = False
     opportunity: Opportunity | None = None
     sale: Sale | None = None
@@ -88,7 +88,7 @@ class Booked(msgspec.Struct, array_like=True, gc=False):
     @property
     def assessment(self) -> Assessment | None:
         """What is said of its transaction, if it made one."""
-        sale = self.turn.sale
+        sale = self.effect.sale
         return msgspec.structs.replace(sale, loss=sale.all_lost()) if sale is not None and self.reversed else sale
 
 
@@ -97,13 +97,13 @@ class Subscription(msgspec.Struct, array_like=True, gc=False):
 
     newest: int
     """Time of the newest event."""
-    settled: Position
+    settled: SubscriptionState
     """After everything that can no longer be put in order."""
-    position: Position
+    state: SubscriptionState
     """After everything."""
     entries: list[Entry]
     """In order."""
-    booked: dict[bytes, Booked]
+    contributions: dict[bytes, Contribution]
     """By identity of the event: of `entries`, and of the transaction that may still be refunded."""
     member: bytes = b""
     """The customer under whom it is listed as active and paid."""
@@ -134,8 +134,12 @@ def knows(record: Subscription, event: SubscriptionEvent) -> bool:
 def customers(record: Subscription) -> set[str]:
     """Every customer whose id the record holds."""
     names = {entry.event.customer for entry in record.entries}
-    names.update((record.position.customer, record.settled.customer))
-    names.update(booked.turn.sale.customer for booked in record.booked.values() if booked.turn.sale is not None)
+    names.update((record.state.customer, record.settled.customer))
+    names.update(
+        contributions.effect.sale.customer
+        for contributions in record.contributions.values()
+        if contributions.effect.sale is not None
+    )
     names.discard("")
     return names
 
@@ -143,25 +147,25 @@ def customers(record: Subscription) -> set[str]:
 def rename(record: Subscription, customer: str, name: str) -> None:
     """Put another name wherever a customer's id is."""
     replace = msgspec.structs.replace
-    for position in (record.settled, record.position):
-        if position.customer == customer:
-            position.customer = name
+    for state in (record.settled, record.state):
+        if state.customer == customer:
+            state.customer = name
     record.entries = [
         replace(entry, event=replace(entry.event, customer=name)) if entry.event.customer == customer else entry
         for entry in record.entries
     ]
-    for booked in record.booked.values():
-        if booked.turn.sale is not None and booked.turn.sale.customer == customer:
-            booked.turn = replace(booked.turn, sale=booked.turn.sale.renamed(name))
+    for contributions in record.contributions.values():
+        if contributions.effect.sale is not None and contributions.effect.sale.customer == customer:
+            contributions.effect = replace(contributions.effect, sale=contributions.effect.sale.renamed(name))
 
 
-Turns = dict[bytes, tuple[Turn, bool]]
+Effects = dict[bytes, tuple[Effect, bool]]
 """What events amount to, and whether that is reversed, by identity of the event."""
 
 
-def take_in(
+def apply(
     record: Subscription, event: SubscriptionEvent, others: tuple[str, ...], lateness: int
-) -> tuple[Turns, bool]:
+) -> tuple[Effects, bool]:
     """Put an event in its place.
 
     Returns:
@@ -170,40 +174,40 @@ def take_in(
     first_sale = event.type in (SubscriptionType.CREATED, SubscriptionType.TRIAL_CONVERTED)
     entry = Entry(event, others if first_sale else None)
     if not record.entries or entry.order > record.entries[-1].order:
-        start, walked = record.position, [entry]
+        start, walked = record.state, [entry]
         record.entries.append(entry)
     else:
         insort(record.entries, entry, key=_order)
         start, walked = record.settled, record.entries
     record.newest = max(record.newest, event.time)
     record.seen = remember(record.seen, identity(event.source, event.id))
-    position = msgspec.structs.replace(start)
-    kept = record.booked.get(position.newest)
-    turns: Turns = {position.newest: (kept.turn, position.refunded)} if kept is not None else {}
+    state = msgspec.structs.replace(start)
+    kept = record.contributions.get(state.newest)
+    effects: Effects = {state.newest: (kept.effect, state.refunded)} if kept is not None else {}
     unmatched = False
     for each in walked:
         if each is entry:
-            unmatched = event.type is SubscriptionType.REFUNDED and not position.newest
-        _walk(position, each, turns)
-    record.position = position
+            unmatched = event.type is SubscriptionType.REFUNDED and not state.newest
+        _walk(state, each, effects)
+    record.state = state
     _settle(record, record.newest - lateness)
-    return turns, unmatched
+    return effects, unmatched
 
 
 def _order(entry: Entry) -> Order:
     return entry.order
 
 
-def _walk(position: Position, entry: Entry, turns: Turns) -> None:
-    turn, refund = advance(position, entry)
-    mark = identity(entry.event.source, entry.event.id)
-    if turn.sale is not None:
-        position.newest, position.refunded = mark, False
-    turns[mark] = turn, False
-    if refund and position.newest and not position.refunded:
-        position.refunded = True
-        if position.newest in turns:
-            turns[position.newest] = turns[position.newest][0], True
+def _walk(state: SubscriptionState, entry: Entry, effects: Effects) -> None:
+    effect, refund = advance(state, entry)
+    event_hash = identity(entry.event.source, entry.event.id)
+    if effect.sale is not None:
+        state.newest, state.refunded = event_hash, False
+    effects[event_hash] = effect, False
+    if refund and state.newest and not state.refunded:
+        state.refunded = True
+        if state.newest in effects:
+            effects[state.newest] = effects[state.newest][0], True
 
 
 def _settle(record: Subscription, before: int) -> None:
@@ -214,140 +218,146 @@ def _settle(record: Subscription, before: int) -> None:
         _walk(record.settled, entry, {})
 
 
-def advance(position: Position, entry: Entry) -> tuple[Turn, bool]:
-    """Take one event in order; changes `position`. Returns what it amounts to, and whether it takes the newest transaction back."""
+def drop_settled_contributions(record: Subscription) -> None:
+    """Keep the contributions of events that can still be put in order, and of the transaction that may still be refunded."""
+    kept = {identity(entry.event.source, entry.event.id) for entry in record.entries} | {record.settled.newest}
+    record.contributions = {event_hash: each for event_hash, each in record.contributions.items() if event_hash in kept}
+
+
+def advance(state: SubscriptionState, entry: Entry) -> tuple[Effect, bool]:
+    """Take one event in order; changes `state`. Returns what it amounts to, and whether it takes the newest transaction back."""
     event = entry.event
-    turn = Turn(event.time, event.channel or position.channel, event.segment or position.segment)
-    if event.type is SubscriptionType.CREATED and position.created:
-        return turn, False
-    if event.type is SubscriptionType.TRIAL_CONVERTED and position.paid and not position.trial:
-        return turn, False
-    position.channel, position.segment, position.customer = turn.channel, turn.segment, event.customer
-    if event.intent is not None and not position.explicit:
-        position.initial, position.explicit = event.intent, True
-    if not position.seen:
-        position.seen, position.trial = True, event.trialing
+    effect = Effect(event.time, event.channel or state.channel, event.segment or state.segment)
+    if event.type is SubscriptionType.CREATED and state.created:
+        return effect, False
+    if event.type is SubscriptionType.TRIAL_CONVERTED and state.paid and not state.trial:
+        return effect, False
+    state.channel, state.segment, state.customer = effect.channel, effect.segment, event.customer
+    if event.intent is not None and not state.explicit:
+        state.initial, state.explicit = event.intent, True
+    if not state.seen:
+        state.seen, state.trial = True, event.trialing
     match event.type:
         case SubscriptionType.CREATED:
-            return _created(position, entry, turn), False
+            return _created(state, entry, effect), False
         case SubscriptionType.TRIAL_CONVERTED:
-            return _converted(position, entry, turn), False
+            return _converted(state, entry, effect), False
         case SubscriptionType.CHANGED | SubscriptionType.RENEWED:
-            return _changed(position, entry, turn), False
+            return _changed(state, entry, effect), False
         case SubscriptionType.CANCELED:
-            _learn(position, event)
-            position.active = position.trial = False
-            return turn, False
+            _learn(state, event)
+            state.active = state.trial = False
+            return effect, False
         case SubscriptionType.REFUNDED:
-            _learn(position, event)
-            return turn, True
+            _learn(state, event)
+            return effect, True
         case SubscriptionType.CHANGE_SCHEDULED:
-            return turn, False
+            return effect, False
 
 
-def _learn(position: Position, event: SubscriptionEvent) -> None:
+def _learn(state: SubscriptionState, event: SubscriptionEvent) -> None:
     """Take over the items of an event that changes none, where none are known."""
     known = event.items if event.items is not None else event.previous
-    if position.items is None and known is not None:
-        position.items, position.currency = known, event.currency
-        if position.initial is None:
-            position.initial = event.previous if event.previous is not None else known
+    if state.items is None and known is not None:
+        state.items, state.currency = known, event.currency
+        if state.initial is None:
+            state.initial = event.previous if event.previous is not None else known
 
 
-def _created(position: Position, entry: Entry, turn: Turn) -> Turn:
+def _created(state: SubscriptionState, entry: Entry, effect: Effect) -> Effect:
     event, items = entry.event, entry.event.items or ()
-    foreign = _start_anew(position, event)
-    if not position.explicit:
-        position.initial = items
-    first = not position.paid
-    position.created, position.items, position.currency, position.active = True, items, event.currency, True
-    position.trial = event.trialing
+    foreign = _changes_currency(state, event)
+    if not state.explicit:
+        state.initial = items
+    first = not state.paid
+    state.created, state.items, state.currency, state.active = True, items, event.currency, True
+    state.trial = event.trialing
     if event.trialing:
-        return msgspec.structs.replace(turn, opportunity=True)
-    sale = _first_sale(position, entry, position.initial, first=first, foreign=foreign)
-    return msgspec.structs.replace(turn, opportunity=True, sale=sale)
+        return msgspec.structs.replace(effect, opportunity=True)
+    sale = _first_sale(state, entry, state.initial, first=first, foreign=foreign)
+    return msgspec.structs.replace(effect, opportunity=True, sale=sale)
 
 
-def _converted(position: Position, entry: Entry, turn: Turn) -> Turn:
+def _converted(state: SubscriptionState, entry: Entry, effect: Effect) -> Effect:
     event, items = entry.event, entry.event.items or ()
-    foreign = _start_anew(position, event)
-    known = position.initial if position.initial is not None else event.previous
-    first = not position.paid
-    if position.initial is None:
-        position.initial = event.previous if event.previous is not None else items
-    position.items, position.currency, position.active, position.trial = items, event.currency, True, False
-    return msgspec.structs.replace(turn, sale=_first_sale(position, entry, known, first=first, foreign=foreign))
+    foreign = _changes_currency(state, event)
+    known = state.initial if state.initial is not None else event.previous
+    first = not state.paid
+    if state.initial is None:
+        state.initial = event.previous if event.previous is not None else items
+    state.items, state.currency, state.active, state.trial = items, event.currency, True, False
+    return msgspec.structs.replace(effect, sale=_first_sale(state, entry, known, first=first, foreign=foreign))
 
 
 def _first_sale(
-    position: Position, entry: Entry, intent: tuple[Item, ...] | None, *, first: bool, foreign: bool
+    state: SubscriptionState, entry: Entry, intent: tuple[Item, ...] | None, *, first: bool, foreign: bool
 ) -> Assessment:
     """The transaction that begins a paid subscription: judged against the intent, or as an additional product."""
-    position.paid = True
+    state.paid = True
     items = entry.event.items or ()
     if foreign:
-        return _sale(position, entry, "incomparable", items=items, initial=None)
+        return _sale(state, entry, "incomparable", items=items, initial=None)
     base = base_item(items)
-    if first and not position.explicit and entry.others and base is not None:
+    if first and not state.explicit and entry.others and base is not None:
         kind: Kind = "cross_sell" if base.product_id not in entry.others else "upsell"
         reason: Reason = "additional_product" if kind == "cross_sell" else "quantity"
         whole = ItemVerdict(kind, reason, base, None, mrr(items))
         return _sale(
-            position, entry, "known", items=items, initial=intent if intent is not None else items, verdicts=[whole]
+            state, entry, "known", items=items, initial=intent if intent is not None else items, verdicts=[whole]
         )
     if intent is None:
-        return _sale(position, entry, "unknown", items=items, initial=None)
+        return _sale(state, entry, "unknown", items=items, initial=None)
     return _sale(
-        position,
+        state,
         entry,
         "known",
         items=items,
         initial=intent,
-        verdicts=judge_items(intent, items, position.initial or ()),
+        verdicts=judge_items(intent, items, state.initial or ()),
     )
 
 
-def _changed(position: Position, entry: Entry, turn: Turn) -> Turn:
+def _changed(state: SubscriptionState, entry: Entry, effect: Effect) -> Effect:
     event = entry.event
     renewal = event.type is SubscriptionType.RENEWED
-    trial = position.trial
-    foreign = _start_anew(position, event)
-    before = position.items if position.items is not None else event.previous
+    trial = state.trial
+    foreign = _changes_currency(state, event)
+    before = state.items if state.items is not None else event.previous
     items = event.items if event.items is not None or foreign else before
-    if position.initial is None:
-        position.initial = event.previous if event.previous is not None else items
-    position.items, position.currency, position.active = items, event.currency, True
+    if state.initial is None:
+        state.initial = event.previous if event.previous is not None else items
+    state.items, state.currency, state.active = items, event.currency, True
     if trial and not renewal:
-        return turn
-    position.trial, position.paid = False, True
+        return effect
+    state.trial, state.paid = False, True
     after = items or ()
     if foreign:
-        sale = _sale(position, entry, "incomparable", items=after, initial=None)
+        sale = _sale(state, entry, "incomparable", items=after, initial=None)
     elif before is None:
-        sale = _sale(position, entry, "unknown", items=after, initial=None)
+        sale = _sale(state, entry, "unknown", items=after, initial=None)
     elif renewal and _seats(before) == _seats(after):
-        sale = _sale(position, entry, "known", items=after, initial=before)
+        sale = _sale(state, entry, "known", items=after, initial=before)
     else:
-        verdicts = judge_items(before, after, position.initial or ())
-        sale = _sale(position, entry, "known", items=after, initial=before, verdicts=verdicts)
-    return msgspec.structs.replace(turn, opportunity=True, sale=sale)
+        verdicts = judge_items(before, after, state.initial or ())
+        sale = _sale(state, entry, "known", items=after, initial=before, verdicts=verdicts)
+    return msgspec.structs.replace(effect, opportunity=True, sale=sale)
 
 
-def _start_anew(position: Position, event: SubscriptionEvent) -> bool:
+def _changes_currency(state: SubscriptionState, event: SubscriptionEvent) -> bool:
     """Whether the event comes in another currency than what is current; if so, current and initial are forgotten."""
-    if position.items is None or position.currency == event.currency:
+    if state.items is None or state.currency == event.currency:
         return False
-    position.explicit = event.intent is not None
-    position.initial = event.intent if event.intent is not None else event.items
+    state.explicit = event.intent is not None
+    state.initial = event.intent if event.intent is not None else event.items
     return True
 
 
 def _seats(items: tuple[Item, ...]) -> set[tuple[str, int]]:
-    return {(held.plan_id, held.quantity) for held in hold(items)}
+    return {(held.plan_id, held.quantity) for held in merge_items(items)}
 
 
 def _sale(
-    position: Position,
+    state: SubscriptionState,
     entry: Entry,
     intent: Intent,
     *,
@@ -365,8 +375,8 @@ def _sale(
         event_id=event.id,
         time=event.time,
         customer=event.customer,
-        channel=position.channel,
-        segment=position.segment,
+        channel=state.channel,
+        segment=state.segment,
         currency=event.currency,
         intent=intent,
         lines=tuple(_public(verdict, places) for verdict in verdicts),
@@ -376,13 +386,14 @@ def _sale(
             **{kind: _stated(amount, places) for kind, amount in sums.items()},
         ),
         categories=by_category(
-            (held.category for held in hold(items)), ((verdict.item.category, verdict.kind) for verdict in verdicts)
+            (held.category for held in merge_items(items)),
+            ((verdict.item.category, verdict.kind) for verdict in verdicts),
         ),
     )
 
 
 def _public(verdict: ItemVerdict, places: int) -> JudgedLine:
-    before: Held | None = verdict.before
+    before: PlanTotal | None = verdict.before
     return JudgedLine(
         kind=verdict.kind,
         reason=verdict.reason,

@@ -31,7 +31,7 @@ PER_YEAR: dict[Interval, int] = {"day": 365, "week": 52, "month": 12, "year": 1}
 _MONTHLY = {interval: Fraction(times, 12) for interval, times in PER_YEAR.items()}
 
 
-class Held(msgspec.Struct, gc=False):
+class PlanTotal(msgspec.Struct, gc=False):
     """Items of one plan."""
 
     plan_id: str
@@ -48,8 +48,8 @@ class ItemVerdict(msgspec.Struct, frozen=True, gc=False):
 
     kind: Kind
     reason: Reason
-    item: Held
-    before: Held | None
+    item: PlanTotal
+    before: PlanTotal | None
     """The matched current item."""
     amount: Fraction
 
@@ -58,18 +58,18 @@ _FEW = 8
 """Items whose sum is remembered among many others. Of more only the last sets are: a step asks for the same ones several times."""
 
 
-def hold(items: tuple[Item, ...]) -> tuple[Held, ...]:
+def merge_items(items: tuple[Item, ...]) -> tuple[PlanTotal, ...]:
     """Items of the same plan added up, in order of first appearance. Not to be changed."""
-    return _hold_few(items) if len(items) <= _FEW else _hold_many(items)
+    return _merge_few(items) if len(items) <= _FEW else _merge_many(items)
 
 
-def _hold(items: tuple[Item, ...]) -> tuple[Held, ...]:
-    held: dict[str, Held] = {}
+def _merge_items(items: tuple[Item, ...]) -> tuple[PlanTotal, ...]:
+    held: dict[str, PlanTotal] = {}
     for item in items:
         mrr = exact(item.price) * item.quantity * _MONTHLY[item.interval] / item.interval_count
         seen = held.get(item.plan_id)
         if seen is None:
-            held[item.plan_id] = Held(item.plan_id, item.product_id, item.base, item.category, item.quantity, mrr)
+            held[item.plan_id] = PlanTotal(item.plan_id, item.product_id, item.base, item.category, item.quantity, mrr)
         else:
             seen.quantity += item.quantity
             seen.mrr += mrr
@@ -77,8 +77,8 @@ def _hold(items: tuple[Item, ...]) -> tuple[Held, ...]:
     return tuple(held.values())
 
 
-_hold_few = lru_cache(maxsize=4096)(_hold)  # an event asks several times, and plans repeat
-_hold_many = lru_cache(maxsize=4)(_hold)
+_merge_few = lru_cache(maxsize=4096)(_merge_items)  # an event asks several times, and plans repeat
+_merge_many = lru_cache(maxsize=4)(_merge_items)
 
 
 def mrr(items: tuple[Item, ...]) -> Fraction:
@@ -87,21 +87,21 @@ def mrr(items: tuple[Item, ...]) -> Fraction:
 
 
 def _mrr_of(items: tuple[Item, ...]) -> Fraction:
-    return sum((held.mrr for held in hold(items)), Fraction(0))
+    return sum((held.mrr for held in merge_items(items)), Fraction(0))
 
 
 _mrr_of_few = lru_cache(maxsize=4096)(_mrr_of)
 
 
-def base_item(items: tuple[Item, ...]) -> Held | None:
+def base_item(items: tuple[Item, ...]) -> PlanTotal | None:
     """The first plan with role base, else the first."""
-    held = hold(items)
+    held = merge_items(items)
     return next((item for item in held if item.base), held[0] if held else None)
 
 
 def judge_items(current: tuple[Item, ...], new: tuple[Item, ...], initial: tuple[Item, ...]) -> list[ItemVerdict]:
     """The verdicts on the new items, in order of their appearance."""
-    held, now, first = hold(current), hold(new), hold(initial)
+    held, now, first = merge_items(current), merge_items(new), merge_items(initial)
     befores, firsts = _match(held, now), _match(first, now)
     initial_plans = {item.plan_id for item in first}
     verdicts = []
@@ -123,18 +123,18 @@ def judge_items(current: tuple[Item, ...], new: tuple[Item, ...], initial: tuple
     return verdicts
 
 
-def _at_price_of(item: Held, old: Held) -> Fraction:
+def _at_price_of(item: PlanTotal, old: PlanTotal) -> Fraction:
     return item.mrr * old.quantity / item.quantity if old.plan_id == item.plan_id else old.mrr
 
 
-def _match(old: Sequence[Held], new: Sequence[Held]) -> dict[int, Held]:
+def _match(old: Sequence[PlanTotal], new: Sequence[PlanTotal]) -> dict[int, PlanTotal]:
     """Position of each matched new item -> the old item it stands for."""
     dearest_old = sorted(old, key=_mrr, reverse=True)
     dearest_new = sorted(range(len(new)), key=lambda at: new[at].mrr, reverse=True)
-    matched: dict[int, Held] = {}
+    matched: dict[int, PlanTotal] = {}
     taken: set[str] = set()
     for name in _PASSES:
-        free: dict[str, list[Held]] = {}
+        free: dict[str, list[PlanTotal]] = {}
         for item in reversed(dearest_old):
             key = name(item)
             if key is not None and item.plan_id not in taken:
@@ -147,11 +147,11 @@ def _match(old: Sequence[Held], new: Sequence[Held]) -> dict[int, Held]:
     return matched
 
 
-def _mrr(item: Held) -> Fraction:
+def _mrr(item: PlanTotal) -> Fraction:
     return item.mrr
 
 
-_PASSES: tuple[Callable[[Held], str | None], ...] = (
+_PASSES: tuple[Callable[[PlanTotal], str | None], ...] = (
     lambda item: item.plan_id,
     lambda item: item.product_id,
     lambda item: "base" if item.base else None,

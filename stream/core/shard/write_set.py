@@ -1,6 +1,6 @@
-"""What a shard hands to the tables: absolute values, as bytes, to be written all or not at all.
+"""What a shard hands to the tables: absolute values as bytes, written all or not at all.
 
-Rules: nothing here is an increment, so writing the same changes twice is writing them once. `None` deletes. Times are microseconds since the epoch.
+Rules: nothing here is an increment, so writing the same set twice is writing it once. `None` deletes. Times are microseconds since the epoch.
 """
 
 from collections.abc import Mapping
@@ -17,36 +17,37 @@ class ShardId(NamedTuple):
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """A shard as the tables hold it, apart from its entities and customers, which are read through."""
+    """A shard as the tables hold it, without its entities and customers, which are loaded when events need them."""
 
     state: bytes | None
-    """The last `Changes.state`; None for a new shard."""
+    """The last `WriteSet.state`; None for a new shard."""
     panes: Mapping[bytes, bytes]
-    """Every stored pane, keyed as in `Changes.panes`."""
+    """Every stored pane, by the keys of `WriteSet.panes`."""
     recent: bytes | None = None
-    """Like `state`."""
+    """The last `WriteSet.recent`; None for a new shard."""
 
 
-class Changes(msgspec.Struct):
-    """The write set of one commit."""
+class WriteSet(msgspec.Struct):
+    """Everything that one commit writes."""
 
     state: bytes | None
-    """The shard's own record. None where it is as it was."""
+    """The shard's own record (`core.shard.state`). None: unchanged."""
     summary: bytes | None
-    """The shard's rolling figures, as far as they are settled (`core.summary`), for readers. None where they are as they were."""
+    """The settled part of the shard's rolling figures, for readers (`core.counting.summary`). None: unchanged."""
     recent: bytes
-    """The rest of both: what was booked since."""
+    """What was counted since state and summary were settled."""
     panes: dict[bytes, bytes | None]
     entities: dict[bytes, bytes | None]
     customers: dict[bytes, bytes | None]
     entity_expiry: dict[bytes, int | None]
-    """When an entity may be forgotten; None takes it off the index."""
+    """When an entity may be removed; None takes it off the index."""
     customer_expiry: dict[bytes, int | None]
+    """When a customer may be removed; None takes it off the index."""
     scores: dict[bytes, dict[bytes, int | None]]
-    """Sorted set (by name) -> customer -> time of their newest transaction of that kind; None withdraws."""
+    """Sorted set (by name) -> customer -> time of their newest transaction of that kind; None removes the customer from the set."""
     counted: list[bytes]
-    """Names of sorted sets whose counts are to be made anew and stored beside the summary."""
+    """Names of the sorted sets whose members are counted again; the counts are stored beside the summary."""
     bounds: list[tuple[int, int]]
     """(after, until] of each window, in the order of the windows: a count is the members with after < score <= until."""
     trim: int | None
-    """Members of the sets named in `counted` with a score at or below this are removed before counting; None trims nothing."""
+    """Before counting, members with a score at or below this are removed from the sets named in `counted`; None removes none."""

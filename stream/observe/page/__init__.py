@@ -80,7 +80,7 @@ def _seen(overview: Overview) -> dict[str, Any]:
                 "topic": shard.shard.topic,
                 "partition": shard.shard.partition,
                 "age": round(shard.age / MICROSECONDS, 1),
-                "newest_event": age(shard.watermark),
+                "newest_event": age(shard.stream_time),
             }
             for shard in overview.shards
         ],

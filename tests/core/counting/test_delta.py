@@ -1,6 +1,6 @@
 from stream.core.config import DEFAULT_WINDOWS, Window
 from stream.core.counting.cells import CATEGORY, MONEY, SALES
-from stream.core.counting.delta import Bookings
+from stream.core.counting.delta import Delta
 from stream.core.entities.assessment import NO_LOSS, Amounts, Loss, Opportunity, Sale
 
 SECOND = 1_000_000
@@ -15,29 +15,29 @@ def sale(time=7 * SECOND, **parts):
 
 
 def test_a_slice_lies_within_one_pane_of_every_window():
-    assert Bookings(DEFAULT_WINDOWS).slice == 5 * SECOND
-    assert Bookings((Window.parse("7m"), Window.parse("1h"))).slice == SECOND
+    assert Delta(DEFAULT_WINDOWS).slice == 5 * SECOND
+    assert Delta((Window.parse("7m"), Window.parse("1h"))).slice == SECOND
 
 
 def test_sales_that_look_alike_are_one_vector():
-    bookings = Bookings(DEFAULT_WINDOWS)
-    bookings.opportunity(Opportunity(7 * SECOND, "web", "new"), 1)
-    bookings.sale(sale(), 1)
-    bookings.sale(sale(loss=Loss(True, 0b1001, Amounts(final=120))), 1)
-    bookings.sale(sale(intent=1, kinds=0, currency="", categories=()), 1)
-    assert bookings.take() == {
+    delta = Delta(DEFAULT_WINDOWS)
+    delta.opportunity(Opportunity(7 * SECOND, "web", "new"), 1)
+    delta.sale(sale(), 1)
+    delta.sale(sale(loss=Loss(True, 0b1001, Amounts(final=120))), 1)
+    delta.sale(sale(intent=1, kinds=0, currency="", categories=()), 1)
+    assert delta.drain() == {
         2: {
             (SALES, "web", "new"): [1, 3, 2, 0, 0, 2, 1, 1, 0, 0, 1, 2, 1, 0],
             (MONEY, "web", "new", "EUR"): [200, 40, 0, 0, 240, 240, 120],
             (CATEGORY, "shoes"): [2, 2, 0, 0, 2],
         }
     }
-    assert bookings.take() == {}
+    assert delta.drain() == {}
 
 
 def test_what_was_booked_and_taken_back_leaves_nothing():
-    bookings = Bookings(DEFAULT_WINDOWS)
+    delta = Delta(DEFAULT_WINDOWS)
     for sign in (1, -1):
-        bookings.opportunity(Opportunity(SECOND, "web", "new"), sign)
-        bookings.sale(sale(), sign)
-    assert not any(bookings.take().values())
+        delta.opportunity(Opportunity(SECOND, "web", "new"), sign)
+        delta.sale(sale(), sign)
+    assert not any(delta.drain().values())

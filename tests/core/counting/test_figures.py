@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.core.counting.cells import CATEGORY, MONEY, SALES, Category, Money, Sale, add, merge
+from stream.core.counting.cells import CATEGORY, MONEY, SALES, Count, Revenue, add, merge
 from stream.core.counting.figures import TOTAL, Figures, ShardFigures
 from stream.core.counting.summary import Summary
 
@@ -12,11 +12,11 @@ AT = 1_767_323_045_000_000  # 2026-01-02T03:04:05Z
 
 
 def sale(**values):
-    return [values.get(position.name.lower(), 0) for position in Sale]
+    return [values.get(position.name.lower(), 0) for position in Count]
 
 
 def money(**values):
-    return [values.get(part.name.lower(), 0) for part in Money]
+    return [values.get(part.name.lower(), 0) for part in Revenue]
 
 
 def shard(journey="checkout", cells=None, *, at=AT, windows=("5m", "1h"), customers=None, ever=None, total=None):
@@ -26,7 +26,7 @@ def shard(journey="checkout", cells=None, *, at=AT, windows=("5m", "1h"), custom
         Summary(
             journey=journey,
             at=at,
-            watermark=at,
+            stream_time=at,
             windows=[(name, entries) for name in windows],
             total=entries if total is None else list(total.items()),
         ),
@@ -152,14 +152,14 @@ def test_summary_has_the_customers_ever_seen():
 def test_select_any_combination():
     figures = Figures([shard(cells=WEB, customers=WEB_CUSTOMERS), shard("subscription", WEB)])
     web = figures.select("1h", "checkout", "channel", "web")
-    assert (web.sales[Sale.TRANSACTIONS], web.customers["all"], web.revenue["EUR"][Money.FINAL]) == (5, 4, 1250)
+    assert (web.sales[Count.TRANSACTIONS], web.customers["all"], web.revenue["EUR"][Revenue.FINAL]) == (5, 4, 1250)
     new = figures.select("1h", "checkout", "segment", "new")
     assert new.rates["upsell_revenue_ratio"] == 1.25  # one currency is left
     assert new.customers["any"] == 1
     both = figures.select("1h", None, "channel", "web")
-    assert (both.sales[Sale.TRANSACTIONS], both.customers, both.revenue) == (10, None, None)
-    assert figures.select("1h", "checkout", "category", "shoes").sales[Sale.UPSELL] == 2
-    assert figures.slice("1h", "checkout").pairs["web", "old"][Sale.OPPORTUNITIES] == 2
+    assert (both.sales[Count.TRANSACTIONS], both.customers, both.revenue) == (10, None, None)
+    assert figures.select("1h", "checkout", "category", "shoes").sales[Count.UPSELL] == 2
+    assert figures.slice("1h", "checkout").pairs["web", "old"][Count.OPPORTUNITIES] == 2
 
 
 @pytest.mark.parametrize("journey", [None, "checkout"])
@@ -182,12 +182,12 @@ def test_shards_with_other_windows_or_older_moments_count_where_they_can():
     figures = Figures([old, new])
     assert figures.as_of == AT
     assert figures.windows == ("5m", "1h", "30d")
-    counts = [figures.select(name, "checkout").sales[Sale.TRANSACTIONS] for name in ("5m", "1h", "30d", TOTAL)]
+    counts = [figures.select(name, "checkout").sales[Count.TRANSACTIONS] for name in ("5m", "1h", "30d", TOTAL)]
     assert counts == [2, 3, 1, 3]
 
 
 LABELS = st.sampled_from(["web", "app", "other"])
-VECTORS = {SALES: len(Sale), MONEY: len(Money), CATEGORY: len(Category)}
+VECTORS = {SALES: len(Count), MONEY: len(Revenue), CATEGORY: 5}
 KEYS = st.one_of(
     st.tuples(st.just(SALES), LABELS, LABELS),
     st.tuples(st.just(MONEY), LABELS, LABELS, st.sampled_from(["EUR", "JPY"])),
@@ -237,4 +237,4 @@ def test_dimensions_add_up_to_all(parts):
         for (own, _), figures in sets.items():
             if own == dimension:
                 add(whole, (), figures.sales)
-        assert whole.get((), [0] * len(Sale)) == sets["all", "all"].sales
+        assert whole.get((), [0] * len(Count)) == sets["all", "all"].sales

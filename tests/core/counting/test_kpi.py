@@ -3,9 +3,9 @@ from typing import get_args
 import pytest
 
 from stream import settings
-from stream.core.counting.cells import Money, Sale
+from stream.core.counting.cells import Count, Revenue
 from stream.core.counting.figures import FigureSet
-from stream.core.counting.kpi import KPIS, rates
+from stream.core.counting.kpi import KPIS
 
 
 def vector(positions, **values):
@@ -15,8 +15,8 @@ def vector(positions, **values):
     return filled
 
 
-SALES = vector(Sale, opportunities=10, transactions=8, upsell=3, cross_sell=2, downsell=1, any=4, known=7, unknown=1)
-EUROS = vector(Money, initial=20_000, upsell=5_000, cross_sell=1_000, downsell=300, final=30_000, total=40_000)
+SALES = vector(Count, opportunities=10, transactions=8, upsell=3, cross_sell=2, downsell=1, any=4, known=7, unknown=1)
+EUROS = vector(Revenue, initial=20_000, upsell=5_000, cross_sell=1_000, downsell=300, final=30_000, total=40_000)
 CUSTOMERS = {"all": 5, "upsell": 2, "cross_sell": 1, "any": 3}
 
 # One row for every KPI, and its value for the figures above.
@@ -39,13 +39,13 @@ def test_the_table_is_complete_and_in_the_order_of_the_settings():
 
 @pytest.mark.parametrize("name", TABLE)
 def test_value(name):
-    assert rates(FigureSet("segment", SALES, {"EUR": EUROS}, CUSTOMERS))[name] == TABLE[name]
+    assert FigureSet("segment", SALES, {"EUR": EUROS}, CUSTOMERS).rates[name] == TABLE[name]
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_no_denominator_no_value(name):
-    figures = FigureSet("segment", [0] * len(Sale), {}, dict.fromkeys(CUSTOMERS, 0))
-    assert rates(figures)[name] is None
+    figures = FigureSet("segment", [0] * len(Count), {}, dict.fromkeys(CUSTOMERS, 0))
+    assert figures.rates[name] is None
 
 
 @pytest.mark.parametrize(
@@ -60,22 +60,22 @@ def test_no_denominator_no_value(name):
     ],
 )
 def test_which_sets_have_which(figures, absent):
-    assert set(rates(figures)) == set(TABLE) - absent
+    assert set(figures.rates) == set(TABLE) - absent
 
 
 @pytest.mark.parametrize(
     ("revenue", "value"),
     [
         ({"EUR": EUROS}, 1.5),
-        ({"EUR": EUROS, "USD": vector(Money, total=900, reversed=900)}, 1.5),  # known intent in one of them only
-        ({"EUR": EUROS, "USD": vector(Money, final=900, total=900)}, None),
-        ({"EUR": vector(Money, final=900, total=900)}, None),  # they came for nothing
-        ({"EUR": vector(Money, total=900)}, None),
+        ({"EUR": EUROS, "USD": vector(Revenue, total=900, reversed=900)}, 1.5),  # known intent in one of them only
+        ({"EUR": EUROS, "USD": vector(Revenue, final=900, total=900)}, None),
+        ({"EUR": vector(Revenue, final=900, total=900)}, None),  # they came for nothing
+        ({"EUR": vector(Revenue, total=900)}, None),
         ({}, None),
     ],
 )
 def test_revenue_is_compared_in_one_currency_of_known_intent(revenue, value):
-    assert rates(FigureSet("all", SALES, revenue, CUSTOMERS))["upsell_revenue_ratio"] == value
+    assert FigureSet("all", SALES, revenue, CUSTOMERS).rates["upsell_revenue_ratio"] == value
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ KEY = ("s", "web", "new")
 
 
 def book(window, pane, count=1, sign=1):
-    window.book(pane, {KEY: [sign * count]})
+    window.add(pane, {KEY: [sign * count]})
 
 
 def counted(window):
@@ -63,7 +63,7 @@ def test_a_window_moves_on_when_nothing_arrives():
     assert counted(window) == 1
     window.advance(160 * MINUTE.pane)
     assert counted(window) == 0
-    assert dict(window.take()) == {100: None}
+    assert dict(window.drain()) == {100: None}
 
 
 def test_what_lay_ahead_comes_in_when_its_time_has_come():
@@ -96,13 +96,13 @@ def test_a_pane_that_is_gone_stays_gone_where_a_restart_finds_the_time_run_back(
     window.advance(100 * MINUTE.pane)
     book(window, 100)
     window.advance(162 * MINUTE.pane)
-    restarted = RollingWindow(MINUTE, [], window.gone)
+    restarted = RollingWindow(MINUTE, [], window.dropped_through)
     restarted.advance(120 * MINUTE.pane)
     assert restarted.edges() == (102 * MINUTE.pane, 120 * MINUTE.pane)
     for pane in (100, 102, 103):
         book(restarted, pane, sign=-1 if pane == 100 else 1)
     assert counted(restarted) == 1
-    assert [index for index, data in restarted.take()] == [103]
+    assert [index for index, data in restarted.drain()] == [103]
 
 
 def test_only_what_changed_is_handed_over_and_an_emptied_pane_as_nothing():
@@ -110,10 +110,10 @@ def test_only_what_changed_is_handed_over_and_an_emptied_pane_as_nothing():
     window.advance(100 * MINUTE.pane)
     book(window, 100)
     book(window, 99)
-    assert [index for index, data in window.take() if data] == [99, 100]
-    assert list(window.take()) == []
+    assert [index for index, data in window.drain() if data] == [99, 100]
+    assert list(window.drain()) == []
     book(window, 99, sign=-1)
-    assert list(window.take()) == [(99, None)]
+    assert list(window.drain()) == [(99, None)]
 
 
 _steps = st.lists(
@@ -130,7 +130,7 @@ def test_the_running_sum_is_the_sum_of_the_panes_also_after_a_restart(steps, cut
     head = 1
     for number, (what, index, count) in enumerate(steps):
         if number == cut:
-            stored |= dict(window.take())
+            stored |= dict(window.drain())
             window = RollingWindow(MINUTE, [(at, data) for at, data in stored.items() if data])
             window.advance(head * MINUTE.pane)
         if what == "advance":

@@ -10,7 +10,7 @@ from support.carts import line
 from support.stories import Story
 
 from stream.core.entities import checkout as module
-from stream.core.entities.checkout import Checkout, take_in
+from stream.core.entities.checkout import Checkout, apply
 from stream.core.event import CheckoutEvent, CheckoutType, Refund
 from stream.core.judging.cart import merge
 
@@ -280,7 +280,7 @@ def test_a_checkout_grows_by_names_and_units_of_its_refunds_not_by_their_lines()
             CheckoutType.REFUNDED, "shop", f"e{number}", 0, 0, "c1", "anna", "EUR",
             refund=Refund(f"r{number}", tuple(lines)),
         )  # fmt: skip
-        take_in(record, event, bytes(8))
+        apply(record, event, bytes(8))
     assert len(msgspec.msgpack.encode(record)) < 3 * 50 * 16
     assert [len(each.refund.products) for each in record.refunds] == [50] * 3
     assert {each.quantity for returned in record.refunds for each in returned.refund.products} == {10}

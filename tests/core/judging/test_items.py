@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.carts import item
 
-from stream.core.judging.items import hold, judge_items, mrr
+from stream.core.judging.items import judge_items, merge_items, mrr
 from stream.core.money import SCALE, plain, rounded
 
 
@@ -164,7 +164,7 @@ def test_what_is_remembered_of_items_does_not_grow_with_how_many_there_are():
     def ask(number):
         items = tuple(item(f"P{number}-{each}", category="c" * 100) for each in range(500))
         assert mrr(items) == 5_000 * 10**SCALE
-        assert len(hold(items)) == 500
+        assert len(merge_items(items)) == 500
 
     ask(0)
     tracemalloc.start()

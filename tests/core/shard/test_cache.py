@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from stream.core.shard.cache import OVERHEAD, Cache, LateCache
+from stream.core.shard.cache import OVERHEAD, Cache, DeferredCache
 
 
 class Thing(msgspec.Struct, array_like=True):
@@ -13,43 +13,48 @@ def stored(text, *parts):
     return msgspec.msgpack.encode(Thing(text, [*parts]))
 
 
-BOTH = pytest.mark.parametrize("kind", [Cache, LateCache])
+def load(cache, records):
+    for key, data in records.items():
+        cache.load(key, data)
+
+
+BOTH = pytest.mark.parametrize("kind", [Cache, DeferredCache])
 WITHOUT_BOUND = 2**62
 
 
 @BOTH
 def test_what_is_not_known_is_missing_and_what_does_not_exist_is_known(kind):
     cache = kind(Thing)
-    cache.provide({b"here": stored("a"), b"nowhere": None})
+    load(cache, {b"here": stored("a"), b"nowhere": None})
     assert cache.missing([b"new", b"here", b"nowhere"]) == [b"new"]
-    assert cache.use(b"here") == cache.look(b"here") == Thing("a")
-    assert cache.use(b"nowhere") is cache.look(b"nowhere") is None
+    assert cache.get(b"here") == cache.peek(b"here") == Thing("a")
+    assert cache.get(b"nowhere") is cache.peek(b"nowhere") is None
 
 
 @BOTH
 def test_a_change_counts_once_it_is_put(kind):
     cache = kind(Thing)
-    cache.provide({b"key": stored("a")})
-    cache.use(b"key").parts.append("lost")
-    assert cache.use(b"key") == Thing("a")
-    changed = cache.use(b"key")
+    load(cache, {b"key": stored("a")})
+    cache.get(b"key").parts.append("lost")
+    assert cache.get(b"key") == Thing("a")
+    changed = cache.get(b"key")
     changed.parts.append("kept")
     assert not cache.has_changed(b"key")
     cache.put(b"key", changed)
     assert cache.has_changed(b"key")
-    assert cache.use(b"key") == Thing("a", ["kept"])
-    assert cache.take(WITHOUT_BOUND) == ({b"key": stored("a", "kept")}, {})
-    assert cache.take(WITHOUT_BOUND) == ({}, {})
-    assert cache.use(b"key") == Thing("a", ["kept"])
+    assert cache.get(b"key") == Thing("a", ["kept"])
+    assert cache.drain(WITHOUT_BOUND) == ({b"key": stored("a", "kept")}, {})
+    assert cache.drain(WITHOUT_BOUND) == ({}, {})
+    assert cache.get(b"key") == Thing("a", ["kept"])
 
 
 @BOTH
 def test_what_is_removed_does_not_exist(kind):
     cache = kind(Thing)
-    cache.provide({b"key": stored("a")})
+    load(cache, {b"key": stored("a")})
     cache.put(b"key", None)
-    assert cache.use(b"key") is None
-    assert cache.take(WITHOUT_BOUND) == ({b"key": None}, {})
+    assert cache.get(b"key") is None
+    assert cache.drain(WITHOUT_BOUND) == ({b"key": None}, {})
     assert cache.missing([b"key"]) == []
 
 
@@ -57,8 +62,8 @@ def test_what_is_removed_does_not_exist(kind):
 def test_expiries_are_handed_over_once(kind):
     cache = kind(Thing)
     cache.expiry[b"key"] = 5
-    assert cache.take(0) == ({}, {b"key": 5})
-    assert cache.take(0) == ({}, {})
+    assert cache.drain(0) == ({}, {b"key": 5})
+    assert cache.drain(0) == ({}, {})
 
 
 @BOTH
@@ -67,50 +72,50 @@ def test_the_least_recently_used_leave_beyond_the_bytes(kind):
     keys = [b"%d" % number for number in range(10)]
     data = stored("x" * 100)
     each = OVERHEAD + 1 + len(data)
-    cache.provide(dict.fromkeys(keys, data))
-    cache.use(keys[0])
-    cache.put(keys[1], cache.use(keys[1]))
-    cache.take(10 * each)
+    load(cache, dict.fromkeys(keys, data))
+    cache.get(keys[0])
+    cache.put(keys[1], cache.get(keys[1]))
+    cache.drain(10 * each)
     assert cache.missing(keys) == []
-    cache.take(4 * each)
+    cache.drain(4 * each)
     assert cache.missing(keys) == keys[2:8]
     cache.put(keys[0], Thing("x" * (100 + each)))  # as large as two
-    cache.take(3 * each + 1)
+    cache.drain(3 * each + 1)
     assert cache.missing(keys) == keys[2:]
-    cache.take(0)
+    cache.drain(0)
     assert cache.missing(keys) == keys
 
 
 @BOTH
 def test_what_a_batch_needs_stays_whatever_its_size(kind):
     cache = kind(Thing)
-    cache.provide({b"large": stored("x" * 1000), b"small": stored("y")})
-    assert cache.use(b"large") == Thing("x" * 1000)
-    assert cache.use(b"small") == Thing("y")
+    load(cache, {b"large": stored("x" * 1000), b"small": stored("y")})
+    assert cache.get(b"large") == Thing("x" * 1000)
+    assert cache.get(b"small") == Thing("y")
 
 
 def test_concerns_are_those_of_a_record_that_is_here():
     cache = Cache(Thing)
-    cache.provide({b"key": stored("a")})
-    assert cache.concerned(b"key") == cache.concerned(b"other") == ()
-    cache.concern(b"key", (b"x", b"y"))
-    assert cache.concerned(b"key") == (b"x", b"y")
-    cache.take(WITHOUT_BOUND)
-    assert cache.concerned(b"key") == (b"x", b"y")
-    cache.concern(b"key", ())
-    assert cache.concerned(b"key") == ()
-    cache.concern(b"key", (b"x",))
-    cache.take(0)
-    assert cache.concerned(b"key") == ()
+    load(cache, {b"key": stored("a")})
+    assert cache.linked(b"key") == cache.linked(b"other") == ()
+    cache.link(b"key", (b"x", b"y"))
+    assert cache.linked(b"key") == (b"x", b"y")
+    cache.drain(WITHOUT_BOUND)
+    assert cache.linked(b"key") == (b"x", b"y")
+    cache.link(b"key", ())
+    assert cache.linked(b"key") == ()
+    cache.link(b"key", (b"x",))
+    cache.drain(0)
+    assert cache.linked(b"key") == ()
 
 
 def test_a_late_record_is_one_object_until_it_is_taken():
-    cache = LateCache(Thing)
+    cache = DeferredCache(Thing)
     record = Thing("a")
-    cache.provide({b"key": None})
+    load(cache, {b"key": None})
     cache.put(b"key", record)
-    assert cache.use(b"key") is record
-    assert cache.late == {b"key": record}
-    assert cache.take(WITHOUT_BOUND) == ({b"key": stored("a")}, {})
-    assert cache.late == {}
-    assert cache.use(b"key") is not record
+    assert cache.get(b"key") is record
+    assert cache.deferred == {b"key": record}
+    assert cache.drain(WITHOUT_BOUND) == ({b"key": stored("a")}, {})
+    assert cache.deferred == {}
+    assert cache.get(b"key") is not record

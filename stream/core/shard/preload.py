@@ -1,0 +1,118 @@
+"""What a batch needs before it is applied: the first phase of the conversation between worker and core.
+
+    preload = shard.preload(events)
+    while (request := preload.request) is not None:
+        preload.receive(...)               # what the tables hold of the request; its labels are registered first
+    steps = shard.apply(preload.events)
+
+Rules: nothing here reads or waits. One request is usual, and none where everything is in memory. A second one asks for what the first answer
+named: customers of the entities that were loaded, and entities that an erasure reaches. Labels of all events of a batch are requested at once, in
+the order of the log, whatever becomes of the events: so which labels get a place does not depend on how records are cut into batches.
+"""
+
+from collections.abc import Sequence
+from itertools import takewhile
+
+import msgspec
+
+from stream.core.event import CheckoutType, ErasedEvent, Event, SubscriptionEvent
+from stream.core.labels import Label, LabelRegistry
+from stream.core.shard.checkouts import Checkouts
+from stream.core.shard.customer_index import CustomerIndex
+from stream.core.shard.erasure import Erasure
+from stream.core.shard.subscriptions import Subscriptions
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What is missing. At least one of the three is not empty."""
+
+    entities: Sequence[bytes] = ()
+    """Keys of records to load."""
+    customers: Sequence[bytes] = ()
+    """Keys of records to load."""
+    labels: Sequence[Label] = ()
+    """Values that the application's registry must decide on."""
+
+
+class Preload:
+    """The open questions about one batch."""
+
+    request: Request | None
+    """What to fetch next; None when the events can be applied."""
+
+    def __init__(
+        self,
+        events: Sequence[Event],
+        entities: Checkouts | Subscriptions,
+        customers: CustomerIndex,
+        labels: LabelRegistry,
+        erasure: Erasure,
+    ) -> None:
+        """Find out what the events need of what is not in memory."""
+        self.events = events
+        """The events that can be applied now, at least the first one: fewer than given where their records are many bytes."""
+        self._entities = entities
+        self._customers = customers
+        self._labels = labels
+        self._erasure = erasure
+        self._erasures = [event for event in events if isinstance(event, ErasedEvent)]
+        named = [event for event in events if not isinstance(event, ErasedEvent)]
+        keys = dict.fromkeys([event.entity.encode() for event in named])
+        live = [event for event in named if event.livemode]
+        self._ask(entities.records.missing(keys), self._missing_customers(), labels.unregistered(live))
+
+    def receive(self, entities: Sequence[bytes | None], customers: Sequence[bytes | None]) -> None:
+        """Add records as the tables hold them, in the order of the request: all of them, or the first ones where they are many bytes.
+
+        At least one record, and customers only once all entities are there. What is left out is requested again, or its events are left out.
+        """
+        request = self.request
+        assert request is not None
+        labels: dict[Label, None] = {}
+        found = False
+        for key, data in zip(request.entities, entities, strict=False):
+            labels.update(dict.fromkeys(self._entities.load(key, data)))
+            found = found or data is not None
+        for key, data in zip(request.customers, customers, strict=False):
+            self._customers.records.load(key, data)
+        if left := set(request.entities[len(entities) :]):
+            self._leave_out(left)
+        more = found or bool(left) or len(customers) < len(request.customers)
+        self._ask(
+            [],
+            self._missing_customers() if more else [],
+            [label for label in labels if self._labels.is_unregistered(*label)],
+        )
+
+    def _ask(self, entities: Sequence[bytes], customers: Sequence[bytes], labels: Sequence[Label]) -> None:
+        if not (entities or customers) and self._erasures:
+            entities = self._missing_targets()
+        self.request = Request(entities, customers, labels) if entities or customers or labels else None
+
+    def _missing_customers(self) -> list[bytes]:
+        """Customers that the events name, and that the entities in memory are linked to."""
+        wanted: dict[bytes, None] = {}
+        member, linked = self._customers.member, self._entities.records.linked
+        for event in self.events:
+            if isinstance(event, ErasedEvent):
+                wanted.update(dict.fromkeys(self._erasure.members(event)))
+                continue
+            if isinstance(event, SubscriptionEvent) or event.type is CheckoutType.COMPLETED:
+                wanted[member(event.customer)] = None
+            if others := linked(event.entity.encode()):
+                wanted.update(dict.fromkeys(others))
+        return self._customers.records.missing(wanted)
+
+    def _missing_targets(self) -> list[bytes]:
+        """Entities that erasures reach; asked for once their customers are in memory."""
+        targets = (key for event in self._erasures for key in self._erasure.targets(event))
+        return self._entities.records.missing(dict.fromkeys(targets))
+
+    def _leave_out(self, missing: set[bytes]) -> None:
+        """Keep the events before the first one whose entity was not loaded."""
+        self.events = list(takewhile(lambda event: _entity(event) not in missing, self.events))
+        self._erasures = [event for event in self.events if isinstance(event, ErasedEvent)]
+
+
+def _entity(event: Event) -> bytes | None:
+    return None if isinstance(event, ErasedEvent) else event.entity.encode()

@@ -1,0 +1,172 @@
+"""The subscriptions of a shard: their records, and the step that applies one event.
+
+The history and the judgement of one subscription are in `core.entities.subscription`.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from stream.core.config import DAY, CoreConfig
+from stream.core.entities import subscription
+from stream.core.entities.subscription import Contribution, Subscription, SubscriptionState
+from stream.core.event import SubscriptionEvent
+from stream.core.judging.items import base_item
+from stream.core.labels import Label, LabelRegistry
+from stream.core.result import DUPLICATE, STALE, Step
+from stream.core.shard.cache import Cache
+from stream.core.shard.customer_index import CustomerIndex
+from stream.core.shard.event_time import EventTime, end_of_day
+from stream.core.shard.ledger import Emissions, Ledger
+
+
+class Subscriptions:
+    """The entities of a shard of subscription events."""
+
+    def __init__(
+        self, config: CoreConfig, time: EventTime, labels: LabelRegistry, ledger: Ledger, customers: CustomerIndex
+    ) -> None:
+        """Start with no records in memory."""
+        self.records = Cache(Subscription)
+        self._retention = config.subscription_retention
+        self._lateness = config.lateness
+        self._time = time
+        self._labels = labels
+        self._ledger = ledger
+        self._customers = customers
+
+    def step(self, event: SubscriptionEvent) -> Step:
+        """Apply one event. Everything that it needs was loaded."""
+        customers, entity = self._customers, event.entity
+        key = entity.encode()
+        record = stored = self.records.get(key)
+        if record is None or self._is_over(record, event):
+            record = Subscription(event.time, SubscriptionState(), SubscriptionState(), [], {})
+        elif subscription.knows(record, event):
+            return DUPLICATE
+        elif subscription.is_stale(record, event, self._lateness):
+            return STALE
+        before = self._expiry_day(stored, record)
+        held = subscription.customers(record)
+        others = customers.active_products(customers.member(event.customer), entity)
+        effects, unmatched = subscription.apply(record, event, others, self._lateness)
+        emissions = Emissions()
+        for event_hash, (effect, reversed_) in effects.items():
+            self._contribute(record, event_hash, effect, reversed_, entity, emissions)
+        subscription.drop_settled_contributions(record)
+        self._list_active(record, entity)
+        until = record.until = (
+            None if record.state.active else self._time.retention_day(record.newest + self._retention)
+        )
+        if until != before:
+            self.records.expiry[key] = None if until is None else until * DAY
+        holds = subscription.customers(record)
+        if until != before or holds != held:
+            for name in holds:
+                customers.link(customers.member(name), entity, until)
+            for name in held - holds:
+                customers.unlink(customers.member(name), entity)
+        self.records.put(key, record)
+        self.records.link(key, self._members(record))
+        return emissions.step(event, self._time, self._labels, unmatched=unmatched)
+
+    def load(self, key: bytes, data: bytes | None) -> list[Label]:
+        """Add a record as stored, and return its labels: some worker registered them, perhaps not this one."""
+        self.records.load(key, data)
+        if data is None:
+            return []
+        record = self.records.peek(key)
+        assert record is not None
+        self.records.link(key, self._members(record))
+        return list(_labels(record))
+
+    def rename(self, key: bytes, customer: str, name: str, member: bytes) -> None:
+        """Put `name` in the place of a customer's id; `member` is the key of the customer who has that name."""
+        record = self.records.get(key)
+        if record is None:
+            return
+        old = self._customers.member(customer)
+        before = {event_hash: each.assessment for event_hash, each in record.contributions.items()}
+        subscription.rename(record, customer, name)
+        for event_hash, each in record.contributions.items():
+            earlier, later = before[event_hash], each.assessment
+            if earlier is not None and later is not None and each.digest == earlier.digest():
+                each.digest = later.digest()  # only the name differs: not a new version
+            if each.sale is not None and each.sale.member == old:
+                each.sale = msgspec.structs.replace(each.sale, member=member)
+        if record.member == old:
+            record.member = member
+        self.records.put(key, record)
+        self.records.link(key, self._members(record))
+
+    def _contribute(
+        self,
+        record: Subscription,
+        event_hash: bytes,
+        effect: subscription.Effect,
+        reversed_: bool,  # noqa: FBT001 - as the history has it
+        entity: str,
+        emissions: Emissions,
+    ) -> None:
+        """Count what one event of the history amounts to now."""
+        contribution = record.contributions.setdefault(event_hash, Contribution(effect))
+        earlier = contribution.effect.sale
+        contribution.effect, contribution.reversed = effect, reversed_
+        time = effect.time if effect.opportunity else None
+        contribution.opportunity = self._ledger.opportunity(
+            contribution.opportunity, time, effect.channel, effect.segment
+        )
+        assessment = contribution.assessment
+        if assessment is not None:
+            self._ledger.transaction(contribution, assessment, entity, emissions)
+        elif earlier is not None:
+            self._ledger.withdraw(contribution, earlier, entity, emissions)
+
+    def _is_over(self, record: Subscription, event: SubscriptionEvent) -> bool:
+        """Whether an event begins a new subscription with the id of one that is over."""
+        return self._time.is_expired(record.until) or (
+            not record.state.active and event.time > record.newest + self._retention
+        )
+
+    def _expiry_day(self, stored: Subscription | None, record: Subscription) -> int | None:
+        """The day that the index of expiries has; None where it has none."""
+        # A new subscription with the id of one that is over still has the old one's expiry in the index.
+        before = record.until if stored is None or stored is record else stored.until
+        if stored is not None and before is None and not stored.state.active:
+            return end_of_day(stored.newest + self._retention)  # stored before records held their day
+        return before
+
+    def _list_active(self, record: Subscription, entity: str) -> None:
+        """Keep the list of the customer's active paid subscriptions in step."""
+        state, before, product = record.state, record.member, ""
+        record.member = b""
+        if state.active and state.paid and not state.trial:
+            record.member = self._customers.member(state.customer)
+            base = base_item(state.items or ())
+            product = base.product_id if base is not None else ""
+        self._customers.set_active(entity, before, record.member, product)
+
+    def _members(self, record: Subscription) -> tuple[bytes, ...]:
+        """The customers whose records an event of the subscription may change."""
+        members = {each.sale.member for each in record.contributions.values() if each.sale}
+        members.update(map(self._customers.member, subscription.customers(record)))
+        return tuple(sorted({*members, record.member} - {b""}))
+
+
+def _labels(record: Subscription) -> Iterator[Label]:
+    if record.state.channel:
+        yield "channel", record.state.channel
+    if record.state.segment:
+        yield "segment", record.state.segment
+    for entry in record.entries:
+        event = entry.event
+        if event.channel:
+            yield "channel", event.channel
+        if event.segment:
+            yield "segment", event.segment
+        yield "currency", event.currency
+        for category in dict.fromkeys(item.category for item in event.items or () if item.category):
+            yield "category", category
+    for item in record.state.items or ():
+        if item.category:
+            yield "category", item.category
