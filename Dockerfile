@@ -1,5 +1,5 @@
 # upsell-stream as an image: a virtual environment by hash from locks/, run by nobody in particular on a read-only root.
-# Build: docker build -t upsell-stream .          Details, mirrors and digests: docs/deploy.md
+# Build: docker build -t upsell-stream .          Details, mirrors and digests: docs/how-to/deploy.md
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE} AS build

@@ -13,11 +13,11 @@ demo: $(VENV)/demo.stamp
 test: $(VENV)/dev.stamp
 	@$(BIN)/pytest $(ARGS)
 
-# Seeds of the deterministic simulation, docs/simulation.md; `SEED=17` is one alone, with its trace.
+# Seeds of the deterministic simulation, docs/explanation/simulation.md; `SEED=17` is one alone, with its trace.
 simulate: $(VENV)/dev.stamp
 	@PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
 
-# Real Kafka and Redis, three workers, fifty faults: see docs/chaos.md.
+# Real Kafka and Redis, three workers, fifty faults: see docs/explanation/chaos.md.
 chaos: $(VENV)/dev.stamp
 	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
 

@@ -1,4 +1,4 @@
-"""`make bench`: the measurements behind docs/performance.md.
+"""`make bench`: the measurements behind docs/reference/performance.md.
 
     make bench                                  everything, about twenty minutes
     make bench ARGS="throughput --runs 5"       one of them
@@ -30,7 +30,7 @@ BENCHMARKS: Final[dict[str, Callable[..., None]]] = {
     "growth": growth.run,
     "start": start.run,
 }
-"""In this order; `page` writes docs/performance.md from the results."""
+"""In this order; `page` writes docs/reference/performance.md from the results."""
 QUICK: Final[dict[str, dict[str, Any]]] = {
     "throughput": {"records": 40_000, "runs": 1},
     "stages": {"records": 40_000},
@@ -65,7 +65,7 @@ def main() -> int:
     results = Results(chosen.results)
     for name in chosen.benchmarks or BENCHMARKS:
         if name == "page":
-            page.run(results, page=ROOT / "docs" / "performance.md")
+            page.run(results, page=ROOT / "docs" / "reference" / "performance.md")
             continue
         began = time.monotonic()
         print(f"== {name}", flush=True)

@@ -1,4 +1,4 @@
-"""docs/performance.md and its chart, made from one file of results: `python -m bench page`. Edit this, not the page."""
+"""docs/reference/performance.md and its chart, made from one file of results: `python -m bench page`. Edit this, not the page."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ Java and Maven build the Kafka Streams peer, and pip installs Quix Streams by ha
 
 ## What is measured
 
-- Real Apache Kafka and real Redis (append-only, synced every second) on loopback, four partitions a topic, the [simulator](../README.md)'s checkout
+- Real Apache Kafka and real Redis (append-only, synced every second) on loopback, four partitions a topic, the [simulator](../../README.md)'s checkout
   events (650 bytes), produced before
   anything starts and moved in time to end now; carts become orders twenty times as fast as in life.
 - A worker is one process with everything on: verdicts, four windows, customers, metrics, outcomes published and acknowledged, atomic commits.

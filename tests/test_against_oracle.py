@@ -41,7 +41,7 @@ def ours(lines, as_of=None, config=None):
 
 
 def without_zeros(document):
-    """A currency of which every amount is zero is not told (docs/semantics.md)."""
+    """A currency of which every amount is zero is not told (docs/reference/semantics.md)."""
     if not isinstance(document, dict):
         return document
     return {

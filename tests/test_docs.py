@@ -75,12 +75,13 @@ def test_links_lead_somewhere(page):
 
 def test_the_index_has_every_page():
     linked = {(DOCS / target).resolve() for target in re.findall(r"\]\(([^)#\s]+)\)", text_of("docs/README.md"))}
-    assert {path for path in DOCS.glob("*.md") if path.name != "README.md"} <= linked
+    readers = [path for room in ("", "how-to", "reference", "explanation") for path in (DOCS / room).glob("*.md")]
+    assert {path for path in readers if path != DOCS / "README.md"} <= linked
     listed = set(re.findall(r"\]\((\d{4}[^)]*)\)", text_of("docs/decisions/README.md")))
     assert listed == {path.name for path in (DOCS / "decisions").glob("[0-9]*.md")}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/kpis.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/reference/kpis.md"])
 def test_the_kpis_are_those_of_the_code(page):
     told = [(name.strip("`"), formula) for name, formula, *_ in rows(page, ("KPI", "formula", "meaning"))]
     assert told == [(kpi.name, kpi.formula) for kpi in KPIS]
@@ -140,7 +141,7 @@ def test_a_test_that_is_named_is_there(page):
 
 
 def test_every_promise_names_its_proof():
-    promises = rows("docs/guarantees.md", ("no.", "promise", "held by"))
+    promises = rows("docs/reference/guarantees.md", ("no.", "promise", "held by"))
     assert [number for number, *_ in promises] == [str(number + 1) for number in range(len(promises))]
     for number, _, proof in promises:
         assert re.fullmatch(r"`tests/[\w/]+\.py::test_\w+`(<br>`tests/[\w/]+\.py::test_\w+`)*", proof), number
@@ -164,7 +165,7 @@ def test_the_example_by_hand_is_what_the_core_computes():
     offline = Offline(CoreConfig(), LabelRegistry())
     judged = {}
     for number, customer, wanted, paid, _ in rows(
-        "docs/kpis.md", ("checkout", "customer", "came for", "paid for", "verdict")
+        "docs/reference/kpis.md", ("checkout", "customer", "came for", "paid for", "verdict")
     ):
         for minute, (name, cart) in enumerate((("checkout.started", wanted), ("order.completed", paid))):
             lines = [
@@ -185,9 +186,11 @@ def test_the_example_by_hand_is_what_the_core_computes():
                     judged[number] = [
                         f"{line.kind.replace('_', '-')} of {line.amount}" for line in version.judged.lines
                     ]
-    told = rows("docs/kpis.md", ("checkout", "customer", "came for", "paid for", "verdict"))
+    told = rows("docs/reference/kpis.md", ("checkout", "customer", "came for", "paid for", "verdict"))
     assert {number: ", ".join(judged.get(number, ())) or "none" for number, *_ in told} == {
         number: verdict.partition(":")[0] for number, *_, verdict in told
     }
-    values = {name.strip("`"): float(value) for name, _, value in rows("docs/kpis.md", ("KPI", "by hand", "value"))}
+    values = {
+        name.strip("`"): float(value) for name, _, value in rows("docs/reference/kpis.md", ("KPI", "by hand", "value"))
+    }
     assert offline.figures().summary()["checkout"]["rates"] == values

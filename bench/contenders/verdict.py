@@ -1,7 +1,7 @@
 """The job of the Python peers: a checkout's intent, the verdict on its order, and what that adds to a minute's counts.
 
-The rules of docs/semantics.md on plain dicts, as somebody would write them who has only this job: events are taken in the order of arrival, and refunds and
-cancellations are left out. Amounts are integers, in ten-thousandths.
+The rules of docs/reference/semantics.md on plain dicts, as somebody would write them who has only this job: events are taken in the order of arrival, and
+refunds and cancellations are left out. Amounts are integers, in ten-thousandths.
 """
 
 from datetime import datetime

@@ -1,6 +1,6 @@
 """How good the pager is: the statistics of the alerts on rates, simulated over many shops, without Prometheus.
 
-`python bench/pager/pager.py [--shops N] [--seed S]` prints the tables of docs/pager.md. Rules: one step is a minute, as the rules are evaluated;
+`python bench/pager/pager.py [--shops N] [--seed S]` prints the tables of docs/explanation/pager.md. Rules: one step is a minute, as the rules are evaluated;
 windows are sums of minutes; constants are those of the rules; a page is an alert that begins to fire. Shops differ by chance alone.
 """
 

@@ -12,7 +12,7 @@ from stream.core.counting.cells import Money, Sale
 from stream.core.counting.kpi import KPIS, CustomerKind, Kpi
 
 Z = 3.5
-"""Standard normal quantile of the bounds, one-sided 99.98 %. docs/pager.md has what 99 % would do: pages every week without a cause."""
+"""Standard normal quantile of the bounds, one-sided 99.98 %. docs/explanation/pager.md has what 99 % would do: pages every week without a cause."""
 Z_REVENUE = 4.5
 """The same for revenue, whose spread is itself an estimate from 12 to 24 hours: Student's t with 11 degrees of freedom."""
 TRIALS, SUCCESSES = "upsell:kpi_trials:sum", "upsell:kpi_successes:sum"

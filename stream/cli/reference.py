@@ -1,4 +1,4 @@
-"""The table in docs/configuration.md, from the settings class: `python -m stream.cli.reference docs/configuration.md` renews it.
+"""The table in docs/reference/configuration.md, from the settings class: `python -m stream.cli.reference docs/reference/configuration.md` renews it.
 
 Rules: what stands between the two marks is generated; the rest of the page is written by hand.
 """

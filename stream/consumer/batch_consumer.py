@@ -272,7 +272,7 @@ class BatchConsumer(driver.Consumer):
                 self.shards.halt(
                     ShardId(*tp),
                     f"Kafka has no offset {offset}: the topic was made anew, or its records were deleted before they were read. "
-                    "Nothing was skipped; see docs/operations.md, 'A halted shard'",
+                    "Nothing was skipped; see docs/how-to/operations.md, 'A halted shard'",
                 )
         except Exception as error:  # noqa: BLE001 - bytes of others: what a library says of them is as unforeseen as they are
             self._alone_until = time.monotonic() + ALONE

@@ -53,7 +53,7 @@ class Cursor:
         if self.offset < beginning:
             raise ShardHaltedError(
                 f"the log begins at {beginning}, but the next record to apply is {self.offset}: {beginning - self.offset} records were deleted "
-                "before they were read (retention), or the topic was made anew. Nothing was skipped; see docs/operations.md, 'A halted shard'"
+                "before they were read (retention), or the topic was made anew. Nothing was skipped; see docs/how-to/operations.md, 'A halted shard'"
             )
         return self.offset - 1 if self._verify and self.offset > beginning else self.offset
 

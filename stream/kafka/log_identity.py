@@ -43,7 +43,7 @@ class LogIdentity(msgspec.Struct, frozen=True, array_like=True):
         if self.topic is not None:
             raise ShardHaltedError(
                 f"the topic was deleted and made anew: the state was made from the one with the id {_shown(self.topic)}, this is {_shown(topic)}. "
-                "Nothing was skipped; see docs/operations.md, 'A halted shard'"
+                "Nothing was skipped; see docs/how-to/operations.md, 'A halted shard'"
             )
         return LogIdentity(self.cluster, self.fingerprint, topic)
 
@@ -77,7 +77,7 @@ def resume(cluster: str, stored: bytes | None) -> LogIdentity:
     if source.cluster != cluster:
         raise ShardHaltedError(
             f"the state was made from Kafka cluster {source.cluster!r}, this is {cluster!r}: its offsets mean other records. "
-            "Use another UPSELL_APP_ID for this cluster; see docs/operations.md, 'A halted shard'"
+            "Use another UPSELL_APP_ID for this cluster; see docs/how-to/operations.md, 'A halted shard'"
         )
     return source
 
@@ -91,5 +91,5 @@ def recognise(source: LogIdentity, offset: int, records: Sequence[Any]) -> None:
     if records[0].offset == offset and source.fingerprint not in (None, fingerprint(records[0])):
         raise ShardHaltedError(
             f"the record at offset {offset} is not the one that was applied: the topic was made anew or its log was replaced. "
-            "Nothing was skipped; see docs/operations.md, 'A halted shard'"
+            "Nothing was skipped; see docs/how-to/operations.md, 'A halted shard'"
         )

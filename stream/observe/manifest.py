@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 SERIES = 15_000
-"""Series that one worker exposes at most; see docs/metrics.md for how it is kept."""
+"""Series that one worker exposes at most; see docs/reference/metrics.md for how it is kept."""
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""The tables of docs/metrics.md, from the manifest and the KPI table: `python -m stream.observe.reference docs/metrics.md` renews them.
+"""The tables of docs/reference/metrics.md, from the manifest and the KPI table: `python -m stream.observe.reference docs/reference/metrics.md` renews them.
 
 Rules: what stands between `<!-- NAME -->` and `<!-- /NAME -->` is generated; the rest of the page is written by hand.
 """

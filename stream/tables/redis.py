@@ -343,7 +343,7 @@ def _explained(error: TimeoutError | RedisError) -> Exception:
     code = error.status_code or str(error).partition(" ")[0]
     if isinstance(error, NoPermissionError) or _DENIED.search(str(error)):
         return IncompatibleStateError(
-            f"Redis refuses this user ({error}): grant it what is missing on the keys below redis_prefix; docs/security.md has the whole list"
+            f"Redis refuses this user ({error}): grant it what is missing on the keys below redis_prefix; docs/how-to/security.md has the whole list"
         )
     if isinstance(error, AuthenticationError | AuthorizationError):
         return IncompatibleStateError(

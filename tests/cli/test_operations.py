@@ -1,4 +1,4 @@
-"""docs/operations.md: its remedies for a halted shard do what they say, and its commands can be typed."""
+"""docs/how-to/operations.md: its remedies for a halted shard do what they say, and its commands can be typed."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ from stream.settings import load
 from stream.tables.interface import Commit, CommitResult
 from stream.tables.redis import connect
 
-PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "operations.md").read_text(encoding="utf-8")
 SHARD = ShardId("checkout-events", 3)
 BEGINNING = 500
 

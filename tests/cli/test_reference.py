@@ -1,4 +1,4 @@
-"""docs/configuration.md: its table is current, and what it shows works."""
+"""docs/reference/configuration.md: its table is current, and what it shows works."""
 
 import re
 import tomllib
@@ -9,12 +9,12 @@ import pytest
 from stream.cli.reference import renewed
 from stream.settings import WrongSettingsError, load
 
-PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
 
 
 def test_the_table_is_current():
     page = PAGE.read_text(encoding="utf-8")
-    assert page == renewed(page), "run: python -m stream.cli.reference docs/configuration.md"
+    assert page == renewed(page), "run: python -m stream.cli.reference docs/reference/configuration.md"
 
 
 def test_a_page_without_a_place_for_the_table_is_refused():

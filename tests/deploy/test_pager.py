@@ -1,4 +1,4 @@
-"""The pager's simulation follows the rules, and what docs/pager.md says of it holds for a few shops."""
+"""The pager's simulation follows the rules, and what docs/explanation/pager.md says of it holds for a few shops."""
 
 import importlib.util
 from pathlib import Path

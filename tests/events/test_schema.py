@@ -1,4 +1,4 @@
-"""The JSON Schemas, and docs/events.md with every example in it."""
+"""The JSON Schemas, and docs/reference/events.md with every example in it."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from stream.events.outcome import OUTCOME_TYPE, outcome_event
 from stream.kafka.topics import Topic, create_topics
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGE = (DOCS / "events.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "reference" / "events.md").read_text(encoding="utf-8")
 SCHEMAS = {
     name.removesuffix(".schema.json"): Draft202012Validator(made, format_checker=Draft202012Validator.FORMAT_CHECKER)
     for name, made in schema.schemas().items()
@@ -125,7 +125,7 @@ def test_links_lead_somewhere():
         if target.startswith("#"):
             assert target[1:] in anchors
         elif not target.startswith("https://"):
-            assert (DOCS / target.partition("#")[0]).exists()
+            assert (DOCS / "reference" / target.partition("#")[0]).exists()
 
 
 def test_the_python_example_sends_an_event(embedded_broker, name_prefix):

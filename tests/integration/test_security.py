@@ -54,8 +54,8 @@ def secure_redis(authority):
 
 
 def rules(prefix):
-    """What docs/security.md tells an operator to grant, on a prefix."""
-    [line] = re.findall(r"^ACL SETUSER upsell (.*)$", (DOCS / "security.md").read_text(), re.MULTILINE)
+    """What docs/how-to/security.md tells an operator to grant, on a prefix."""
+    [line] = re.findall(r"^ACL SETUSER upsell (.*)$", (DOCS / "how-to" / "security.md").read_text(), re.MULTILINE)
     granted = [rule for rule in line.split() if rule.startswith(("+", "-"))]
     return [f"~{prefix}*", *granted]
 

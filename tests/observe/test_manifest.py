@@ -115,8 +115,8 @@ async def test_series_stay_within_the_bound_when_everything_is_full(windows):
 
 
 def test_the_documentation_is_current():
-    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
-    assert page == renewed(page), "run: python -m stream.observe.reference docs/metrics.md"
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
+    assert page == renewed(page), "run: python -m stream.observe.reference docs/reference/metrics.md"
 
 
 def test_a_page_without_its_parts_is_refused():

@@ -1,7 +1,7 @@
 """Hypothesis strategies for small, nasty streams of events.
 
 Everything is drawn from tiny pools so that times, lines, identities and customers collide. What is drawn stays within
-what the specification and docs/semantics.md decide; where they are silent the strategies keep away:
+what the specification and docs/reference/semantics.md decide; where they are silent the strategies keep away:
 one pool of ids per kind of id (a sku never equals a variant id), one customer per subscription, no items on canceled
 and refunded subscription events, roles given for all items of an event or for none, at least one item of a quantity,
 fewer label values and currencies than the bounds, and all times within 30 days.

@@ -1,4 +1,4 @@
-"""Whatever breaks, and in whichever order: figures, outcomes and dead letters are those of an undisturbed run (docs/simulation.md)."""
+"""Whatever breaks, and in whichever order: figures, outcomes and dead letters are those of an undisturbed run (docs/explanation/simulation.md)."""
 
 import os
 import re

@@ -14,7 +14,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
 
-/** The rules of docs/semantics.md for a cart, without refunds. Amounts are in ten-thousandths. */
+/** The rules of docs/reference/semantics.md for a cart, without refunds. Amounts are in ten-thousandths. */
 final class Verdict {
     @JsonIgnoreProperties(ignoreUnknown = true)
     record Line(
