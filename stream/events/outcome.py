@@ -16,6 +16,8 @@ from stream.events.decode import RawRecord, Rejected
 OUTCOME_TYPE: Final = "commerce.sale.judged.v1"
 OUTCOME_HEADERS: Final = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
 """Headers of an outcome's record."""
+HEADER_PREFIX: Final = "upsell-"
+"""What the names of all headers begin with that this product adds to a dead letter."""
 
 
 class _Outcome(msgspec.Struct):
@@ -52,20 +54,32 @@ def outcome_event(version: Version, app_id: str) -> bytes:
 def dead_letter(
     record: RawRecord, rejected: Rejected, partition: int, offset: int
 ) -> tuple[bytes, list[tuple[str, bytes]]]:
-    """Value and headers of the dead letter: the record's own, then `upsell-…` ones that tell why and whence.
+    """Value and headers of a dead letter: the record's own, then those of `rejection_headers`.
 
     A value or a header that is null becomes an empty one.
     """
-    added = {
-        "upsell-reason": rejected.reason,
-        "upsell-error": rejected.detail,
-        "upsell-path": rejected.path,
-        "upsell-source-topic": record.topic,
-        "upsell-source-partition": str(partition),
-        "upsell-source-offset": str(offset),
-    }
     headers = [(name, value or b"") for name, value in record.headers]
-    return record.value or b"", headers + [(name, text.encode()) for name, text in added.items()]
+    return record.value or b"", headers + rejection_headers(
+        rejected.reason, rejected.detail, rejected.path, record.topic, str(partition), str(offset)
+    )
+
+
+def rejection_headers(
+    reason: str, error: str, path: str | None, topic: str, partition: str, offset: str
+) -> list[tuple[str, bytes]]:
+    """The headers that a dead letter has besides the record's own: why it was rejected, and where it was read.
+
+    `path` is None where the rejection is not about a field of an event.
+    """
+    texts = {
+        "reason": reason,
+        "error": error,
+        "path": path,
+        "source-topic": topic,
+        "source-partition": partition,
+        "source-offset": offset,
+    }
+    return [(HEADER_PREFIX + name, text.encode()) for name, text in texts.items() if text is not None]
 
 
 # --- the outcome for its consumers

@@ -1,8 +1,8 @@
-"""Outcomes and dead letters to Kafka.
+"""Producers: how one is connected, and the worker's own, which publishes outcomes and dead letters.
 
-Rules: one producer for the whole worker. What is published is acknowledged by all in-sync replicas before the state that implies it is
-committed; a message that was not is published again, by the caller, as it is. A message that is too large for Kafka shrinks until
-it fits: an outcome becomes a dead letter, a dead letter loses its value, then its headers and key. So no record can block its partition.
+Rules: a worker has one producer. All in-sync replicas acknowledge a message before the state that implies it is committed. The caller publishes again,
+unchanged, what was not acknowledged. A message that is too large for Kafka is made smaller until it fits: an outcome becomes a dead letter; a dead
+letter loses its value, then its key and the record's own headers. So no record can block its partition.
 """
 
 from __future__ import annotations
@@ -15,21 +15,55 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, UnknownError
 
+from stream.events.outcome import HEADER_PREFIX, rejection_headers
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 log = logging.getLogger(__name__)
 
 LARGEST_MESSAGE: Final = 8 * 1024 * 1024
-"""Bytes; what the topics are created for. A topic made by others may take less."""
-
-_PATIENCE: Final = 30.0
-_STOP_PATIENCE: Final = 5.0
-_PREFIX: Final = "upsell-"
+"""Bytes of a message, at most; the worker creates its topics with this limit. A topic that others created may have a lower one."""
 OUTCOME_TOO_LARGE: Final = "outcome_too_large"
-"""Why an outcome is a dead letter."""
-CUT: Final = "upsell-cut-bytes"
-"""Header of a dead letter whose value was too large for Kafka: how many bytes are missing."""
+"""Reason of a dead letter that was an outcome."""
+CUT: Final = f"{HEADER_PREFIX}cut-bytes"
+"""Header of a dead letter whose value was removed because it was too large for Kafka: the number of bytes removed."""
+TIMEOUT: Final = 30.0
+"""Seconds to connect, and seconds to wait for the acknowledgements of one publication."""
+_STOP_TIMEOUT: Final = 5.0
+
+
+async def connect(bootstrap_servers: str, security: Mapping[str, Any], **options: Any) -> AIOKafkaProducer:
+    """A connected producer: acknowledged by all in-sync replicas, and idempotent unless the broker has no producer ids (the embedded broker).
+
+    `security` is what `stream.kafka.security.client_options` returns; `options` are further ones of `AIOKafkaProducer`. Stop it with `disconnect`.
+
+    Raises:
+        KafkaError: Kafka cannot be reached within 30 s, or refuses.
+    """
+    options = {
+        "bootstrap_servers": bootstrap_servers.split(","),
+        "acks": "all",
+        "max_request_size": LARGEST_MESSAGE,
+        **security,
+        **options,
+    }
+    # aiokafka logs an error before it raises `UnknownError`.
+    sender = logging.getLogger("aiokafka.producer.sender")
+    sender.addFilter(_is_not_about_producer_ids)
+    try:
+        return await _started(AIOKafkaProducer(enable_idempotence=True, **options))
+    except UnknownError:
+        log.debug("the broker has no producer ids; a message that is sent again may be there twice")
+        return await _started(AIOKafkaProducer(enable_idempotence=False, **options))
+    finally:
+        sender.removeFilter(_is_not_about_producer_ids)
+
+
+async def disconnect(producer: AIOKafkaProducer) -> None:
+    """Stop a producer once its messages are acknowledged, or after 5 s: while Kafka is unavailable a flush never ends."""
+    with suppress(TimeoutError, KafkaError):
+        await asyncio.wait_for(producer.stop(), _STOP_TIMEOUT)
 
 
 class Message(NamedTuple):
@@ -40,45 +74,36 @@ class Message(NamedTuple):
     value: bytes
     headers: Sequence[tuple[str, bytes]] = ()
     origin: tuple[str, int, int] | None = None
-    """Topic, partition and offset of the record that an outcome is of; None of a dead letter, whose headers say it."""
+    """Of an outcome: topic, partition and offset of the record that caused it. None for a dead letter, whose headers have them."""
 
 
 class UnacknowledgedError(Exception):
-    """Kafka did not acknowledge `messages`; those that are not among them it did. Publish them again later."""
+    """Kafka did not acknowledge `messages`; it did acknowledge the others. Publish `messages` again later."""
 
     def __init__(self, messages: list[Message], reason: str) -> None:
-        super().__init__(f"{len(messages)} messages were not acknowledged: {reason}")
+        super().__init__(f"Kafka did not acknowledge {len(messages)} messages: {reason}")
         self.messages = messages
 
 
 class Publisher:
-    """The worker's producer. `start` it in the event loop that it is used in, `stop` it there."""
+    """The worker's producer. Start, use and stop it in one event loop."""
 
     def __init__(
         self,
         bootstrap_servers: str,
         dead_letter_topic: str,
         client_id: str,
-        security: dict[str, Any],
-        tell: Callable[[str], None],
+        security: Mapping[str, Any],
+        on_dead_letter: Callable[[str], None],
     ) -> None:
-        """`security` as of `stream.kafka.security.client_options`; `tell` is told the reason of each dead letter that is made here."""
-        self._options: dict[str, Any] = {
-            "bootstrap_servers": bootstrap_servers.split(","),
-            "client_id": client_id,
-            "acks": "all",
-            # A commit waits for its messages, which are all there at once: others would only be waited for.
-            "linger_ms": 0,
-            "max_batch_size": 64 * 1024,
-            "max_request_size": LARGEST_MESSAGE,
-            "request_timeout_ms": 10_000,
-            **security,
-        }
+        """`security` as for `connect`; `on_dead_letter` is called with the reason of each dead letter that is made here."""
+        self._bootstrap_servers = bootstrap_servers
         self._dead_letter_topic = dead_letter_topic
-        self._tell = tell
-        self._idempotent = True
+        self._client_id = client_id
+        self._security = security
+        self._on_dead_letter = on_dead_letter
         self._producer: AIOKafkaProducer | None = None
-        self._renewal = asyncio.Lock()
+        self._replacement = asyncio.Lock()
 
     async def start(self) -> None:
         """Connect.
@@ -86,29 +111,18 @@ class Publisher:
         Raises:
             KafkaError: Kafka cannot be reached, or refuses.
         """
-        # aiokafka calls the refusal below an error before it raises it.
-        sender = logging.getLogger("aiokafka.producer.sender")
-        sender.addFilter(_is_no_refusal)
-        try:
-            self._producer = await self._connect()
-        except UnknownError:
-            # A broker without producer ids (the embedded one). A retried message may then be there twice, with the same id.
-            log.debug("this broker has no idempotent producers: a retried message may be published twice")
-            self._idempotent = False
-            self._producer = await self._connect()
-        finally:
-            sender.removeFilter(_is_no_refusal)
+        self._producer = await self._connect()
 
     async def stop(self) -> None:
-        """Disconnect, once what was sent is acknowledged or given up."""
+        """Disconnect."""
         if self._producer is not None:
-            await _stop(self._producer)
+            await disconnect(self._producer)
 
     async def publish(self, messages: Sequence[Message]) -> None:
-        """Publish and wait until every message is acknowledged.
+        """Publish, and wait until every message is acknowledged.
 
         Raises:
-            Unacknowledged: some were not.
+            UnacknowledgedError: some were not.
         """
         producer = self._producer
         assert producer is not None
@@ -123,69 +137,78 @@ class Publisher:
             except MessageSizeTooLargeError as too_large:
                 futures.append(_failed(too_large))
             except KafkaError as refused:
-                # Kafka is away and the buffer full: the next message would wait as long in vain.
+                # Kafka is unavailable and the buffer is full: each further message would wait for the same timeout.
                 reason = refused
                 break
         if futures:
-            await asyncio.wait(futures, timeout=_PATIENCE)
+            await asyncio.wait(futures, timeout=TIMEOUT)
         for message, future in zip(messages, futures, strict=False):
-            error = future.exception() if future.done() else KafkaTimeoutError(f"no answer in {_PATIENCE:.0f} s")
+            error = future.exception() if future.done() else KafkaTimeoutError(f"no answer within {TIMEOUT:.0f} s")
             if error is not None:
                 reason = error
                 left.append(self._smaller(message) if isinstance(error, MessageSizeTooLargeError) else message)
         left.extend(messages[len(futures) :])
         if reason is not None:
-            # An idempotent producer that lost a message has a gap in its sequence: Kafka refuses what follows.
-            await self._renew(producer)
+            # An idempotent producer that lost a message has a gap in its sequence numbers: Kafka would refuse what follows.
+            await self._replace(producer)
             raise UnacknowledgedError(left, repr(reason))
 
     def _smaller(self, message: Message) -> Message:
-        size = b"%d" % len(message.value)
         if message.topic != self._dead_letter_topic:
             error = f"an outcome of {len(message.value)} bytes is too large for topic {message.topic}"
-            log.error("%s; it becomes a dead letter", error)
-            self._tell(OUTCOME_TOO_LARGE)
+            log.error(
+                "%s; it is published as a dead letter instead. Raise max.message.bytes of the topic",
+                error,
+            )
+            self._on_dead_letter(OUTCOME_TOO_LARGE)
             topic, partition, offset = message.origin or ("", "", "")
-            added = {
-                "reason": OUTCOME_TOO_LARGE,
-                "error": f"{error}: raise its max.message.bytes",
-                "source-topic": topic,
-                "source-partition": str(partition),
-                "source-offset": str(offset),
-            }
-            headers = tuple([(f"{_PREFIX}{name}", text.encode()) for name, text in added.items()])
+            headers = rejection_headers(
+                OUTCOME_TOO_LARGE, f"{error}: raise its max.message.bytes", None, topic, str(partition), str(offset)
+            )
             return Message(self._dead_letter_topic, message.key, message.value, headers)
-        ours = tuple(header for header in message.headers if header[0].startswith(_PREFIX))
         if message.value:
-            return message._replace(value=b"", headers=(*message.headers, (CUT, size)))
+            removed = b"%d" % len(message.value)
+            return message._replace(value=b"", headers=(*message.headers, (CUT, removed)))
+        ours = tuple(header for header in message.headers if header[0].startswith(HEADER_PREFIX))
         return message._replace(key=None, headers=ours)
 
     async def _connect(self) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(enable_idempotence=self._idempotent, **self._options)
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                await producer.start()
-        except TimeoutError as error:
-            await _stop(producer)
-            raise KafkaTimeoutError(f"no producer in {_PATIENCE:.0f} s") from error
-        except BaseException:
-            await _stop(producer)
-            raise
-        return producer
+        return await connect(
+            self._bootstrap_servers,
+            self._security,
+            client_id=self._client_id,
+            # All messages of a batch are handed over at once, and the commit waits for them: lingering only adds latency.
+            linger_ms=0,
+            max_batch_size=64 * 1024,
+            request_timeout_ms=10_000,
+        )
 
-    async def _renew(self, broken: AIOKafkaProducer) -> None:
-        async with self._renewal:
-            if self._producer is not broken:
-                return  # another shard was faster
+    async def _replace(self, failed: AIOKafkaProducer) -> None:
+        async with self._replacement:
+            if self._producer is not failed:
+                return  # another shard has done it
             try:
                 self._producer = await self._connect()
             except KafkaError as error:
-                log.warning("cannot renew the producer now: %r", error)
+                log.warning("cannot connect a new producer: %r; trying again with the next publication", error)
                 return
-        await _stop(broken)
+        await disconnect(failed)
 
 
-def _is_no_refusal(record: logging.LogRecord) -> bool:
+async def _started(producer: AIOKafkaProducer) -> AIOKafkaProducer:
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            await producer.start()
+    except TimeoutError as error:
+        await disconnect(producer)
+        raise KafkaTimeoutError(f"the producer did not connect within {TIMEOUT:.0f} s") from error
+    except BaseException:
+        await disconnect(producer)
+        raise
+    return producer
+
+
+def _is_not_about_producer_ids(record: logging.LogRecord) -> bool:
     return "InitProducerIdRequest" not in str(record.msg)
 
 
@@ -193,9 +216,3 @@ def _failed(error: BaseException) -> asyncio.Future[Any]:
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     future.set_exception(error)
     return future
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    # Stopping flushes, which has no end while Kafka is away.
-    with suppress(TimeoutError, KafkaError):
-        await asyncio.wait_for(producer.stop(), _STOP_PATIENCE)

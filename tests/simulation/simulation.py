@@ -688,7 +688,7 @@ def _patched(world: World) -> Iterator[None]:
         stack.enter_context(mock.patch.object(transport, "REST", 0.5))
         stack.enter_context(mock.patch.object(transport, "ALONE", 3.0))
         stack.enter_context(mock.patch.object(shards, "_POLL", 0.05))
-        stack.enter_context(mock.patch.object(publish, "_PATIENCE", 3.0))
+        stack.enter_context(mock.patch.object(publish, "TIMEOUT", 3.0))
         stack.enter_context(mock.patch.object(event_time, "AHEAD", AHEAD))
         log.addHandler(handler)
         log.propagate = False
