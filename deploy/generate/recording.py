@@ -8,7 +8,7 @@ A KPI's sums have the labels of `upsell_target_ratio` (`kpi`, `journey`, `segmen
 """
 
 from deploy.generate.rule import DAY, HOUR, MINUTE, WEEK, Group, Record, Times
-from stream.core.counting.cells import Money, Sale
+from stream.core.counting.cells import Count, Revenue
 from stream.core.counting.kpi import KPIS, CustomerKind, Kpi
 
 Z = 3.5
@@ -24,12 +24,12 @@ REVERSED, UNKNOWN = "reversed_share", "unknown_intent_share"
 SIX_HOURS = "6x1h"
 """The label `window` of the sum of the last six full hours: not a name the product can give to a window of its own."""
 
-_SALES = {
-    Sale.OPPORTUNITIES: "upsell:window_opportunities:max",
-    Sale.TRANSACTIONS: "upsell:window_transactions:max",
-    Sale.UPSELL: 'upsell:window_kind_transactions:max{kind="upsell"}',
-    Sale.CROSS_SELL: 'upsell:window_kind_transactions:max{kind="cross_sell"}',
-    Sale.ANY: 'upsell:window_kind_transactions:max{kind="any"}',
+_COUNTS = {
+    Count.OPPORTUNITIES: "upsell:window_opportunities:max",
+    Count.TRANSACTIONS: "upsell:window_transactions:max",
+    Count.UPSELL: 'upsell:window_kind_transactions:max{kind="upsell"}',
+    Count.CROSS_SELL: 'upsell:window_kind_transactions:max{kind="cross_sell"}',
+    Count.ANY: 'upsell:window_kind_transactions:max{kind="any"}',
 }
 _VIEW = (
     "upsell_kpi_ratio",
@@ -43,9 +43,9 @@ _VIEW = (
     "upsell_newest_event_timestamp_seconds",
     "upsell_shard_age_seconds",
 )
-_RATES = tuple(kpi for kpi in KPIS if not isinstance(kpi.numerator, Money))
-REVENUE = tuple(kpi for kpi in KPIS if isinstance(kpi.numerator, Money))
-COUNTED = tuple(kpi for kpi in _RATES if isinstance(kpi.numerator, Sale))
+_RATES = tuple(kpi for kpi in KPIS if not isinstance(kpi.numerator, Revenue))
+REVENUE = tuple(kpi for kpi in KPIS if isinstance(kpi.numerator, Revenue))
+COUNTED = tuple(kpi for kpi in _RATES if isinstance(kpi.numerator, Count))
 """KPIs whose trials of disjoint hours add up; a customer of two hours would be two."""
 
 
@@ -92,8 +92,8 @@ def _sums(times: Times) -> list[Record]:
 
 def _trials(kpi: Kpi) -> str:
     match kpi.denominator:
-        case Sale() as sale:
-            return _with_all(kpi, "sum without (channel) ({})", _SALES[sale])
+        case Count() as count:
+            return _with_all(kpi, "sum without (channel) ({})", _COUNTS[count])
         case CustomerKind() as kind:
             return _customers(kind)
     raise AssertionError(f"{kpi.name} has no trials")
@@ -101,10 +101,10 @@ def _trials(kpi: Kpi) -> str:
 
 def _successes(kpi: Kpi) -> str:
     match kpi.numerator, kpi.denominator:
-        case Sale() as sale, Sale() as of:
+        case Count() as count, Count() as of:
             # What was never counted has no series, but is 0 of all.
-            or_none = f"sum without (channel, kind) ({{}}) or 0 * sum without (channel) ({_SALES[of]})"
-            return _with_all(kpi, or_none, _SALES[sale])
+            or_none = f"sum without (channel, kind) ({{}}) or 0 * sum without (channel) ({_COUNTS[of]})"
+            return _with_all(kpi, or_none, _COUNTS[count])
         case CustomerKind() as kind, CustomerKind() as of:
             return f"{_customers(kind)}\nor\n0 * {_customers(of)}"
     raise AssertionError(f"{kpi.name} has no successes")
