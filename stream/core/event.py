@@ -1,8 +1,8 @@
 """What the core judges: validated events, one immutable struct for each journey, and one for both.
 
-Rules: everything here has passed the contract (`stream.events`); empty strings are None, lines and items with quantity 0 are gone, prices and
-discounts are non-negative decimal strings in major units (`core.money` computes with them), times are microseconds since the epoch (UTC). The
-structs are also what a shard remembers, so they encode as arrays and new fields go to the end.
+Rules: every event was validated (`stream.events`). Empty strings are None, lines and items with quantity 0 are left out, prices and discounts are
+non-negative decimal strings in major units (`core.money` computes with them), times are microseconds since the epoch (UTC). A shard stores these
+structs as arrays, so fields are never reordered and new ones go to the end.
 """
 
 from enum import Enum, IntEnum
@@ -38,7 +38,7 @@ class SubscriptionType(IntEnum):
 
 
 class CustomerType(Enum):
-    """Types that stand on both topics."""
+    """Types that are allowed on both topics."""
 
     ERASED = "erased"
 
@@ -80,7 +80,7 @@ class Refund(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     refund_id: str
     products: tuple[Line, ...] | None = None
-    """None where none are named; empty where all that are named have quantity 0."""
+    """None where the refund names none; empty where all of them have quantity 0."""
     amount: str | None = None
 
 
@@ -102,16 +102,16 @@ class CheckoutEvent(msgspec.Struct, frozen=True, gc=False):
     products: tuple[Line, ...] = ()
     """Lines that remain after quantity 0 is dropped."""
     intent: tuple[Line, ...] | None = None
-    """None: the platform does not say; (): it says that nothing was intended."""
+    """None: the platform does not say; (): nothing was intended."""
     refund: Refund | None = None
-    """Present on REFUNDED, and only there."""
+    """On REFUNDED, and only there."""
     channel: str | None = None
     segment: str | None = None
     livemode: bool = True
 
 
 class SubscriptionEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One event of a subscription. A subscription remembers its recent events, hence an array."""
+    """One event of a subscription. A subscription stores its recent events, so this is an array."""
 
     type: SubscriptionType
     source: str
@@ -134,7 +134,7 @@ class SubscriptionEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class ErasedEvent(msgspec.Struct, frozen=True):
-    """A customer is to be forgotten."""
+    """A customer is to be erased."""
 
     type: ClassVar = CustomerType.ERASED
     source: str

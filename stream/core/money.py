@@ -1,7 +1,7 @@
-"""Money without binary fractions: exact while it is computed with, rounded once where it is stated.
+"""Money without binary fractions: exact while it is computed, rounded once at the end.
 
-Rules: an exact amount is a whole number of `10**-SCALE` major units (an int), or a Fraction of them where a division was needed. A stated
-amount is an int in the currency's minor unit (ISO 4217), rounded half even. Amounts of different currencies never meet here.
+Rules: an exact amount is a whole number of `10**-SCALE` major units (an int), or a Fraction of them after a division. A rounded amount is an int in the
+currency's minor unit (ISO 4217), rounded half even. Amounts of different currencies are never compared or added.
 """
 
 from decimal import Decimal
@@ -14,7 +14,7 @@ SCALE = 10
 """Decimal places that an exact amount carries: as many as the contract lets a price have."""
 
 LARGEST = 10**14
-"""Minor units that a transaction's amount comes to at most, in any currency: 92,000 of the largest ones still fit a sum of 64 bits."""
+"""Largest amount of a transaction, in minor units of any currency: the sum of 92,000 of them fits 64 bits."""
 
 Exact = int | Fraction
 
@@ -60,7 +60,7 @@ def rounded(amount: Exact, places: int) -> int:
     return whole
 
 
-@lru_cache(maxsize=16_384)  # nothing and small amounts most of all
+@lru_cache(maxsize=16_384)  # mostly zero and small amounts
 def plain(minor: int, places: int) -> str:
     """Minor units as a decimal string of major units: (1250, 2) is "12.50"."""
     if places == 0:

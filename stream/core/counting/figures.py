@@ -1,8 +1,8 @@
 """Figures: what all shards counted together, as figure sets for any choice of window, journey and dimension.
 
-Rules: figures are sums of cells, so it does not matter how events were spread over shards or in which order shards are merged. Customers and
-revenue exist by journey only: a customer of both journeys is not two, and cash and MRR are never added. Documents (`plain`) hold every
-count key always; a KPI that a set has but cannot compute is None. Windows are merged by name, whatever windows each shard has.
+Rules: figures are sums of cells, so it does not matter how events were spread over shards, or in which order shards are merged. Customers and revenue exist
+by journey only: one customer of both journeys would count twice, and cash and MRR are never added. A document (`plain`) always has every count key; a
+KPI without a denominator is None. Windows are merged by name: shards may have different ones while settings change.
 """
 
 from collections import defaultdict
@@ -25,7 +25,7 @@ JOURNEYS: tuple[Journey, ...] = ("checkout", "subscription")
 ALL = "all"
 """The one value of the dimension `all`."""
 TOTAL = "total"
-"""The name under which everything ever applied is found beside the windows."""
+"""The name, among those of the windows, of everything that was ever applied."""
 DECIMALS = 6
 """Decimal places of a rate in a document."""
 
@@ -41,21 +41,21 @@ class ShardFigures(msgspec.Struct, frozen=True):
 
     summary: Summary
     customers: Mapping[bytes, tuple[int, ...]] = {}
-    """`kind|dimension|value` -> distinct customers in each of the summary's windows, in their order."""
+    """`kind|dimension|value` -> distinct customers in each of the summary's windows, in the same order."""
     customers_ever: Mapping[bytes, int] = {}
-    """The same over everything, where customers are never forgotten (offline): for `Figures.summary` alone."""
+    """`kind|dimension|value` -> distinct customers ever, where none is forgotten (offline); used by `Figures.summary` alone."""
 
 
 class FigureSet(msgspec.Struct, frozen=True, dict=True):
-    """The contract's figure set S. Of a category it holds transactions and their kinds only."""
+    """A figure set: all counts of one label value. Of a category it holds transactions and their kinds only."""
 
     dimension: Dimension
     sales: list[int]
-    """Vector as `Count`."""
+    """Vector by `Count`."""
     revenue: Mapping[str, list[int]] | None
-    """Currency, sorted -> vector as `Revenue`, minor units; None where the set spans both journeys, or is a category's."""
+    """Currency, sorted -> vector by `Revenue`, minor units; None where the set spans both journeys or belongs to a category."""
     customers: Mapping[str, int] | None
-    """Distinct customers by `CustomerKind`; None likewise, and where nobody counted them."""
+    """Distinct customers by `CustomerKind`; None as for revenue, and in the total of a worker."""
 
     @cached_property
     def rates(self) -> dict[str, float | None]:
@@ -98,19 +98,19 @@ class FigureSet(msgspec.Struct, frozen=True, dict=True):
 
 
 class WindowFigures:
-    """One window, of one journey or of both, ready to be cut by dimension. All mappings are sorted by label value."""
+    """One window, of one journey or of both, split by dimension. All mappings are sorted by label value."""
 
     def __init__(
         self, cells: Mapping[tuple[str, ...], list[int]], customers: Mapping[str, int] | None, *, revenue: bool
     ) -> None:
-        """`customers`: `kind|dimension|value` -> count, None where there are none; `revenue`: whether amounts may be added up."""
+        """`customers`: `kind|dimension|value` -> count, None where they are not counted; `revenue`: whether amounts may be added up."""
         self._cells = cells
         self._customers = customers
         self._revenue = revenue
 
     @cached_property
     def pairs(self) -> dict[tuple[str, str], list[int]]:
-        """(channel, segment) -> vector as `Count`."""
+        """(channel, segment) -> vector by `Count`."""
         return dict(sorted(((key[1], key[2]), vector) for key, vector in self._cells.items() if key[0] == SALES))
 
     @cached_property
@@ -127,7 +127,7 @@ class WindowFigures:
                     money["channel", key[1]][key[3]].append(vector)
                     money["segment", key[2]][key[3]].append(vector)
         parts = {section: self._set(section, vectors, money[section]) for section, vectors in sorted(sales.items())}
-        # All is the sum of the channels: a tenth of the additions that all cells would take.
+        # `all` is the sum of the channels: that takes a tenth of the additions of summing all cells.
         channels = [figures for (dimension, _), figures in parts.items() if dimension == "channel"]
         amounts: defaultdict[str, list[list[int]]] = defaultdict(list)
         for figures in channels:
@@ -139,7 +139,7 @@ class WindowFigures:
     @cached_property
     def categories(self) -> dict[str, FigureSet]:
         """Category -> its set."""
-        # The positions of a CATEGORY vector stand in a SALES vector in the same order, after the opportunities.
+        # A CATEGORY vector has the positions of a SALES vector from TRANSACTIONS to ANY.
         rest = _NO_SALES[Count.ANY + 1 :]
         own = sorted((key[1], vector) for key, vector in self._cells.items() if key[0] == CATEGORY)
         return {category: FigureSet("category", [0, *vector, *rest], None, None) for category, vector in own}
@@ -180,7 +180,7 @@ class Figures:
             in_windows = [customers[name, summary.journey] for name, _ in summary.windows]
             for set_name, counts in shard.customers.items():
                 key = set_name.decode()
-                # Fewer or more counts than windows: counted when the settings were others, and soon to be counted anew.
+                # Fewer or more counts than windows: counted under other settings, and soon counted again.
                 for in_window, count in zip(in_windows, counts, strict=False):
                     in_window[key] += count
             _gather(cells[TOTAL, summary.journey], summary.total)
@@ -196,7 +196,7 @@ class Figures:
         self._window_figures: dict[tuple[str, Journey | None], WindowFigures] = {}
 
     def slice(self, window: str, journey: Journey | None = None) -> WindowFigures:
-        """A window (or `TOTAL`) of one journey, or, without customers and revenue, of both. An unknown window is empty."""
+        """A window (or `TOTAL`) of one journey, or of both (then without customers and revenue). An unknown window is empty."""
         place = (window, journey)
         found = self._window_figures.get(place)
         if found is None:

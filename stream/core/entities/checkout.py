@@ -1,8 +1,8 @@
-"""A checkout: a set of facts, judged from all that is known, whatever order it arrived in.
+"""A checkout: a set of facts, judged from all that is known, in whatever order the facts arrived.
 
-Rules: facts are ordered by (time, entityversion, type, id). Every field of the record is the least or the greatest fact of some sort in that
-order, so taking facts in is associative, commutative and idempotent, and the record stays small however many facts come. Identities
-are remembered besides, so that a second event with the same identity changes nothing even if its body differs.
+Rules: facts are ordered by (time, entityversion, type, id). Every field of the record is the first or the last fact of some kind in that order. So
+adding facts is associative, commutative and idempotent, and the record stays small however many facts arrive. Identities of events are
+remembered, too: a second event with the same identity changes nothing, even if its body differs.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,11 +30,11 @@ Order = tuple[int, int, int, str, str]
 """(time, entityversion, type, id, source)."""
 
 REMEMBERED = 1000
-"""Refunds that a checkout remembers, the first ones."""
+"""Refunds that a checkout remembers at most, the first ones in order."""
 
 
 class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What one event said, as far as it still counts."""
+    """What one event said, as far as it is still needed."""
 
     order: Order
     currency: str
@@ -43,7 +43,7 @@ class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     segment: str | None
     intent: tuple[Line, ...] | None = None
     customer: str = ""
-    """Of completed facts alone."""
+    """Of completed facts only."""
 
 
 class Returned(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -52,11 +52,11 @@ class Returned(msgspec.Struct, frozen=True, array_like=True, gc=False):
     order: Order
     currency: str
     refund: Refund
-    """Its lines as `_remembered` has them."""
+    """With its lines reduced by `_reduced`."""
 
 
 NOWHERE = -1
-"""No fact has that part."""
+"""Position for: there is no such fact."""
 _STARTED, _UPDATED, _COMPLETED, _ORDER_UPDATED = (
     CheckoutType.STARTED,
     CheckoutType.UPDATED,
@@ -79,32 +79,33 @@ class Checkout(msgspec.Struct, array_like=True, gc=False):
     open: bool = False
     """A started, updated or completed fact exists: there is an opportunity."""
     facts: list[Fact] = []
-    """Those that have a part below, each by its position here."""
+    """The facts that a position below names."""
     cart: int = NOWHERE
     """First non-empty cart of started and updated."""
     intent_of_started: int = NOWHERE
     intent_of_completed: int = NOWHERE
     first_completed: int = NOWHERE
-    """First completed."""
+    """First completed fact."""
     final: int = NOWHERE
-    """Last of completed and order-updated."""
+    """Last completed or order-updated fact: its lines are the final ones."""
     channel: int = NOWHERE
-    """Last with a channel; likewise a segment."""
+    """Last fact with a channel."""
     segment: int = NOWHERE
+    """Last fact with a segment."""
     refunds: tuple[Returned, ...] = ()
     """The first fact of each refund id, in order."""
     canceled: bool = False
     opportunity: Opportunity | None = None
-    """Booked."""
+    """As it is counted now."""
     sale: Sale | None = None
-    """Booked."""
+    """As it is counted now."""
     version: int = 0
     digest: bytes = b""
-    """Of the assessment that is booked and published."""
+    """Of the assessment that is counted and published."""
     published: bool = False
     """Some version had kinds."""
     until: int | None = None
-    """The day (since the epoch) after which the record may be forgotten, as the index of expiries has it."""
+    """The day (since the epoch) after which the record may be forgotten, as in the index of expiries."""
 
 
 def apply(record: Checkout, event: CheckoutEvent, event_hash: bytes) -> None:
@@ -148,7 +149,7 @@ def apply(record: Checkout, event: CheckoutEvent, event_hash: bytes) -> None:
         known = {returned.refund.refund_id: returned for returned in record.refunds}
         other = known.get(event.refund.refund_id)
         if other is None or order < other.order:
-            known[event.refund.refund_id] = Returned(order, event.currency, _remembered(event.refund))
+            known[event.refund.refund_id] = Returned(order, event.currency, _reduced(event.refund))
             record.refunds = tuple(sorted(known.values(), key=_order)[:REMEMBERED])
     else:
         record.canceled = True
@@ -169,20 +170,20 @@ def apply(record: Checkout, event: CheckoutEvent, event_hash: bytes) -> None:
 
 
 _Name = tuple[str, str | None]
-"""(way of naming, id)."""
+"""(kind of id, id)."""
 
 
 def _name(back: Line) -> _Name:
-    """By what a refund line names what was bought."""
+    """The id by which a refund line names what was bought."""
     if back.sku:
         return "sku", back.sku
     return ("variant", back.variant_id) if back.variant_id else ("product", back.product_id)
 
 
-def _remembered(refund: Refund) -> Refund:
-    """The refund with no more of its lines than `_left` asks for: names and units, those of one name added up.
+def _reduced(refund: Refund) -> Refund:
+    """The refund with what `_left` needs of its lines: ids and units, units of the same id added up.
 
-    Not across a line that names in another way (a sku, then a product, then that sku): what is left of the first may depend on what comes between.
+    Lines are not added up across a line that names by another kind of id (a sku, then a product, then that sku): the result may depend on their order.
     """
     if not refund.products:
         return refund
@@ -197,7 +198,7 @@ def _remembered(refund: Refund) -> Refund:
 
 
 def _named(name: _Name, units: int) -> Line:
-    """A line of a refund: what it is called and how many, nothing else."""
+    """A line of a refund with an id and units only."""
     sku, variant, product = (name[1] if name[0] == way else None for way in ("sku", "variant", "product"))
     return Line(sku, variant, product, None, units, "0")
 
@@ -211,7 +212,7 @@ def _is_last(facts: Sequence[Fact], at: int, order: Order) -> bool:
 
 
 def _drop_unused(record: Checkout) -> None:
-    """Leave out the facts that have no part, and of the others what none asks for."""
+    """Drop the facts that no position names, and of the others what is not needed."""
     carts = (record.cart, record.final)
     intents = (record.intent_of_started, record.intent_of_completed)
     parts = (*carts, *intents, record.first_completed, record.channel, record.segment)
@@ -239,7 +240,7 @@ def _drop_unused(record: Checkout) -> None:
 
 
 def rename(record: Checkout, customer: str, name: str) -> None:
-    """Put another name where a customer's id is."""
+    """Replace a customer's id by another name."""
     if record.first_completed >= 0 and record.facts[record.first_completed].customer == customer:
         record.facts[record.first_completed] = msgspec.structs.replace(
             record.facts[record.first_completed], customer=name
@@ -266,14 +267,14 @@ def final(record: Checkout) -> Fact | None:
 
 
 def opportunity_time(record: Checkout) -> int | None:
-    """When the opportunity was; None where there is none yet."""
+    """Time of the opportunity; None while there is none."""
     if not record.open:
         return None
     return record.first if record.started is None else record.started
 
 
 def _intent(record: Checkout) -> tuple[str, tuple[Line, ...]] | None:
-    """Currency and lines that the customer came for."""
+    """Currency and lines of the initial intent."""
     for at in (record.intent_of_completed, record.intent_of_started):
         if at >= 0:
             fact = record.facts[at]
@@ -359,10 +360,10 @@ def _loss(
     bought: Sequence[Merged],
     verdicts: Sequence[LineVerdict],
 ) -> Loss:
-    """What refunds and cancellation took back.
+    """What refunds and a cancellation took back.
 
-    Refunded units go first, and what is left is judged against the same intent; money given back without naming products takes its share of
-    the amounts that are left then.
+    Refunded units are taken off first, and what is left is judged against the same intent. Money that was given back without naming products then takes
+    its share of the amounts that are left.
     """
     kinds = mask(verdict.kind for verdict in verdicts)
     refunds = [returned.refund for returned in record.refunds]
@@ -400,17 +401,17 @@ def _loss(
 
 
 def _all_given_back(bought: Sequence[Merged], left: Sequence[Merged]) -> bool:
-    """Whether nothing is left: no line that takes part, or, of an order in which none did, no unit."""
-    if any(line.takes_part for line in bought):
-        return not any(line.takes_part for line in left)
+    """Whether nothing is left: no line that counts, or no unit where no line of the order counted."""
+    if any(line.counts for line in bought):
+        return not any(line.counts for line in left)
     return bool(bought) and not left
 
 
 def _left(bought: Iterable[Merged], returned: Iterable[Line]) -> list[Merged]:
-    """The lines less the units given back, in order of appearance; a line without units is gone."""
+    """The lines less the units given back, in order of appearance; lines without units are left out."""
     lines = list(bought)
     units = [line.quantity for line in lines]
-    # The next line that has a name stands last, and leaves once it is used up: what is given back takes as many steps as there are lines.
+    # Per name, the next line is the last of its list, and is removed once it is used up: so the work is linear in the number of lines.
     named: dict[_Name, list[int]] = {}
     for at in reversed(range(len(lines))):
         line = lines[at]

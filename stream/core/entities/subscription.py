@@ -1,8 +1,8 @@
-"""A subscription: a history, put in order and judged step by step.
+"""A subscription: a history of events, put in order and judged one by one.
 
-Rules: events are ordered by (time, entityversion, type, id). Those up to the allowed lateness older than the newest one are kept, so that one
-that comes late is put in its place and everything after it is judged again; what is older is folded into a `SubscriptionState` and done with. A
-transaction is compared with the items before it (current) and with what the customer first came for (initial): see `core.plans`.
+Rules: events are ordered by (time, entityversion, type, id). Events up to the allowed lateness older than the newest one are kept: a late event is put in
+its place, and everything after it is judged again. Older events are settled: folded into a `SubscriptionState`. A transaction is compared with
+the items before it (current) and with the initial intent (initial): see `core.judging.items`.
 """
 
 from bisect import insort
@@ -19,7 +19,7 @@ from stream.core.money import LARGEST, Exact, exponent, plain, rounded
 from stream.core.result import Intent, JudgedLine, Kind, Reason
 
 KEPT = 64
-"""Events of a history that can still be put in order; where more come within the lateness, the oldest are settled early."""
+"""Events of a history that can still be put in order, at most; where more arrive within the lateness, the oldest are settled early."""
 
 
 Order = tuple[int, int, int, str, str]
@@ -27,14 +27,14 @@ Order = tuple[int, int, int, str, str]
 
 
 class SubscriptionState(msgspec.Struct, array_like=True, gc=False):
-    """Where a history stands after some of its events. New fields go to the end."""
+    """The result of a history up to some event. New fields go to the end."""
 
     items: tuple[Item, ...] | None = None
-    """Current; None where nothing was seen."""
+    """Current items; None while no event named any."""
     currency: str = ""
     initial: tuple[Item, ...] | None = None
     explicit: bool = False
-    """`initial` is what the platform said."""
+    """`initial` is an explicit intent of the platform."""
     created: bool = False
     trial: bool = False
     paid: bool = False
@@ -46,7 +46,7 @@ class SubscriptionState(msgspec.Struct, array_like=True, gc=False):
     newest: bytes = b""
     """Identity of the event that made the newest transaction."""
     refunded: bool = False
-    """That transaction is reversed."""
+    """That transaction is refunded."""
     seen: bool = False
     """There was an event."""
 
@@ -65,7 +65,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Effect(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What one event amounts to."""
+    """What one event leads to: an opportunity, a transaction, both or neither."""
 
     time: int
     channel: str | None
@@ -75,7 +75,7 @@ class Effect(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Contribution(msgspec.Struct, array_like=True, gc=False):
-    """What an event has contributed."""
+    """What one event contributes to the counts."""
 
     effect: Effect
     reversed: bool = False
@@ -87,7 +87,7 @@ class Contribution(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def assessment(self) -> Assessment | None:
-        """What is said of its transaction, if it made one."""
+        """Its transaction as judged; None where it made none."""
         sale = self.effect.sale
         return msgspec.structs.replace(sale, loss=sale.all_lost()) if sale is not None and self.reversed else sale
 
@@ -104,15 +104,15 @@ class Subscription(msgspec.Struct, array_like=True, gc=False):
     entries: list[Entry]
     """In order."""
     contributions: dict[bytes, Contribution]
-    """By identity of the event: of `entries`, and of the transaction that may still be refunded."""
+    """By identity of the event: of `entries`, and of the settled transaction that may still be refunded."""
     member: bytes = b""
-    """The customer under whom it is listed as active and paid."""
+    """Key of the customer under whom it is listed as active and paid; empty while it is not."""
     settled_to: Order | None = None
     """Place of the last event that is settled."""
     seen: bytes = b""
     """Identities, newest arrival last."""
     until: int | None = None
-    """The day (since the epoch) after which the record may be forgotten, as the index of expiries has it; None while it is active."""
+    """The day (since the epoch) after which the record may be forgotten, as in the index of expiries; None while it is active."""
 
 
 def place(event: SubscriptionEvent) -> Order:
@@ -127,7 +127,7 @@ def is_stale(record: Subscription, event: SubscriptionEvent, lateness: int) -> b
 
 
 def knows(record: Subscription, event: SubscriptionEvent) -> bool:
-    """Whether an event with this identity was taken in before."""
+    """Whether an event with this identity was applied before."""
     return remembers(record.seen, identity(event.source, event.id))
 
 
@@ -145,7 +145,7 @@ def customers(record: Subscription) -> set[str]:
 
 
 def rename(record: Subscription, customer: str, name: str) -> None:
-    """Put another name wherever a customer's id is."""
+    """Replace a customer's id by another name, everywhere in the record."""
     replace = msgspec.structs.replace
     for state in (record.settled, record.state):
         if state.customer == customer:
@@ -160,32 +160,32 @@ def rename(record: Subscription, customer: str, name: str) -> None:
 
 
 Effects = dict[bytes, tuple[Effect, bool]]
-"""What events amount to, and whether that is reversed, by identity of the event."""
+"""What events lead to, and whether their transaction is refunded, by identity of the event."""
 
 
 def apply(
     record: Subscription, event: SubscriptionEvent, others: tuple[str, ...], lateness: int
 ) -> tuple[Effects, bool]:
-    """Put an event in its place.
+    """Put an event in its place in the history.
 
     Returns:
-        What the event, and every other that it may have changed, amounts to now; and whether it is a refund before which there was no transaction.
+        The effects of the event and of every event whose effect it may have changed; and whether it is a refund without a transaction before it.
     """
     first_sale = event.type in (SubscriptionType.CREATED, SubscriptionType.TRIAL_CONVERTED)
     entry = Entry(event, others if first_sale else None)
     if not record.entries or entry.order > record.entries[-1].order:
-        start, walked = record.state, [entry]
+        start, following = record.state, [entry]
         record.entries.append(entry)
     else:
         insort(record.entries, entry, key=_order)
-        start, walked = record.settled, record.entries
+        start, following = record.settled, record.entries
     record.newest = max(record.newest, event.time)
     record.seen = remember(record.seen, identity(event.source, event.id))
     state = msgspec.structs.replace(start)
     kept = record.contributions.get(state.newest)
     effects: Effects = {state.newest: (kept.effect, state.refunded)} if kept is not None else {}
     unmatched = False
-    for each in walked:
+    for each in following:
         if each is entry:
             unmatched = event.type is SubscriptionType.REFUNDED and not state.newest
         _walk(state, each, effects)
@@ -211,7 +211,7 @@ def _walk(state: SubscriptionState, entry: Entry, effects: Effects) -> None:
 
 
 def _settle(record: Subscription, before: int) -> None:
-    """Fold what can no longer be put in order."""
+    """Settle the events that can no longer be put in order."""
     while record.entries and (record.entries[0].event.time < before or len(record.entries) > KEPT):
         entry = record.entries.pop(0)
         record.settled_to = entry.order
@@ -225,7 +225,7 @@ def drop_settled_contributions(record: Subscription) -> None:
 
 
 def advance(state: SubscriptionState, entry: Entry) -> tuple[Effect, bool]:
-    """Take one event in order; changes `state`. Returns what it amounts to, and whether it takes the newest transaction back."""
+    """Apply one event in order; changes `state`. Returns its effect, and whether it refunds the newest transaction."""
     event = entry.event
     effect = Effect(event.time, event.channel or state.channel, event.segment or state.segment)
     if event.type is SubscriptionType.CREATED and state.created:
@@ -256,7 +256,7 @@ def advance(state: SubscriptionState, entry: Entry) -> tuple[Effect, bool]:
 
 
 def _learn(state: SubscriptionState, event: SubscriptionEvent) -> None:
-    """Take over the items of an event that changes none, where none are known."""
+    """Use the items of an event that changes none, where no current items are known."""
     known = event.items if event.items is not None else event.previous
     if state.items is None and known is not None:
         state.items, state.currency = known, event.currency
@@ -266,7 +266,7 @@ def _learn(state: SubscriptionState, event: SubscriptionEvent) -> None:
 
 def _created(state: SubscriptionState, entry: Entry, effect: Effect) -> Effect:
     event, items = entry.event, entry.event.items or ()
-    foreign = _changes_currency(state, event)
+    other_currency = _changes_currency(state, event)
     if not state.explicit:
         state.initial = items
     first = not state.paid
@@ -274,28 +274,30 @@ def _created(state: SubscriptionState, entry: Entry, effect: Effect) -> Effect:
     state.trial = event.trialing
     if event.trialing:
         return msgspec.structs.replace(effect, opportunity=True)
-    sale = _first_sale(state, entry, state.initial, first=first, foreign=foreign)
+    sale = _first_sale(state, entry, state.initial, first=first, other_currency=other_currency)
     return msgspec.structs.replace(effect, opportunity=True, sale=sale)
 
 
 def _converted(state: SubscriptionState, entry: Entry, effect: Effect) -> Effect:
     event, items = entry.event, entry.event.items or ()
-    foreign = _changes_currency(state, event)
+    other_currency = _changes_currency(state, event)
     known = state.initial if state.initial is not None else event.previous
     first = not state.paid
     if state.initial is None:
         state.initial = event.previous if event.previous is not None else items
     state.items, state.currency, state.active, state.trial = items, event.currency, True, False
-    return msgspec.structs.replace(effect, sale=_first_sale(state, entry, known, first=first, foreign=foreign))
+    return msgspec.structs.replace(
+        effect, sale=_first_sale(state, entry, known, first=first, other_currency=other_currency)
+    )
 
 
 def _first_sale(
-    state: SubscriptionState, entry: Entry, intent: tuple[Item, ...] | None, *, first: bool, foreign: bool
+    state: SubscriptionState, entry: Entry, intent: tuple[Item, ...] | None, *, first: bool, other_currency: bool
 ) -> Assessment:
-    """The transaction that begins a paid subscription: judged against the intent, or as an additional product."""
+    """The first transaction of a paid subscription: judged against the intent, or as an additional product."""
     state.paid = True
     items = entry.event.items or ()
-    if foreign:
+    if other_currency:
         return _sale(state, entry, "incomparable", items=items, initial=None)
     base = base_item(items)
     if first and not state.explicit and entry.others and base is not None:
@@ -321,9 +323,9 @@ def _changed(state: SubscriptionState, entry: Entry, effect: Effect) -> Effect:
     event = entry.event
     renewal = event.type is SubscriptionType.RENEWED
     trial = state.trial
-    foreign = _changes_currency(state, event)
+    other_currency = _changes_currency(state, event)
     before = state.items if state.items is not None else event.previous
-    items = event.items if event.items is not None or foreign else before
+    items = event.items if event.items is not None or other_currency else before
     if state.initial is None:
         state.initial = event.previous if event.previous is not None else items
     state.items, state.currency, state.active = items, event.currency, True
@@ -331,7 +333,7 @@ def _changed(state: SubscriptionState, entry: Entry, effect: Effect) -> Effect:
         return effect
     state.trial, state.paid = False, True
     after = items or ()
-    if foreign:
+    if other_currency:
         sale = _sale(state, entry, "incomparable", items=after, initial=None)
     elif before is None:
         sale = _sale(state, entry, "unknown", items=after, initial=None)
@@ -344,7 +346,7 @@ def _changed(state: SubscriptionState, entry: Entry, effect: Effect) -> Effect:
 
 
 def _changes_currency(state: SubscriptionState, event: SubscriptionEvent) -> bool:
-    """Whether the event comes in another currency than what is current; if so, current and initial are forgotten."""
+    """Whether the event has another currency than the current items; if so, the initial ones are replaced."""
     if state.items is None or state.currency == event.currency:
         return False
     state.explicit = event.intent is not None
@@ -381,9 +383,9 @@ def _sale(
         intent=intent,
         lines=tuple(_public(verdict, places) for verdict in verdicts),
         amounts=Amounts(
-            initial=_stated(mrr(initial), places) if initial is not None else 0,
-            final=_stated(mrr(items), places),
-            **{kind: _stated(amount, places) for kind, amount in sums.items()},
+            initial=_bounded(mrr(initial), places) if initial is not None else 0,
+            final=_bounded(mrr(items), places),
+            **{kind: _bounded(amount, places) for kind, amount in sums.items()},
         ),
         categories=by_category(
             (held.category for held in merge_items(items)),
@@ -402,10 +404,10 @@ def _public(verdict: ItemVerdict, places: int) -> JudgedLine:
         intent_product_id=before.product_id if before else None,
         intent_sku=before.plan_id if before else None,
         offer_id=None,
-        amount=plain(_stated(verdict.amount, places), places),
+        amount=plain(_bounded(verdict.amount, places), places),
     )
 
 
-def _stated(amount: Exact, places: int) -> int:
-    """Rounded, and cut: what is valued at a new price has no bound of its own, many old units at a price meant for one."""
+def _bounded(amount: Exact, places: int) -> int:
+    """Rounded, and at most `LARGEST`: many old units at the new price of one have no bound of their own."""
     return min(rounded(amount, places), LARGEST)

@@ -1,9 +1,9 @@
-"""The verdict on a cart: what did they buy beyond, beside, or below what they came for?
+"""The verdict on a cart: what was bought beyond, besides, or below the initial intent?
 
 The rules, as a table (`tests/core/judging/test_cart.py` has a case for every row and every sentence):
 
-Lines with the same key (sku, else variant_id, else product_id) are merged; lines with list or net total 0 take no part. Final lines are matched
-to intent lines one to one, in passes, dearest unit price first, ties in order of appearance; a matched line is out.
+Lines with the same key (sku, else variant_id, else product_id) are merged; lines with list or net total 0 do not count. Final lines are matched to
+intent lines one to one, in passes, highest unit price first, ties in order of appearance. A matched line is not matched again.
 
     pass  matches                                        up                    down                    equal
     0     `replaces` names the intent line               upsell substitute     downsell substitute     kept
@@ -28,7 +28,7 @@ from stream.core.result import Kind, Reason
 
 
 class Merged(msgspec.Struct, frozen=True, gc=False):
-    """Lines of one key. Amounts are exact (`core.money`). Not made by hand: `merge` knows what belongs together."""
+    """Lines of one key, added up by `merge`. Amounts are exact (`core.money`)."""
 
     key: tuple[int, str]
     """Under which lines are merged."""
@@ -50,8 +50,8 @@ class Merged(msgspec.Struct, frozen=True, gc=False):
         return divided(self.listed, self.quantity)
 
     @property
-    def takes_part(self) -> bool:
-        """A gift does not."""
+    def counts(self) -> bool:
+        """Whether the line is more than a gift."""
         return self.net > 0
 
     def left(self, units: int) -> "Merged":
@@ -71,7 +71,7 @@ class LineVerdict(msgspec.Struct, frozen=True, gc=False):
 
 
 def merge(lines: Iterable[Line]) -> list[Merged]:
-    """Lines of the same key added up, whatever their price, in order of first appearance."""
+    """Lines of the same key added up, in order of first appearance."""
     each = [_alone(line) for line in lines]
     merged = {line.key: line for line in each}
     if len(merged) == len(each):
@@ -114,12 +114,12 @@ def _together(first: Merged, other: Merged) -> Merged:
 
 
 def kept_whole(lines: Iterable[Merged]) -> bool:
-    """Whether these lines, judged against themselves, surely give no verdict: each is matched by itself in pass 1."""
+    """Whether these lines, judged against themselves, give no verdict for sure: each is matched by itself in pass 1."""
     return not any(line.replaces for line in lines) and _is_plain(lines)
 
 
 def _is_plain(*carts: Iterable[Merged]) -> bool:
-    """Whether pass 1 matches only lines of the same key: no variant stands here with its sku and there without."""
+    """Whether pass 1 matches only lines of the same key: no variant is named with its sku in one line and without in another."""
     bare = named = False
     for cart in carts:
         for line in cart:
@@ -142,7 +142,7 @@ def judge(intent: Sequence[Merged], final: Sequence[Merged]) -> list[LineVerdict
     if not any(line.replaces for line in bought):
         passes = range(1, len(_PASSES))
         if _is_plain(wanted, bought):
-            # Keys are unique on either side, so it does not matter who is asked first.
+            # Keys are unique on both sides, so the order does not matter.
             passes = range(2, len(_PASSES))
             keyed = {line.key: line for line in wanted}
             for at, line in enumerate(bought):

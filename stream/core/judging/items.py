@@ -2,13 +2,13 @@
 
 The rules, as a table (`tests/core/judging/test_items.py` has a case for every row and every sentence):
 
-Items of the same plan are merged. New items are matched to the current items (and, separately, to the initial ones) by plan, then by product,
-then base with base, dearest MRR first, ties in order of appearance. Everything is compared by MRR at the new price: an old item of the same
-plan is worth the new unit MRR x its old quantity, so a price change is no verdict.
+Items of the same plan are merged. New items are matched to the current items (and, separately, to the initial ones) by plan, then by product, then base
+with base, highest MRR first, ties in order of appearance. Items of the same plan are compared at the new price: the old one counts as the new
+unit MRR x its old quantity. So a price change is no verdict.
 
     new item                       verdict              amount
     same plan, quantity up         upsell quantity      new - max(current, initial); where new is not above initial: restored, no verdict
-    other plan, MRR up             upsell plan          likewise
+    other plan, MRR up             upsell plan          as above
     same plan, quantity down       downsell quantity    current - new
     other plan, MRR down           downsell plan        current - new
     unmatched                      cross_sell addon     its MRR; where that is 0, or the plan was among the initial: no verdict
@@ -32,7 +32,7 @@ _MONTHLY = {interval: Fraction(times, 12) for interval, times in PER_YEAR.items(
 
 
 class PlanTotal(msgspec.Struct, gc=False):
-    """Items of one plan."""
+    """All items of one plan, added up."""
 
     plan_id: str
     product_id: str
@@ -55,11 +55,11 @@ class ItemVerdict(msgspec.Struct, frozen=True, gc=False):
 
 
 _FEW = 8
-"""Items whose sum is remembered among many others. Of more only the last sets are: a step asks for the same ones several times."""
+"""Sets of up to so many items are cached by the thousand; of larger sets only the last few, because one step asks for the same set several times."""
 
 
 def merge_items(items: tuple[Item, ...]) -> tuple[PlanTotal, ...]:
-    """Items of the same plan added up, in order of first appearance. Not to be changed."""
+    """Items of the same plan added up, in order of first appearance. The result is cached: do not change it."""
     return _merge_few(items) if len(items) <= _FEW else _merge_many(items)
 
 
@@ -77,7 +77,7 @@ def _merge_items(items: tuple[Item, ...]) -> tuple[PlanTotal, ...]:
     return tuple(held.values())
 
 
-_merge_few = lru_cache(maxsize=4096)(_merge_items)  # an event asks several times, and plans repeat
+_merge_few = lru_cache(maxsize=4096)(_merge_items)  # an event asks several times, and sets of items repeat
 _merge_many = lru_cache(maxsize=4)(_merge_items)
 
 

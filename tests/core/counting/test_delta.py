@@ -1,17 +1,9 @@
+from support.contributions import SECOND, sale
+
 from stream.core.config import DEFAULT_WINDOWS, Window
 from stream.core.counting.cells import CATEGORY, MONEY, SALES
 from stream.core.counting.delta import Delta
-from stream.core.entities.assessment import NO_LOSS, Amounts, Loss, Opportunity, Sale
-
-SECOND = 1_000_000
-
-
-def sale(time=7 * SECOND, **parts):
-    given = {
-        "key": b"k", "member": b"m", "time": time, "channel": "web", "segment": "new", "currency": "EUR", "intent": 0,
-        "kinds": 0b1001, "amounts": Amounts(100, 20, 0, 0, 120), "categories": (("shoes", 0b1001),), "loss": NO_LOSS,
-    }  # fmt: skip
-    return Sale(**{**given, **parts})
+from stream.core.entities.assessment import Amounts, Loss, Opportunity
 
 
 def test_a_slice_lies_within_one_pane_of_every_window():

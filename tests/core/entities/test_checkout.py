@@ -264,7 +264,7 @@ named_lines = st.lists(
 
 @given(bought=named_lines, back=named_lines)
 def test_what_is_remembered_of_a_refund_takes_what_its_lines_take(bought, back):
-    kept = module._remembered(Refund("r", tuple(back)))
+    kept = module._reduced(Refund("r", tuple(back)))
     assert module._left(merge(bought), kept.products) == module._left(merge(bought), back)
     assert len(kept.products) <= len(back)
 
