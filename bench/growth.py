@@ -18,7 +18,8 @@ from bench.contender import Load
 from bench.dataset import load
 from bench.results import Results
 from bench.servers import kafka, redis
-from stream.observe.counters import TYPES, Counters
+from stream.events.catalogue import EVENT_TYPES
+from stream.observe.counters import Counters
 from stream.observe.http import HttpServer
 from stream.observe.view import View
 from stream.settings import Settings
@@ -68,7 +69,7 @@ async def _pages() -> dict[str, Any]:
     """Milliseconds of each page, median and worst, and its size."""
     settings = Settings(http_port=0)
     counters = Counters()
-    for kind in TYPES:
+    for kind in EVENT_TYPES:
         for result in ("applied", "duplicate", "stale", "late", "unmatched", "test"):
             counters.event("checkout-events", kind, result)
     tables: Any = FakeTables(full(settings.windows, _SHARDS // 2))

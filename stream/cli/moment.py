@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from stream.events.models import parse_time
+from stream.events.fields import parse_time
 
 
 class Moment(click.ParamType):

@@ -1,6 +1,6 @@
-"""Events in, outcomes and dead letters out: the contract with producers and consumers.
+"""Input events, outcomes and dead letters: the contract with producers and consumers.
 
-Rules of this room: the pydantic models (`models`, `outcome`) are the one source of truth; whatever else reads or describes events (the
-hot path's structs, the JSON Schemas, the examples of docs/reference/events.md) is made from them or tested against them. Bytes are never trusted and never
-raise: a record is an event or a `Rejected` that says why.
+Rules of this package: each thing is defined once. The pydantic models (`models`) define input events; the core's structs (`stream.core.result`)
+and `outcome` define outcomes. Fast decoding and the JSON Schemas are made from them; the examples of docs/reference/events.md are tested against them.
+Bytes from outside never raise: a record becomes an event or a `Rejected` that says why.
 """

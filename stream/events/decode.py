@@ -1,8 +1,8 @@
-"""Bytes to events, without ever raising.
+"""Decodes records to events. Never raises.
 
-Rules: two paths. The fast one decodes with structs made from the models and gives up at the first thing that is not as it should be; what it
-gives up on goes the exact way through the pydantic models, whose answer, an event or the words for what is wrong, is final. Both make
-the core's event in the same functions here, and a property test holds that whatever the fast path accepts the exact one accepts as the same value.
+Rules: there are two paths. The fast path decodes with structs made from the models; if anything is wrong or unusual, it raises and the exact path
+decodes the record again. The exact path uses the pydantic models, and its result, an event or a `Rejected`, is final. Both paths build the core's
+event with the same functions. A property test checks that they agree: what the fast path accepts, the exact path accepts as the same value.
 """
 
 import json
@@ -29,94 +29,89 @@ from stream.core.event import (
 )
 from stream.core.money import exact
 from stream.events import models
+from stream.events.catalogue import EVENT_TYPES, TYPE_NAMES, EventType
+from stream.events.fields import check_money, check_total, parse_currency, parse_flag, parse_time, parse_version
 from stream.events.models import (
-    EVENT_TYPES,
     CheckoutData,
     CloudEvent,
     ErasedData,
-    EventType,
     Identity,
     ProductLine,
     RefundedData,
     SubscriptionData,
     check_items,
-    check_money,
-    check_total,
-    parse_currency,
-    parse_flag,
-    parse_time,
-    parse_version,
 )
 from stream.events.structs import make_struct, struct_for
 
 Headers = Sequence[tuple[str, bytes | None]]
 
 LARGEST_RECORD = 1_048_576
-"""Bytes of a record's value."""
+"""Largest accepted value of a record, in bytes."""
 
 Reason = Literal["empty", "too_large", "not_json", "not_cloudevent", "unknown_type", "wrong_topic", "invalid", "future"]
 
 
 class RawRecord(Protocol):
-    """A record as Kafka has it; aiokafka's `ConsumerRecord` is one."""
+    """A Kafka record, for example aiokafka's `ConsumerRecord`."""
 
     @property
     def topic(self) -> str:
-        """The topic's name."""
+        """Name of the topic."""
 
     @property
     def value(self) -> bytes | None:
-        """None is a tombstone."""
+        """None for a tombstone."""
 
     @property
     def headers(self) -> Headers:
-        """In the order written; a name may recur, the last one counts."""
+        """In the order of the record. If a name occurs twice, the last one counts."""
 
     @property
     def timestamp(self) -> int | None:
-        """Milliseconds since the epoch; None or not positive where there is none."""
+        """Milliseconds since the epoch; None, 0 or negative if the record has no timestamp."""
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """A record that is no event, and why."""
+    """Why a record is not a valid event."""
 
     reason: Reason
     detail: str
-    """For people. It may quote one short value of the record."""
+    """A message for people. It may quote one short value of the record."""
     path: str = ""
-    """The field, such as `data.products[0].price`; empty where the reason is not one field's."""
+    """The wrong field, such as `data.products[0].price`; empty if no single field is wrong."""
     type: str | None = None
-    """The event's type as the contract has it; None where it has none, or could not be read."""
+    """The event's type; None if it is unknown or could not be read."""
 
 
 class Decoder:
-    """Decodes the records of some topics."""
+    """Decodes the records of the input topics."""
 
     def __init__(self, topics: Mapping[str, Journey], future: int) -> None:
-        """`future`: microseconds that an event's time may lie ahead of its record's."""
+        """`topics`: topic -> journey. `future`: how far an event's time may be ahead of its record's timestamp, in microseconds."""
         self._topics = topics
         self._future = future
 
     def decode(self, record: RawRecord) -> Event | Rejected:
-        """The event in a record."""
-        event = _decode(record.value, record.headers, self._topics.get(record.topic, ""))
+        """Return the event in a record of one of the topics, or why there is none."""
+        journey = self._topics[record.topic]
+        event = _decode(record.value, record.headers, journey)
         timestamp = record.timestamp
         if timestamp is None or timestamp <= 0 or isinstance(event, Rejected):
             return event
         ahead = event.time - timestamp * 1_000
         if ahead > self._future:
-            name = _NAMES[type(event.type), event.type]
+            name = TYPE_NAMES[journey, event.type]
             return Rejected("future", f"{ahead / 1e6:.1f} s ahead of the record's time stamp", "time", name)
         return event
 
 
 def decode_line(line: bytes) -> Event | Rejected:
-    """The event in a line of JSON Lines: of any type, at any time."""
+    """Return the event in a line of JSON Lines. All types and all times are accepted."""
     return _decode(line, (), None)
 
 
-def _decode(value: bytes | None, headers: Headers, journey: str | None) -> Event | Rejected:
-    """`journey`: the one whose types are right here; None takes all."""
+def _decode(value: bytes | None, headers: Headers, journey: Journey | None) -> Event | Rejected:
+    """`journey`: accept only its types; None accepts all."""
     if not value:
         return Rejected("empty", "the record has no value")
     if len(value) > LARGEST_RECORD:
@@ -130,27 +125,26 @@ def _decode(value: bytes | None, headers: Headers, journey: str | None) -> Event
 # --- the fast path
 
 
-class _Unsure(ValueError):  # noqa: N818 - no error: the exact path decides
-    """The fast path leaves this record to the exact one."""
+class _Unsure(ValueError):  # noqa: N818 - not an error: the exact path decides
+    """The fast path leaves this record to the exact path."""
 
 
 class _Reader(NamedTuple):
-    """How the fast path reads the data of one type."""
+    """How the fast path decodes the data of one type."""
 
     event_type: EventType
     decode: Callable[[bytes], Any]
     make: Callable[[Any, Any, Any], Event]
 
 
-def _decode_fast(value: bytes, headers: Headers, journey: str | None) -> Event:
-    """The event, if everything is in order.
+def _decode_fast(value: bytes, headers: Headers, journey: Journey | None) -> Event:
+    """The event, if the record is in order.
 
     Raises:
-        ValueError: ask the exact path.
-        RecursionError: likewise.
+        ValueError, RecursionError: use the exact path.
     """
     if not value.isascii():
-        value.decode()  # fields that nobody asked for are skipped, whatever their bytes are
+        value.decode()  # msgspec skips unknown fields without checking that they are UTF-8
     attributes = _attributes(headers) if headers else None
     if attributes is None:
         envelope = _decode_envelope(value)
@@ -160,7 +154,7 @@ def _decode_fast(value: bytes, headers: Headers, journey: str | None) -> Event:
     reader = _READERS.get(envelope.type)
     if reader is None or (journey is not None and journey not in reader.event_type.journeys):
         raise _Unsure
-    if "\0" in envelope.id or "\0" in envelope.source:  # `check_name`, without two calls
+    if "\0" in envelope.id or "\0" in envelope.source:  # as `check_name`, without two calls
         raise _Unsure
     return reader.make(reader.event_type.kind, envelope, reader.decode(value))
 
@@ -168,8 +162,8 @@ def _decode_fast(value: bytes, headers: Headers, journey: str | None) -> Event:
 # --- the exact path
 
 
-def _decode_exactly(value: bytes, headers: Headers, journey: str | None) -> Event | Rejected:
-    """The event, or the words for what is wrong with it."""
+def _decode_exactly(value: bytes, headers: Headers, journey: Journey | None) -> Event | Rejected:
+    """The event, or the message that says what is wrong."""
     try:
         attributes = _attributes(headers)
     except UnicodeDecodeError:
@@ -202,7 +196,7 @@ def _decode_exactly(value: bytes, headers: Headers, journey: str | None) -> Even
 
 
 def _rejected(reason: Reason, error: ValidationError, name: str | None = None) -> Rejected:
-    """The first of the errors, in the order of the model's fields, and how many more there are."""
+    """The first error in the order of the model's fields, and the number of further errors."""
     errors = error.errors(include_url=False)
     first = errors[0]
     detail = first["msg"]
@@ -221,7 +215,7 @@ def _quoted(value: str | float | None) -> str:
 
 
 def _integer(digits: str) -> int | float:
-    # No field holds a number of so many digits, and Python refuses to read thousands of them.
+    # No field allows so many digits, and Python raises if there are thousands.
     return int(digits) if len(digits) <= _LONGEST_INTEGER else math.inf
 
 
@@ -229,7 +223,6 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-_NAMES = {(type(event_type.kind), event_type.kind): name for name, event_type in EVENT_TYPES.items()}
 _QUOTED = 80
 _LONGEST_INTEGER = 40
 _JSON = json.JSONDecoder(parse_int=_integer, parse_constant=_no_constant)
@@ -238,7 +231,7 @@ _JSON = json.JSONDecoder(parse_int=_integer, parse_constant=_no_constant)
 
 
 def _attributes(headers: Headers) -> dict[str, str] | None:
-    """The attributes of a record in binary mode; None in structured mode.
+    """The attributes of a CloudEvent in binary mode (headers `ce_…`); None in structured mode.
 
     Raises:
         UnicodeDecodeError: an attribute is not UTF-8.
@@ -256,8 +249,8 @@ def _attributes(headers: Headers) -> dict[str, str] | None:
 
 _STRUCTURED = b"application/cloudevents"
 
-# --- both paths: what is made of an envelope and its data, which are models or their structs. A struct may hold what the
-# model would have refused, and then these raise ValueError.
+# --- both paths: the core's event from an envelope and its data, which are models or the structs made from them. A struct may hold values that
+# its model refuses; then these functions raise ValueError.
 
 
 def _checkout_event(kind: CheckoutType, envelope: CloudEvent, data: CheckoutData) -> CheckoutEvent:
@@ -266,7 +259,7 @@ def _checkout_event(kind: CheckoutType, envelope: CloudEvent, data: CheckoutData
         raise _Unsure
     intent = data.intent
     currency = parse_currency(data.currency)
-    # By position, in the order of the struct: names cost a microsecond.
+    # Positional arguments, in the order of the struct: keyword arguments cost one microsecond more.
     return CheckoutEvent(
         kind,
         envelope.source,
@@ -332,33 +325,34 @@ def _refund(refund: models.Refund, currency: str) -> Refund:
 def _lines(lines: list[ProductLine] | list[msgspec.Raw] | None, currency: str) -> tuple[Line, ...]:
     if not lines:
         return ()
-    # Made before it is dropped: a line without quantity must be right as well.
+    # A line with quantity 0 is dropped, but must be valid.
     if isinstance(lines[0], ProductLine):
         made = [_line(line) for line in lines]
     else:
         made = [
-            _decoded_line(data) if len(data) <= _REMEMBERED else _line(_decode_line(data)) for data in map(bytes, lines)
+            _cached_line(data) if len(data) <= _LONGEST_CACHED_LINE else _line(_decode_line(data))
+            for data in map(bytes, lines)
         ]
     kept, total = [], 0
-    for line, listed in made:
-        total += listed
+    for line, list_total in made:
+        total += list_total
         if line.quantity:
             kept.append(line)
     check_total(total, currency)
     return tuple(kept)
 
 
-@lru_cache(maxsize=16_384)  # a shop has so many products, and a cart is told of several times
-def _decoded_line(data: bytes) -> tuple[Line, int]:
+@lru_cache(maxsize=16_384)  # about the products of a shop; each event of a checkout repeats the lines of its cart
+def _cached_line(data: bytes) -> tuple[Line, int]:
     return _line(_decode_line(data))
 
 
-_REMEMBERED = 1024
-"""Bytes. A longer line is not remembered: one with a name of any length would be."""
+_LONGEST_CACHED_LINE = 1024
+"""Bytes. Longer lines are not cached: an event could fill the memory with them."""
 
 
 def _line(line: ProductLine) -> tuple[Line, int]:
-    """The line, and its list total as an exact amount."""
+    """The line, and price x quantity as an exact amount."""
     if not (line.sku or line.variant_id or line.product_id):
         raise _Unsure
     price = check_money(line.price)
@@ -402,7 +396,7 @@ _MAKE: Mapping[type, Callable[[Any, Any, Any], Event]] = {
     CustomerType: _erased_event,
 }
 
-# --- what the fast path reads with
+# --- decoders of the fast path
 
 _ENVELOPE = {name: field for name, field in CloudEvent.model_fields.items() if name != "data"}
 _Attributes = make_struct("Attributes", _ENVELOPE)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from stream.events.models import EVENT_TYPES
+from stream.events.catalogue import EVENT_TYPES
 from stream.events.outcome import OUTCOME_TYPE, OutcomeCloudEvent
 
 

@@ -1,8 +1,8 @@
 """msgspec structs made from the pydantic models: the same fields, types and bounds, decoded many times faster.
 
-Rules: a struct knows what the types of a model's fields say and none of its validators, so it accepts more than the model where a validator decides;
-whoever decodes with it applies the `parse_*` functions of `models`. Product lines stay bytes, for they repeat and are remembered. A type that is not
-translated here is an error at import.
+Rules: a struct has the types and bounds of a model's fields, but not the validators, so it may accept more. The caller must apply the functions
+of `stream.events.fields`. Product lines stay bytes: they repeat, and `stream.events.decode` caches them. A field type without a translation is an
+error at import.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +15,8 @@ import msgspec
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from stream.events.models import ProductLine, Sent
+from stream.events.fields import Sent
+from stream.events.models import ProductLine
 
 _BOUNDS = {
     annotated_types.MinLen: "min_length",
@@ -27,7 +28,7 @@ _BOUNDS = {
 
 @cache
 def struct_for(model: Any) -> Any:
-    """The model as a struct class.
+    """A struct class with the fields of the model.
 
     Raises:
         TypeError: a field's type has no translation.
@@ -36,7 +37,7 @@ def struct_for(model: Any) -> Any:
 
 
 def make_struct(name: str, fields: Mapping[str, FieldInfo], **more: Any) -> Any:
-    """A struct class of some fields of a model, and more required ones by their types.
+    """A struct class with these fields of a model, and with `more` required fields by name and type.
 
     Raises:
         TypeError: a field's type has no translation.

@@ -1,7 +1,7 @@
-"""What one worker counts about itself, as Prometheus series of its own registry.
+"""The metrics of one worker about itself, in a Prometheus registry of its own.
 
-Rules: nothing here is read back by the product. A label set appears when it is first counted. What comes from outside (the type of an event)
-is bounded here; what comes from the product (reasons, bounded labels) is taken as it is.
+Rules: the product never reads these values back. A series appears when it is first counted. The type of an event comes from outside, so its values
+are bounded here; all other label values come from the product and are bounded already.
 """
 
 import platform
@@ -15,29 +15,12 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from stream.core.result import Version
+from stream.events.catalogue import EVENT_TYPES
 from stream.observe.manifest import METRICS, Metric
 from stream.observe.sales import NewestSales
 
-TYPES = frozenset(
-    (
-        "commerce.checkout.started.v1",
-        "commerce.checkout.updated.v1",
-        "commerce.order.completed.v1",
-        "commerce.order.updated.v1",
-        "commerce.order.refunded.v1",
-        "commerce.order.canceled.v1",
-        "commerce.subscription.created.v1",
-        "commerce.subscription.trial_converted.v1",
-        "commerce.subscription.changed.v1",
-        "commerce.subscription.change_scheduled.v1",
-        "commerce.subscription.renewed.v1",
-        "commerce.subscription.canceled.v1",
-        "commerce.subscription.refunded.v1",
-        "commerce.customer.erased.v1",
-    )
-)
 OTHER = "other"
-"""The label `type` of everything else."""
+"""The label `type` of an unknown type."""
 
 
 class Counters:
@@ -71,7 +54,7 @@ class Counters:
 
     def event(self, topic: str, type: str | None, result: str, count: int = 1) -> None:  # noqa: A002 - the label's name
         """`count` records of one topic, type and result; `type` is None where it could not be read."""
-        if type not in TYPES:
+        if type not in EVENT_TYPES:
             type = OTHER  # noqa: A001 - likewise
         key = (topic, type, result)
         counter = self._events_of.get(key)

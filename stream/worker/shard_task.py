@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from aiokafka.errors import KafkaError
 
 from stream.core.shard.shard import Shard
+from stream.events.catalogue import TYPE_NAMES
 from stream.events.decode import Rejected
-from stream.events.models import EVENT_TYPES
 from stream.events.outcome import OUTCOME_HEADERS, dead_letter, outcome_event
 from stream.kafka.cursor import Batch, Cursor, ShardHaltedError
 from stream.kafka.log_identity import LogIdentity, recognise, resume
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-_NAMES: Final = {(journey, sort.kind): name for name, sort in EVENT_TYPES.items() for journey in sort.journeys}
 
 IDLE: Final = 1.0
 """Seconds between two looks at the clock while no batch comes."""
@@ -508,7 +507,7 @@ class Runner:
         for rejection in rejected:
             instruments.dead_letter(rejection.reason)
         for (sort, outcome), number in Counter((event.type, step.result) for event, step in steps).items():
-            instruments.event(topic, _NAMES[self._journey, sort], outcome, number)
+            instruments.event(topic, TYPE_NAMES[self._journey, sort], outcome, number)
         counted = Counter(chain.from_iterable(step.counted for _, step in steps))
         for (kind, channel, segment), number in counted.items():
             instruments.transactions(kind, self._journey, channel, segment, number)

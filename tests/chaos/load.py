@@ -10,7 +10,7 @@ from random import Random
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from stream.events.models import parse_time
+from stream.events.fields import parse_time
 from stream.settings import Settings
 from stream.simulate.record import Emitted
 from stream.simulate.shop import Shop, ShopSettings

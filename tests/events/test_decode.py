@@ -25,8 +25,9 @@ from stream.core.event import (
 from stream.core.judging.items import mrr
 from stream.core.money import LARGEST, exponent, rounded
 from stream.events import decode
+from stream.events.catalogue import EVENT_TYPES
 from stream.events.decode import LARGEST_RECORD, Decoder, Rejected, decode_line
-from stream.events.models import CURRENCIES, EVENT_TYPES
+from stream.events.fields import CURRENCIES
 
 DECODER = Decoder(TOPICS, future=600_000_000)
 many = settings(max_examples=400, deadline=None)
@@ -404,7 +405,6 @@ def test_types_belong_to_topics():
     assert isinstance(DECODER.decode(Record(sent, topic="subscription-events")), SubscriptionEvent)
     made = DECODER.decode(Record(sent, topic="checkout-events"))
     assert (made.reason, made.path, made.type) == ("wrong_topic", "type", "commerce.subscription.renewed.v1")
-    assert DECODER.decode(Record(sent, topic="elsewhere")).reason == "wrong_topic"
     assert isinstance(decode_line(sent), SubscriptionEvent)
 
 

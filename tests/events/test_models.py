@@ -5,7 +5,8 @@ from support.sent_events import MICROS, event, item, line
 
 from stream.core.entities.assessment import timestamp
 from stream.core.money import SCALE, exact, exponent
-from stream.events.models import CURRENCIES, EVENT_TYPES, check_money, parse_time, parse_version
+from stream.events.catalogue import EVENT_TYPES
+from stream.events.fields import CURRENCIES, check_money, parse_time, parse_version
 
 
 def test_every_currency_has_an_exponent_that_the_core_can_round_to():

@@ -18,8 +18,8 @@ from stream.core.event import CheckoutEvent
 from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline
 from stream.events import schema
+from stream.events.catalogue import EVENT_TYPES
 from stream.events.decode import Decoder, Reason, Rejected, decode_line
-from stream.events.models import EVENT_TYPES
 from stream.events.outcome import OUTCOME_TYPE, outcome_event
 from stream.kafka.topics import Topic, create_topics
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from pydantic import BaseModel, Field
 
-from stream.events.models import Sent
+from stream.events.fields import Sent
 from stream.events.structs import struct_for
 
 

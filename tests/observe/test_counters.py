@@ -2,8 +2,7 @@ import pytest
 from prometheus_client import Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
-from stream.events.models import EVENT_TYPES
-from stream.observe.counters import TYPES, Counters
+from stream.observe.counters import Counters
 from stream.observe.manifest import METRICS
 
 
@@ -20,10 +19,6 @@ def samples(counters, name):
         for sample in family.samples
         if sample.name == name
     }
-
-
-def test_every_type_of_event_is_counted_by_its_name():
-    assert set(EVENT_TYPES) == TYPES
 
 
 def test_events_by_what_became_of_them(counters):

@@ -8,7 +8,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.summaries import SMALL, SMALL_CUSTOMERS, FakeTables, full, shard
 
-from stream.observe.counters import TYPES, Counters
+from stream.events.catalogue import EVENT_TYPES
+from stream.observe.counters import Counters
 from stream.observe.manifest import MANIFEST, METRICS, SERIES
 from stream.observe.reference import renewed
 from stream.observe.view import View
@@ -23,7 +24,7 @@ def fed(counters, channels=("web",), segments=("new",), partitions=1):
     """Everything a worker can count."""
     topics = ("checkout-events", "subscription-events")
     for topic in topics:
-        for type_ in (*TYPES, None):
+        for type_ in (*EVENT_TYPES, None):
             for result in ("applied", "duplicate", "stale", "late", "unmatched", "test", "rejected"):
                 counters.event(topic, type_, result)
         for partition in range(partitions):

@@ -2,11 +2,13 @@
 
 import copy
 import json
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from stream.events.models import CURRENCIES, EVENT_TYPES
+from stream.events.catalogue import EVENT_TYPES
+from stream.events.fields import CURRENCIES
 
 TOPICS = {"checkout-events": "checkout", "subscription-events": "subscription"}
 TIME = "2026-01-05T10:00:00Z"
@@ -106,7 +108,9 @@ def _items(draw: st.DrawFn) -> dict[str, Any]:
 
 _products = st.lists(_lines(), max_size=3)
 _item_lists = st.lists(_items(), max_size=3)
-_moments = st.datetimes().map(lambda moment: moment.isoformat())
+# One day within the years 1 to 9999: an offset must not move a time out of them.
+_FIRST, _LAST = map(datetime.fromisoformat, ("0001-01-02", "9999-12-30"))
+_moments = st.datetimes(_FIRST, _LAST).map(lambda moment: moment.isoformat())
 
 
 @st.composite
