@@ -327,7 +327,7 @@ class BatchConsumer(driver.Consumer):
         if not assigned.is_assigned(partition):
             return None
         state = assigned.subscription.assignment.state_value(partition)
-        place = state.cursor if state.has_valid_position else None
+        place = state.position if state.has_valid_position else None
         if partition in client._fetcher._records:  # noqa: SLF001 - likewise
             place = None  # what is fetched and not given out may be an error, for which the place was moved before it is told
         # A broker that knows no transactions tells no end of what is stable.
