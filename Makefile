@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 SEEDS ?= 1000
 
-.PHONY: demo test chaos simulate lint bench audit lock clean
+.PHONY: demo test chaos simulate lint screenshot bench audit lock clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/upsell-stream demo $(ARGS)
@@ -30,6 +30,10 @@ lint: $(VENV)/dev.stamp
 	MYPYPATH=tests $(BIN)/mypy -m bench.__main__
 	$(BIN)/mypy locks/audit.py
 	$(BIN)/lint-imports
+
+# The picture of the live page: a minute, and needs Chromium.
+screenshot: $(VENV)/dev.stamp
+	@PYTHONPATH=tests $(BIN)/python docs/generate/screenshot.py
 
 # Measurements: minutes, on an idle machine. `make bench ARGS=--help`.
 bench: $(VENV)/dev.stamp

@@ -39,13 +39,17 @@ def pages():
     return sorted(name for name in named.split("\0") if name and (ROOT / name).is_file())
 
 
+def without_fences(text):
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
 def without_code(text):
     return re.sub(r"^```.*?^```$|`[^`\n]+`", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def anchors(page):
     """Of its headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", without_fences(page), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -112,6 +116,16 @@ def test_a_command_that_is_shown_can_be_typed(line, tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     for option in re.findall(r"--[a-z-]+", line):
         assert option in result.stdout
+
+
+def test_the_two_events_become_the_upsell_that_is_shown(tmp_path):
+    [events], [verdict] = shown("README.md", "jsonl"), json.loads(f"[{','.join(shown('README.md', 'json'))}]")
+    (tmp_path / "sale.jsonl").write_text(events)
+    result = CliRunner().invoke(cli, ["classify", str(tmp_path / "sale.jsonl")])
+    judged = json.loads(result.stdout)
+    for line, whole in zip(verdict["lines"], judged["lines"], strict=True):
+        assert line.items() <= whole.items()
+    assert {**verdict, "lines": judged["lines"]}.items() <= judged.items()
 
 
 def test_the_python_example_sends_an_event(embedded_broker, name_prefix):
