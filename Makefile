@@ -26,6 +26,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy -m deploy.generate.rules -m deploy.generate.dashboards -m deploy.generate.sbom
+	$(BIN)/mypy -m docs.generate.__main__
 	$(BIN)/mypy bench/pager/pager.py
 	MYPYPATH=tests $(BIN)/mypy -m bench.__main__
 	$(BIN)/mypy locks/audit.py

@@ -1,8 +1,13 @@
 """What a step reports: the result of an event, versions of transactions, and what the counters count."""
 
-from typing import Literal
+from typing import Annotated, Literal, TypedDict
 
 import msgspec
+
+from stream.core.event import Journey
+
+Amount = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)?$")]
+"""Decimal string in major units, with the decimals of the currency."""
 
 Kind = Literal["upsell", "cross_sell", "downsell"]
 Intent = Literal["known", "unknown", "incomparable"]
@@ -10,53 +15,70 @@ Reason = Literal["quantity", "variant", "substitute", "addition", "plan", "addon
 Result = Literal["applied", "duplicate", "stale", "late", "unmatched", "test"]
 
 
+# The docstrings of the next four, and of their fields, are published in the JSON Schema of outcomes.
+
+
 class JudgedLine(msgspec.Struct, frozen=True, gc=False):
-    """One line with a verdict."""
+    """A line with a verdict."""
 
     kind: Kind
     reason: Reason
     product_id: str | None
     sku: str | None
-    """The sku of a line; the plan of a subscription's item."""
+    """The sku of a line; the plan_id of a subscription's item."""
     intent_product_id: str | None
+    """The product_id of the matching line of the intent; null if there is none."""
     intent_sku: str | None
     offer_id: str | None
-    amount: str
-    """Decimal string at the currency's exponent."""
+    amount: Amount
+
+
+class ReversedAmounts(TypedDict):
+    """How much of the amount with the same name was reversed."""
+
+    final: Amount
+    upsell: Amount
+    cross_sell: Amount
+    downsell: Amount
 
 
 class Reversed(msgspec.Struct, frozen=True, gc=False):
-    """What refunds and cancellations took back."""
+    """What refunds and cancellations reversed."""
 
     transaction: bool
+    """True if nothing is left of the transaction."""
     kinds: list[Kind]
-    """Sorted."""
-    amounts: dict[str, str]
-    """What final, upsell, cross_sell and downsell lost."""
+    """The kinds that the transaction no longer has; sorted."""
+    amounts: ReversedAmounts
 
 
 class Judged(msgspec.Struct, frozen=True, gc=False):
-    """A judged transaction: the `data` of an outcome, and a line of `classify`."""
+    """A judged transaction. Amounts are decimal strings in major units of the currency: money paid, or MRR for a subscription."""
 
     event_id: str
+    """Id of the event that started the transaction."""
     subject: str
+    """The checkout or the subscription."""
     time: str
-    """RFC 3339, UTC."""
-    journey: Literal["checkout", "subscription"]
+    """Time of the transaction; RFC 3339, UTC."""
+    journey: Journey
     customer: str
     channel: str | None
     segment: str | None
     currency: str
     intent: Intent
     kinds: list[Kind]
+    """Sorted; empty if the transaction has no upsell, cross-sell or downsell, or no longer has one."""
     lines: list[JudgedLine]
-    initial: str
-    final: str
-    upsell: str
-    cross_sell: str
-    downsell: str
+    initial: Amount
+    """Value of what the customer came for."""
+    final: Amount
+    upsell: Amount
+    cross_sell: Amount
+    downsell: Amount
     reversed: Reversed
-    version: int
+    version: Annotated[int, msgspec.Meta(ge=1)]
+    """1 for the first version; one more for every change of the fields above. The highest version is valid."""
 
 
 class Version(msgspec.Struct, frozen=True, gc=False):

@@ -1,33 +1,37 @@
 """What is published: judged transactions as CloudEvents, rejected records as dead letters.
 
-Rules: the same judged transaction gives the same bytes, so that a repeat can be told by its id. A dead letter is the original record with headers
-added; nothing of the original is changed or left out.
+Rules: the same version of a transaction always gives the same bytes and the same id, so consumers can recognise repeats. A dead letter is the
+original record with headers added; nothing of the original is changed or removed.
 """
 
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
 
-from stream.core.event import Journey
-from stream.core.result import Intent, Judged, Kind, Reason, Version
+from stream.core.result import Judged, Version
 from stream.events.decode import RawRecord, Rejected
 
 OUTCOME_TYPE: Final = "commerce.sale.judged.v1"
 OUTCOME_HEADERS: Final = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
-"""Headers of an outcome's record."""
+"""Headers of the record of an outcome."""
 HEADER_PREFIX: Final = "upsell-"
-"""What the names of all headers begin with that this product adds to a dead letter."""
+"""Prefix of the headers that are added to a dead letter."""
 
 
-class _Outcome(msgspec.Struct):
-    specversion: str
+class OutcomeEvent(msgspec.Struct, frozen=True):
+    """One version of a judged transaction that has kinds, or had kinds in an earlier version."""
+
+    specversion: Literal["1.0"]
     id: str
+    """`<subject>:<hash of the event's source and id>:<version>`. A message with the same id is a repeat with the same body."""
     source: str
-    type: str
+    """`upsell-stream/<application id>`."""
+    type: Literal["commerce.sale.judged.v1"]
     subject: str
+    """`checkout/<checkout_id>` or `subscription/<subscription_id>`."""
     time: str
-    datacontenttype: str
+    """Time of the transaction, not of this version."""
+    datacontenttype: Literal["application/json"]
     data: Judged
 
 
@@ -35,10 +39,10 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 def outcome_event(version: Version, app_id: str) -> bytes:
-    """A version of a transaction as a CloudEvent (structured JSON)."""
+    """A version of a transaction as a CloudEvent in structured mode (JSON)."""
     judged = version.judged
     return _encode(
-        _Outcome(
+        OutcomeEvent(
             specversion="1.0",
             id=version.id,
             source=f"upsell-stream/{app_id}",
@@ -80,93 +84,3 @@ def rejection_headers(
         "source-offset": offset,
     }
     return [(HEADER_PREFIX + name, text.encode()) for name, text in texts.items() if text is not None]
-
-
-# --- the outcome for its consumers
-
-
-class _Published(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
-
-
-Amount = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?$")]
-
-
-class JudgedLine(_Published):
-    """A line with a verdict."""
-
-    kind: Kind
-    reason: Reason
-    product_id: str | None
-    sku: str | None
-    """The sku of a line, the plan_id of a subscription's item."""
-    intent_product_id: str | None
-    """Of the line that the customer came for, where there is one."""
-    intent_sku: str | None
-    offer_id: str | None
-    amount: Amount
-
-
-class ReversedAmounts(_Published):
-    """How much of the amounts of the same names was lost."""
-
-    final: Amount
-    upsell: Amount
-    cross_sell: Amount
-    downsell: Amount
-
-
-class Reversed(_Published):
-    """What refunds and cancellations took back."""
-
-    transaction: bool
-    """Whether nothing is left."""
-    kinds: list[Kind]
-    """Those that what is left no longer has; sorted."""
-    amounts: ReversedAmounts
-
-
-class Sale(_Published):
-    """A judged transaction. Amounts are decimal strings in major units of the currency: money paid, or MRR for a subscription."""
-
-    event_id: str
-    """Of the event that made the transaction."""
-    subject: str
-    """The checkout or the subscription."""
-    time: str
-    """Of the transaction; RFC 3339, UTC."""
-    journey: Journey
-    customer: str
-    channel: str | None
-    segment: str | None
-    currency: str
-    intent: Intent
-    kinds: list[Kind]
-    """Sorted; empty where nothing was up-, cross- or downsold, or no longer is."""
-    lines: list[JudgedLine]
-    initial: Amount
-    """The value of what the customer came for."""
-    final: Amount
-    upsell: Amount
-    cross_sell: Amount
-    downsell: Amount
-    reversed: Reversed
-    version: Annotated[int, Field(ge=1)]
-    """1, then one more for every change of what is above. The highest one is true."""
-
-
-class OutcomeCloudEvent(_Published):
-    """One version of a judged transaction that has or ever had kinds."""
-
-    specversion: Literal["1.0"]
-    id: str
-    """`<subject>:<hash of the event's source and id>:<version>`; a message with the same id is a repeat with the same body."""
-    source: str
-    """`upsell-stream/<application id>`."""
-    type: Literal["commerce.sale.judged.v1"]
-    subject: str
-    """`checkout/<checkout_id>` or `subscription/<subscription_id>`."""
-    time: str
-    """Of the transaction, not of this version."""
-    datacontenttype: Literal["application/json"]
-    data: Sale

@@ -1,31 +1,28 @@
-"""JSON Schemas (2020-12) of everything that comes in and goes out, made from the models: `python -m stream.events.schema DIRECTORY`.
+"""JSON Schemas (2020-12) of all input events and of the outcome, made from the models and structs.
 
-Rules: a schema may refuse what is accepted all the same (a null or an empty string for an absent field), never the other way round where JSON Schema
-can say it. What it cannot say (`subject` names the entity, the list of currencies) is in the descriptions.
+Rules: a schema may refuse what is accepted (a null or an empty string for an absent field). It never accepts what is refused, as far as JSON
+Schema can express it; the descriptions say the rest (`subject` must name the entity; which currencies are allowed).
 """
 
-import json
-import sys
-from pathlib import Path
+import ast
+from inspect import getsource
+from itertools import pairwise
 from typing import Any
 
-from pydantic import BaseModel
+import msgspec
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from stream.events.catalogue import EVENT_TYPES
-from stream.events.outcome import OUTCOME_TYPE, OutcomeCloudEvent
+from stream.core.result import Judged, JudgedLine, Reversed, ReversedAmounts
+from stream.events.catalogue import EVENT_TYPES, EventType
+from stream.events.outcome import OUTCOME_TYPE, OutcomeEvent
 
 
-class _Outgoing(GenerateJsonSchema):
-    """Without a title for each field, which only repeats its name."""
+class _InputSchema(GenerateJsonSchema):
+    """No nulls (producers should leave absent fields out), and no titles of fields, which would only repeat their names."""
 
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - overrides
+    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002 - overrides
         return False
-
-
-class _Incoming(_Outgoing):
-    """Also without nulls: an absent field is best left out."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
@@ -37,40 +34,41 @@ class _Incoming(_Outgoing):
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """File name -> JSON Schema, one for each type of event."""
-    made = {
-        f"{event_type.name}.schema.json": _schema(event_type.name, event_type.meaning, event_type.model, _Incoming)
-        for event_type in EVENT_TYPES.values()
+    """Name of an event type -> its JSON Schema."""
+    return {name: _input_schema(event_type) for name, event_type in EVENT_TYPES.items()} | {
+        OUTCOME_TYPE: _outcome_schema()
     }
-    made[f"{OUTCOME_TYPE}.schema.json"] = _schema(
-        OUTCOME_TYPE, OutcomeCloudEvent.__doc__ or "", OutcomeCloudEvent, _Outgoing
-    )
-    return made
 
 
-def _schema(
-    type_name: str, description: str, model: type[BaseModel], generator: type[GenerateJsonSchema]
-) -> dict[str, Any]:
-    schema = model.model_json_schema(schema_generator=generator)
-    schema["properties"]["type"] = {"const": type_name}
-    return {"$schema": GenerateJsonSchema.schema_dialect} | schema | {"title": type_name, "description": description}
+def _input_schema(event_type: EventType) -> dict[str, Any]:
+    schema = event_type.model.model_json_schema(schema_generator=_InputSchema)
+    schema["properties"]["type"] = {"const": event_type.name}
+    return _titled(schema, event_type.name, event_type.meaning)
 
 
-def text(schema: dict[str, Any]) -> str:
-    """A schema as its file has it."""
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+def _outcome_schema() -> dict[str, Any]:
+    published = (OutcomeEvent, Judged, JudgedLine, Reversed, ReversedAmounts)
+    _, definitions = msgspec.json.schema_components(published, ref_template="#/$defs/{name}")
+    for each in published:
+        definition = definitions[each.__name__]
+        definition["additionalProperties"] = False
+        for name, text in _field_docstrings(each).items():
+            definition["properties"][name]["description"] = text
+    schema = definitions.pop(OutcomeEvent.__name__)
+    return _titled({"$defs": definitions, **schema}, OUTCOME_TYPE, schema["description"])
 
 
-def main(directory: Path) -> None:
-    """Write all schemas to the directory, and remove those that are no more."""
-    made = schemas()
-    directory.mkdir(parents=True, exist_ok=True)
-    for old in directory.glob("*.schema.json"):
-        if old.name not in made:
-            old.unlink()
-    for name, schema in made.items():
-        (directory / name).write_text(text(schema), encoding="utf-8")
+def _titled(schema: dict[str, Any], title: str, description: str) -> dict[str, Any]:
+    return {"$schema": GenerateJsonSchema.schema_dialect} | schema | {"title": title, "description": description}
 
 
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+def _field_docstrings(defined: type) -> dict[str, str]:
+    """The docstrings below the fields of a class, by field."""
+    [definition] = ast.parse(getsource(defined)).body
+    assert isinstance(definition, ast.ClassDef)
+    found = {}
+    for field, docstring in pairwise(definition.body):
+        match field, docstring:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = text
+    return found

@@ -11,7 +11,6 @@ from support.summaries import SMALL, SMALL_CUSTOMERS, FakeTables, full, shard
 from stream.events.catalogue import EVENT_TYPES
 from stream.observe.counters import Counters
 from stream.observe.manifest import MANIFEST, METRICS, SERIES
-from stream.observe.reference import renewed
 from stream.observe.view import View
 from stream.settings import Kpi, Settings, Target
 
@@ -113,13 +112,3 @@ async def test_series_stay_within_the_bound_when_everything_is_full(windows):
     exposition = await worker(tables, Settings(windows=windows, targets=targets), counters)
     assert len(set(series(exposition))) == len(series(exposition))
     assert SERIES / 2 < len(series(exposition)) <= SERIES
-
-
-def test_the_documentation_is_current():
-    page = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
-    assert page == renewed(page), "run: python -m stream.observe.reference docs/reference/metrics.md"
-
-
-def test_a_page_without_its_parts_is_refused():
-    with pytest.raises(ValueError, match="kpis"):
-        renewed("# Metrics")
