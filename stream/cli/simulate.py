@@ -188,7 +188,7 @@ def as_they_arrive(shop: Shop, events: int | None, stop: Stop) -> Iterator[Emitt
 
     Nothing that lies ahead is made, so when it is time to stop, only what disorder holds back is left to send.
     """
-    while not stop.requested and (events is None or shop.truth.events < events or shop.holds):
+    while not stop.requested and (events is None or shop.truth.events < events or shop.has_pending):
         yield from until_stopped(shop.until(datetime.now(UTC), events), stop)
         yield None
     yield from shop.flush()

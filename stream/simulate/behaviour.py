@@ -1,7 +1,7 @@
 """How customers behave: every probability of the shop in one place.
 
-Rules: nothing here draws. A probability is per session unless it says otherwise, and its effect may fail to apply (there is nothing dearer than
-the dearest variant), so realised shares are somewhat lower.
+Rules: nothing here draws random numbers. A probability is per session unless its text says otherwise. The shares in the events are somewhat
+lower, because not every action is possible: nothing is dearer than the dearest variant.
 """
 
 from dataclasses import dataclass, fields
@@ -18,42 +18,42 @@ class Behaviour:
     abandon: float = 0.28
     """The cart is left behind."""
     upgrade: float = 0.12
-    """A dearer variant instead."""
+    """A line becomes a dearer variant."""
     downgrade: float = 0.05
-    """A cheaper variant instead."""
+    """A line becomes a cheaper variant."""
     substitute: float = 0.05
-    """Another product of the same category instead."""
+    """A line becomes another product of the same category."""
     replace: float = 0.04
-    """Another product that says what it stands for instead."""
+    """A line becomes another product, which names the one that it replaces."""
     more: float = 0.08
     """More units of a line."""
     fewer: float = 0.06
     """Fewer units of a line."""
     add: float = 0.22
-    """Another product in addition."""
+    """Another product is added."""
     second_variant: float = 0.02
-    """Another variant in addition."""
+    """Another variant of a product in the cart is added."""
     remove: float = 0.05
     """A line is dropped."""
     gift: float = 0.04
-    """A free product comes along."""
+    """A free product is added."""
     coupon: float = 0.12
-    """A discount on everything at payment."""
+    """A discount on all lines at payment."""
     edit: float = 0.06
     """The order is edited after purchase, per order."""
     refund: float = 0.07
-    """Something or everything is given back, per order."""
+    """Products or money are refunded, per order."""
     cancel: float = 0.02
     """The whole order is canceled, per order."""
     explicit: float = 0.06
-    """The platform itself says what was intended."""
+    """The platform states the intent in an event."""
     unstated: float = 0.02
-    """An order out of the blue: no cart was ever seen."""
+    """The order is the first event: there was no event of a cart."""
     foreign: float = 0.02
-    """The currency changes between cart and payment, or within a subscription's life. Needs a second currency."""
+    """The currency changes between cart and payment, or during a subscription. Needs a second currency."""
 
     subscribe: float = 0.1
-    """A session is about a subscription, per session."""
+    """A session starts a subscription."""
     trial: float = 0.35
     """A customer's only subscription starts with a trial."""
     convert: float = 0.62
@@ -61,11 +61,11 @@ class Behaviour:
     change: float = 0.4
     """The items change, per month."""
     grow: float = 0.66
-    """A change is upwards, per change."""
+    """A change increases the subscription, per change."""
     churn: float = 0.08
     """The subscription is canceled, per month."""
     subscription_refund: float = 0.03
-    """The newest payment is given back, per billing interval."""
+    """The newest payment is refunded, per billing interval."""
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -75,10 +75,10 @@ class Behaviour:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """A change of behaviour from a moment on, for the sessions that begin then."""
+    """A change of behaviour: it applies to sessions that start after a given time."""
 
     after: float
     """Simulated seconds since the start."""
     behaviour: Behaviour
     segment: str | None = None
-    """Whose; None: everybody's."""
+    """The segment that changes; None: all segments."""

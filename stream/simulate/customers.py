@@ -1,7 +1,7 @@
-"""Who comes: customers who come back, and passers-by who never do.
+"""The shop's visitors: known customers, who return, and guests, who do not.
 
-Rules: a customer's segment, home currency and key never change. Some come much more often than others. Times are milliseconds since the
-epoch.
+Rules: a customer's segment, home currency and record key never change. Some customers visit much more often than others. Times are
+milliseconds since the epoch.
 """
 
 from collections.abc import Sequence
@@ -11,30 +11,30 @@ from random import Random
 
 @dataclass(slots=True, eq=False)
 class Customer:
-    """Somebody in the shop."""
+    """One visitor."""
 
     name: str
-    """What the customer counts as, and the key of all their records."""
+    """Identifies the customer in counts, and is the key of all their records."""
     labels: dict[str, str]
-    """How their events name them; empty where only the checkout is known."""
+    """Ids in the customer's events; empty if they carry only the checkout's id."""
     segment: str | None
     currency: str
     returns: bool = True
-    """False: never seen again."""
+    """False: this is the only visit."""
     trials: int = 0
-    """Running trials."""
+    """Number of running trials."""
     paid: dict[str, str] = field(default_factory=dict)
-    """Base product of each active paid subscription, by subscription."""
-    touched: int = 0
-    """When a subscription of theirs last started, ended or changed its base; 0: never."""
-    newest: str = ""
-    """Their subscription that started last."""
-    unsure: bool = False
-    """A subscription of theirs was refunded, and whether it still counts as paid is open: they take no other."""
+    """Base product of each active paid subscription, by subscription id."""
+    changed_at: int = 0
+    """Time when a subscription of the customer last started, ended or changed its base; 0: never."""
+    newest_subscription: str = ""
+    """Id of the subscription that started last."""
+    refunded: bool = False
+    """A subscription was refunded. Whether it still counts as paid is open, so the customer starts no other one."""
 
 
 class Customers:
-    """The known customers, made as they first appear, and passers-by."""
+    """Creates known customers at their first visit, and guests."""
 
     def __init__(self, rng: Random, count: int, segments: Sequence[str], currencies: Sequence[str], run: str) -> None:
         self._rng = rng
@@ -43,10 +43,10 @@ class Customers:
         self._currencies = currencies
         self._run = run
         self._known: dict[int, Customer] = {}
-        self._passers_by = 0
+        self._guests = 0
 
     def known(self) -> Customer:
-        """A customer with an id; a tenth of them make a third of all visits."""
+        """A random customer with an id. A tenth of the customers make a third of all visits."""
         number = int(self._count * self._rng.random() ** 2)
         customer = self._known.get(number)
         if customer is None:
@@ -54,17 +54,17 @@ class Customers:
             customer = self._known[number] = Customer(name, {"customer_id": name}, self._segment(), self._currency())
         return customer
 
-    def passer_by(self, checkout: str) -> Customer:
-        """Somebody without an account: known by a browser, or by nothing but their checkout."""
-        self._passers_by += 1
+    def guest(self, checkout: str) -> Customer:
+        """A new visitor without an account: identified by a browser id, or only by the checkout's id."""
+        self._guests += 1
         segment = self._segment() if self._rng.random() < 0.5 else None
         if self._rng.random() < 0.3:
             return Customer(checkout, {}, segment, self._currency(), returns=False)
-        name = f"browser-{self._run}-{self._passers_by:06d}"
+        name = f"browser-{self._run}-{self._guests:06d}"
         return Customer(name, {"anonymous_id": name}, segment, self._currency(), returns=False)
 
     def _segment(self) -> str:
-        # The first segment is the largest; the last the smallest.
+        # The first segment is the largest, the last one the smallest.
         return self._segments[int(len(self._segments) * self._rng.random() ** 1.5)]
 
     def _currency(self) -> str:

@@ -1,7 +1,7 @@
-"""The way from the shop to the topic: records overtake each other, arrive twice, or arrive broken.
+"""The way from the shop to the topic: records arrive out of order, twice, or damaged.
 
-Rules: what the shop says does not change, only when it arrives and what else does: no event time is touched, no record is lost, and the dice here
-are others than the shop's. At every moment all records handed in have been handed out or are still held back.
+Rules: event times do not change and no record is lost. The random numbers are independent of the shop's. At every moment, each record that was
+pushed has been yielded or is still pending.
 """
 
 import heapq
@@ -12,15 +12,16 @@ from random import Random
 
 import msgspec
 
-from stream.simulate.poison import SORTS, poisoned
+from stream.simulate.poison import POISON_KINDS, poisoned
 from stream.simulate.record import Emitted
 from stream.simulate.truth import Truth
 
 
 class Disorder:
-    """Duplicates, displacement and poison, each by its share.
+    """Adds delays, duplicates and bad records.
 
-    Counts records, duplicates and rejected ones in `truth`: those handed in, so the counts are those handed out once nothing is held back.
+    Counts records, duplicates and bad records in `truth` when they are pushed. Once nothing is pending, these are the counts of the records
+    that were yielded.
     """
 
     def __init__(
@@ -43,53 +44,53 @@ class Disorder:
         self._source = source
         self._run = run
         self._currency = currency
-        self._held: list[tuple[float, int, Emitted]] = []
+        self._pending: list[tuple[float, int, Emitted]] = []
         self._number = 0
 
     @property
-    def holds(self) -> bool:
-        """Whether something is held back."""
-        return bool(self._held)
+    def has_pending(self) -> bool:
+        """Whether a record has not arrived yet."""
+        return bool(self._pending)
 
-    def disturb(self, record: Emitted, most: int | None = None) -> Iterator[Emitted]:
-        """Take the next record in order of event time; hand out what arrives by then.
+    def push(self, record: Emitted, most: int | None = None) -> Iterator[Emitted]:
+        """Add the next record, in order of event time, and yield the records that have arrived by this event time.
 
-        Where the count comes to `most`, neither a duplicate nor a bad record is added.
+        No duplicate or bad record is added once `most` records are counted.
         """
         rng, truth = self._rng, self._truth
-        self._hold(record, rng.uniform(0, self._seconds) if self._seconds else 0.0)
+        self._push(record, rng.uniform(0, self._seconds) if self._seconds else 0.0)
         if self._duplicates and rng.random() < self._duplicates and truth.events != most:
             truth.duplicates += 1
-            self._hold(record, rng.uniform(0, self._seconds))
+            self._push(record, rng.uniform(0, self._seconds))
         if self._poison and rng.random() < self._poison and truth.events != most:
             truth.rejected += 1
-            self._hold(self._poisoned(record), 0.0)
-        yield from self.arrived(record.time.timestamp())
+            self._push(self._poisoned(record), 0.0)
+        yield from self.pop_until(record.time.timestamp())
 
-    def arrived(self, moment: float) -> Iterator[Emitted]:
-        """Hand out what arrives by then, in seconds since the epoch."""
-        while self._held and self._held[0][0] <= moment:
-            yield heapq.heappop(self._held)[2]
+    def pop_until(self, moment: float) -> Iterator[Emitted]:
+        """Yield the records that have arrived by `moment`, in seconds since the epoch."""
+        while self._pending and self._pending[0][0] <= moment:
+            yield heapq.heappop(self._pending)[2]
 
     def flush(self) -> Iterator[Emitted]:
-        """Hand out everything that is still held back."""
-        yield from self.arrived(math.inf)
+        """Yield all pending records."""
+        yield from self.pop_until(math.inf)
 
-    def _hold(self, record: Emitted, delay: float) -> None:
+    def _push(self, record: Emitted, delay: float) -> None:
         self._truth.events += 1
         self._number += 1
         if delay:
             record = msgspec.structs.replace(record, arrival=record.time + timedelta(seconds=delay))
-        heapq.heappush(self._held, (record.arrival.timestamp(), self._number, record))
+        heapq.heappush(self._pending, (record.arrival.timestamp(), self._number, record))
 
     def _poisoned(self, record: Emitted) -> Emitted:
-        sort = self._rng.choice(SORTS)
+        kind = self._rng.choice(POISON_KINDS)
         value = poisoned(
-            sort,
+            kind,
             number=self._number,
             run=self._run,
             source=self._source,
             time=record.time.isoformat(timespec="milliseconds"),
             currency=self._currency,
         )
-        return Emitted("checkout", record.key, value, record.time, record.time, sort)
+        return Emitted("checkout", record.key, value, record.time, record.time, kind)

@@ -1,7 +1,7 @@
-"""Bad records, each of one sort, made from an event that would have been good.
+"""Bad records: each is a good event with one defect.
 
-Rules: every sort is one that the contract sends to the dead letters. A bad record names a checkout that occurs nowhere else, so nothing would
-come of it even if it were accepted by mistake, but the count of rejected records. No record contains a line break.
+Rules: the contract sends every kind of bad record to the dead letters. A bad record names a checkout that no other record names, so if it
+were accepted by mistake, only the count of rejected records would be wrong. No record contains a line break.
 """
 
 from collections.abc import Callable
@@ -17,55 +17,55 @@ def _line(event: Event) -> Event:
     return found
 
 
-def _without_currency(event: Event) -> None:
+def _missing_currency(event: Event) -> None:
     del event["data"]["currency"]
 
 
-def _nan(event: Event) -> None:
+def _nan_price(event: Event) -> None:
     _line(event)["price"] = "NaN"
 
 
-def _negative(event: Event) -> None:
+def _negative_price(event: Event) -> None:
     _line(event)["price"] = "-19.90"
 
 
-def _absurd(event: Event) -> None:
+def _absurd_exponent(event: Event) -> None:
     _line(event)["price"] = "1e9999"
 
 
-def _wordy(event: Event) -> None:
+def _wrong_type(event: Event) -> None:
     _line(event)["quantity"] = "a few"
 
 
-def _unknown(event: Event) -> None:
+def _unknown_type(event: Event) -> None:
     event["type"] = "commerce.checkout.pondered.v1"
 
 
-def _newer(event: Event) -> None:
+def _newer_version(event: Event) -> None:
     event["type"] = "commerce.checkout.started.v2"
 
 
-def _bare(event: Event) -> None:
+def _not_cloudevents(event: Event) -> None:
     for attribute in ("specversion", "id", "source", "type"):
         del event[attribute]
 
 
-_CORRUPTIONS: Final[dict[str, Callable[[Event], None]]] = {
-    "missing_field": _without_currency,
-    "nan_price": _nan,
-    "negative_price": _negative,
-    "absurd_exponent": _absurd,
-    "wrong_type": _wordy,
-    "unknown_type": _unknown,
-    "newer_version": _newer,
-    "not_cloudevents": _bare,
+_DEFECTS: Final[dict[str, Callable[[Event], None]]] = {
+    "missing_field": _missing_currency,
+    "nan_price": _nan_price,
+    "negative_price": _negative_price,
+    "absurd_exponent": _absurd_exponent,
+    "wrong_type": _wrong_type,
+    "unknown_type": _unknown_type,
+    "newer_version": _newer_version,
+    "not_cloudevents": _not_cloudevents,
 }
-SORTS: Final = ("not_json", *_CORRUPTIONS)
-"""What can be wrong with a record."""
+POISON_KINDS: Final = ("not_json", *_DEFECTS)
+"""Kinds of defects."""
 
 
-def poisoned(sort: str, *, number: int, run: str, source: str, time: str, currency: str) -> bytes:
-    """The value of a bad record of this sort; `number` makes it the only one of its kind."""
+def poisoned(kind: str, *, number: int, run: str, source: str, time: str, currency: str) -> bytes:
+    """The value of a bad record of this kind. `number` makes its ids unique."""
     checkout = f"checkout-{run}-x{number:06d}"
     event: Event = {
         "specversion": "1.0",
@@ -81,7 +81,7 @@ def poisoned(sort: str, *, number: int, run: str, source: str, time: str, curren
             "products": [{"sku": "X-1", "product_id": "x", "quantity": 1, "price": "19.90"}],
         },
     }
-    if sort == "not_json":
+    if kind == "not_json":
         return msgspec.json.encode(event)[:-20]
-    _CORRUPTIONS[sort](event)
+    _DEFECTS[kind](event)
     return msgspec.json.encode(event)

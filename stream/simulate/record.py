@@ -1,7 +1,7 @@
-"""What the generators hand out: one record of a topic, as bytes.
+"""One generated record of a topic, as bytes.
 
-Rules: a record knows its event time and its time of arrival and no clock; nothing here is random. Values are structured CloudEvents 1.0 in
-JSON, on one line, except the records that are bad on purpose.
+Rules: a record has an event time and an arrival time; nothing here reads a clock or is random. Values are structured CloudEvents 1.0 in
+JSON, on one line, except in records that are bad on purpose.
 """
 
 from datetime import datetime
@@ -21,25 +21,25 @@ class Emitted(msgspec.Struct, frozen=True, gc=False):
     """One record, in order of arrival."""
 
     topic: Topic
-    """Which of the two input topics it belongs to; the topics' names are the settings' business."""
+    """Which of the two input topics. The settings have their names."""
     key: bytes
-    """The customer's, the same for every event of one checkout or subscription."""
+    """The customer's key, the same in all events of one checkout or subscription."""
     value: bytes
-    """The record's value; never contains a line break."""
+    """Never contains a line break."""
     time: datetime
     """Event time, UTC, milliseconds."""
     arrival: datetime
-    """When the record reaches the topic, UTC: `time` unless displaced; never before `time`."""
+    """When the record reaches the topic, UTC: `time` or later."""
     poison: str | None = None
-    """What is wrong with the record (`stream.simulate.poison`); None for a good one."""
+    """The defect, one of `POISON_KINDS`; None for a good record."""
 
 
 @cache
 def quantum(currency: str) -> Decimal:
-    """The smallest amount of a currency in major units, as ISO 4217 has it (0.01 for EUR, 1 for JPY).
+    """The smallest amount of a currency in major units, by ISO 4217 (0.01 for EUR, 1 for JPY).
 
     Raises:
-        ValueError: ISO 4217 does not know the currency, or gives it no minor unit.
+        ValueError: ISO 4217 does not have the currency, or it has no minor unit.
     """
     exponent = Currency(currency).exponent
     if exponent is None:
@@ -62,7 +62,7 @@ def cloud_event(
     data: dict[str, Any],
     version: int | None = None,
 ) -> bytes:
-    """One event in structured mode; `time` is RFC 3339. Decimals in `data` become strings, digits and all."""
+    """One event in structured mode; `time` is RFC 3339. Decimals in `data` become strings and keep trailing zeros."""
     event: dict[str, Any] = {
         "specversion": "1.0",
         "id": event_id,

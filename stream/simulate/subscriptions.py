@@ -1,10 +1,13 @@
 """A subscription's life: trial, plans, seats, add-ons, renewals, and its end.
 
-Rules: a subscription has one base and at most one item of each add-on product, so every item has a slot of its own and is compared
-with what was in that slot before and at the start. Prices of plans do not change. An add-on that was there at the start comes back, if
-at all, as it was. Whether a customer already pays for another subscription is never a matter of moments: within `World.margin` of a
-subscription's start none of the customer's others starts, ends, changes its base or is refunded, and nobody starts one beside a running
-trial or after a refund.
+Rules:
+
+- A subscription has one base item and at most one item of each add-on product. So every item has its own slot, and is compared with the
+  item that was in this slot before and at the start.
+- Prices of plans do not change. An add-on of the start that was removed can only come back unchanged.
+- It is always clear whether a customer already pays for another subscription, also when events arrive late: within `World.max_delay` of a
+  subscription's start, none of the customer's other subscriptions starts, ends, changes its base or is refunded. No subscription starts
+  during a trial or after a refund.
 """
 
 from collections.abc import Callable, Generator
@@ -15,8 +18,9 @@ from msgspec.structs import replace
 
 from stream.simulate.catalogue import Interval, Plan
 from stream.simulate.customers import Customer
+from stream.simulate.journey import Journey
 from stream.simulate.record import Emitted, rounded
-from stream.simulate.truth import Kind, Sale, with_any
+from stream.simulate.truth import Kind, PlantedSale
 from stream.simulate.world import SHORTEST, Session, World
 
 CREATED: Final = "commerce.subscription.created.v1"
@@ -46,69 +50,70 @@ class _Item(NamedTuple):
 
 
 _Items = dict[str, _Item]
-"""By slot: `base`, or an add-on's product."""
-
+"""Items by slot: `base`, or the product of an add-on."""
 
 _Trial = Generator[tuple[Emitted | None, int], None, bool]
 
 
-def may_subscribe(customer: Customer, now: int, margin: int) -> bool:
-    """Whether the customer can start a subscription now without leaving open what it is to their others."""
+def may_subscribe(customer: Customer, now: int, max_delay: int) -> bool:
+    """Whether the customer can start a subscription now, so that its relation to their other subscriptions is clear."""
     return (
-        not customer.unsure
+        not customer.refunded
         and not customer.trials
         and len(customer.paid) < MOST_SUBSCRIPTIONS
-        and (not customer.touched or now - customer.touched > margin)
+        and (not customer.changed_at or now - customer.changed_at > max_delay)
     )
 
 
-class Subscription:
-    """One subscription; begin it only where `may_subscribe`."""
+class Subscription(Journey):
+    """One subscription. Start it only if `may_subscribe`."""
+
+    topic = "subscription"
 
     def __init__(self, world: World, number: int, customer: Customer, channel: str) -> None:
-        self._world = world
-        self._id = f"subscription-{world.run}-{number:07d}"
-        self._customer = customer
-        self._channel = channel
-        self._behaviour = world.behaviour_of(customer.segment)
+        super().__init__(world, number, customer, channel)
         self._currency = customer.currency
         self._items: _Items = {}
         self._initial: _Items = {}
-        self._grows = True
-        self._events = 0
-        self._newest: Sale | None = None
+        self._may_grow = True
+        self._newest: PlantedSale | None = None
+
+    @property
+    def currency(self) -> str:
+        """Currency of the next event."""
+        return self._currency
 
     def run(self) -> Session:
-        """The subscription's records."""
+        """Yield the records of this subscription."""
         world, customer = self._world, self._customer
         others = set(customer.paid.values())
-        self._choose(others)
-        customer.touched = world.now
-        customer.newest = self._id
+        self._choose_items(others)
+        customer.changed_at = world.now
+        customer.newest_subscription = self._id
         world.truth.opportunity("subscription")
         if not others and world.chance(self._behaviour.trial):
             customer.trials += 1
-            converted = yield from self._try()
+            converted = yield from self._run_trial()
             customer.trials -= 1
-            customer.touched = world.now
+            customer.changed_at = world.now
             if not converted:
                 yield self._record(CANCELED, status="canceled"), SHORTEST
                 return
             opening = self._convert()
         else:
             opening = self._create(others)
-        yield from self._live(opening)
+        yield from self._run_paid(opening)
 
     # -- phases --------------------------------------------------------------------------------------------------------
 
-    def _try(self) -> _Trial:
-        """The trial up to the moment at which it becomes paid (True) or ends."""
+    def _run_trial(self) -> _Trial:
+        """Yield the records of the trial. Returns whether the trial becomes paid."""
         world = self._world
         self._initial = dict(self._items)
-        yield self._record(CREATED, status="trialing", items=self._written()), world.months(0.05, 0.2)
+        yield self._record(CREATED, status="trialing", items=self._item_list()), world.months(0.05, 0.2)
         if world.chance(self._behaviour.change):
             self._change()
-            record = self._record(CHANGED, status="trialing", items=self._written())
+            record = self._record(CHANGED, status="trialing", items=self._item_list())
             yield record, world.months(0.1, 0.3)
         return world.chance(self._behaviour.convert)
 
@@ -116,22 +121,22 @@ class Subscription:
         stated = {}
         if self._world.chance(self._behaviour.explicit):
             self._initial = dict(self._items)
-            stated = {"intent": {"items": self._written()}}
-            # Two starting points, as created and as stated, may be read either way by what grows later: nothing does.
-            self._grows = False
+            stated = {"intent": {"items": self._item_list()}}
+            # The intent stated here can differ from the one at creation, and later growth could be compared with either: so there is none.
+            self._may_grow = False
         if self._world.chance(self._behaviour.change):
             self._change()
         self._sell(self._judged(self._initial))
         self._customer.paid[self._id] = self._items[_BASE].plan.product
-        return self._record(CONVERTED, status="active", items=self._written(), **stated)
+        return self._record(CONVERTED, status="active", items=self._item_list(), **stated)
 
     def _create(self, others: set[str]) -> Emitted:
-        """The first payment without a trial; `others` are the base products that the customer already pays for."""
+        """The first payment, without a trial. `others`: base products of the customer's other paid subscriptions."""
         stated = {}
         explicit = self._world.chance(self._behaviour.explicit)
         self._initial = dict(self._items)
         if explicit:
-            stated = {"intent": {"items": self._written()}}
+            stated = {"intent": {"items": self._item_list()}}
             self._change()
         sale = self._judged(self._initial)
         product = self._items[_BASE].plan.product
@@ -140,10 +145,10 @@ class Subscription:
             sale = replace(sale, kinds=frozenset((further,)), **{further: sale.final})
         self._sell(sale)
         self._customer.paid[self._id] = product
-        return self._record(CREATED, status="active", items=self._written(), **stated)
+        return self._record(CREATED, status="active", items=self._item_list(), **stated)
 
-    def _live(self, opening: Emitted) -> Session:
-        """From the first payment to the end. A record is yielded together with the wait for what comes after it."""
+    def _run_paid(self, opening: Emitted) -> Session:
+        """Yield the records from the first payment to the end, each with the pause after it."""
         world, behaviour = self._world, self._behaviour
         record: Emitted | None = opening
         while True:
@@ -161,7 +166,7 @@ class Subscription:
                     record = self._changed()
                 elif world.chance(behaviour.change * step / 8):
                     planned = self._plan()
-                    record = self._record(SCHEDULED, status="active", items=self._written(planned))
+                    record = self._record(SCHEDULED, status="active", items=self._item_list(planned))
             yield record, world.months(0.01, 0.05)
             if world.chance(1 - (1 - behaviour.churn) ** months):
                 break
@@ -175,15 +180,15 @@ class Subscription:
                 yield from self._refund()
                 if world.chance(0.5):
                     break
-        yield from self._calm()
+        yield from self._wait_for_others()
         self._customer.paid.pop(self._id)
-        self._customer.touched = world.now
+        self._customer.changed_at = world.now
         yield self._record(CANCELED, status="canceled"), world.months(0.01, 0.1)
         if world.chance(behaviour.subscription_refund):
             yield from self._refund()
 
     def _changed(self, items: _Items | None = None) -> Emitted:
-        """A change of items, to the given ones or as it comes, and in rare cases of currency."""
+        """A change to these items, or a random one, which in rare cases is also a change of currency."""
         world = self._world
         before = dict(self._items)
         if items is None:
@@ -194,14 +199,14 @@ class Subscription:
         if items is None and len(world.currencies) > 1 and world.chance(self._behaviour.foreign):
             self._currency = world.pick([each for each in world.currencies if each != self._currency])
             self._initial = dict(self._items)
-            self._sell(Sale(self._currency, "incomparable", rounded(self._mrr(self._items), self._currency)))
-            return self._record(CHANGED, status="active", items=self._written())
+            self._sell(PlantedSale(self._currency, "incomparable", rounded(self._mrr(self._items), self._currency)))
+            return self._record(CHANGED, status="active", items=self._item_list())
         self._sell(self._judged(before))
-        stated = {"previous": {"items": self._written(before)}} if world.chance(0.4) else {}
-        return self._record(CHANGED, status="active", items=self._written(), **stated)
+        stated = {"previous": {"items": self._item_list(before)}} if world.chance(0.4) else {}
+        return self._record(CHANGED, status="active", items=self._item_list(), **stated)
 
     def _renewed(self, planned: _Items | None) -> Emitted:
-        """The next interval begins, with what was announced, with a change that was not, or as it was."""
+        """The renewal: with the announced items, with a change that was not announced, or unchanged."""
         world = self._world
         before = dict(self._items)
         if planned is not None:
@@ -210,31 +215,31 @@ class Subscription:
             self._change()
         world.truth.opportunity("subscription")
         self._sell(self._judged(before))
-        stated = {"items": self._written()} if self._items != before or world.chance(0.5) else {}
+        stated = {"items": self._item_list()} if self._items != before or world.chance(0.5) else {}
         return self._record(RENEWED, status="active", **stated)
 
     def _refund(self) -> Session:
-        """The newest transaction is given back, unless it was already."""
-        yield from self._calm()
-        self._customer.unsure = True
+        """Refund the newest transaction, unless it is refunded already."""
+        yield from self._wait_for_others()
+        self._customer.refunded = True
         sale = self._newest
-        if sale is not None and not sale.undone:
-            self._newest = replace(sale, lost=sale.final, undone=True, undone_kinds=with_any(sale.kinds))
+        if sale is not None and not sale.reversed:
+            self._newest = sale.as_reversed()
             self._world.truth.restated("subscription", self._customer.name, sale, self._newest)
             yield self._record(REFUNDED), SHORTEST
 
-    def _calm(self) -> Session:
-        """Wait while another subscription of the customer is so young that what this one does could be read into it."""
+    def _wait_for_others(self) -> Session:
+        """Wait until this event cannot change how another, young subscription of the customer is judged."""
         while self._must_wait():
-            yield None, self._customer.touched + self._world.margin - self._world.now + SHORTEST
+            yield None, self._customer.changed_at + self._world.max_delay - self._world.now + SHORTEST
 
     def _must_wait(self) -> bool:
         customer, world = self._customer, self._world
-        return customer.newest != self._id and world.now <= customer.touched + world.margin
+        return customer.newest_subscription != self._id and world.now <= customer.changed_at + world.max_delay
 
-    # -- changes: each does one thing to the items, or nothing where they do not allow it --------------------------------
+    # -- changes: each does one thing to the items, or nothing if they do not allow it -----------------------------------
 
-    def _choose(self, others: set[str]) -> None:
+    def _choose_items(self, others: set[str]) -> None:
         rng, catalogue = self._world.rng, self._world.catalogue
         products = catalogue.products
         if others and rng.random() < 0.6:
@@ -247,7 +252,7 @@ class Subscription:
             self._add_addon()
 
     def _plan(self) -> _Items:
-        """What the items will be after a change that is announced now."""
+        """The items after a change that is announced now."""
         before = dict(self._items)
         self._change(announced=True)
         planned, self._items = self._items, before
@@ -255,18 +260,18 @@ class Subscription:
 
     def _change(self, *, announced: bool = False) -> None:
         rng = self._world.rng
-        ways: tuple[Callable[[], None], ...]
-        if self._grows and rng.random() < self._behaviour.grow:
-            ways = (self._more_seats, self._more_seats, self._step_up, self._add_addon, self._grow_addon)
+        changes: tuple[Callable[[], None], ...]
+        if self._may_grow and rng.random() < self._behaviour.grow:
+            changes = (self._more_seats, self._more_seats, self._step_up, self._add_addon, self._grow_addon)
             base, first = self._items[_BASE], self._initial.get(_BASE, self._items[_BASE])
             shrunk = base.mrr(self._currency) < first.mrr(self._currency)
             if shrunk and base.plan.product == first.plan.product and rng.random() < 0.5:
-                ways = (self._restore,)
+                changes = (self._restore,)
         else:
-            ways = (self._fewer_seats, self._fewer_seats, self._step_down, self._drop_addon)
+            changes = (self._fewer_seats, self._fewer_seats, self._step_down, self._drop_addon)
             if not announced:
-                ways = (*ways, self._switch_product, self._pay_yearly)
-        rng.choice(ways)()
+                changes = (*changes, self._switch_product, self._pay_yearly)
+        rng.choice(changes)()
 
     def _more_seats(self) -> None:
         plan, seats = self._items[_BASE]
@@ -308,7 +313,7 @@ class Subscription:
             return
         slot = rng.choice(slots)
         plan, quantity = self._items[slot]
-        # More of what is free is no more.
+        # A larger quantity of a free plan is no growth.
         if rng.random() < 0.5 or not plan.prices[self._currency]:
             self._step(slot, 1)
         else:
@@ -328,7 +333,7 @@ class Subscription:
         self._items[_BASE] = _Item(tiers[min(plan.tier, len(tiers) - 1)], seats)
         if self._id in self._customer.paid:
             self._customer.paid[self._id] = self._items[_BASE].plan.product
-            self._customer.touched = self._world.now
+            self._customer.changed_at = self._world.now
 
     def _pay_yearly(self) -> None:
         plan, seats = self._items[_BASE]
@@ -337,19 +342,19 @@ class Subscription:
 
     # -- bookkeeping ---------------------------------------------------------------------------------------------------
 
-    def _sell(self, sale: Sale) -> None:
+    def _sell(self, sale: PlantedSale) -> None:
         self._newest = sale
         self._world.truth.sold("subscription", self._customer.name, sale)
 
-    def _judged(self, before: _Items) -> Sale:
-        """The transaction that leads from the items before it to those now."""
+    def _judged(self, before: _Items) -> PlantedSale:
+        """The transaction that changes the items from `before` to the current ones."""
         currency = self._currency
         amounts: dict[Kind, Decimal] = {}
         for slot, item in self._items.items():
             kind, amount = self._verdict(item, before.get(slot), self._initial.get(slot))
             if kind is not None:
                 amounts[kind] = amounts.get(kind, _ZERO) + amount
-        return Sale(
+        return PlantedSale(
             currency,
             "known",
             rounded(self._mrr(self._items), currency),
@@ -361,7 +366,7 @@ class Subscription:
         )
 
     def _verdict(self, item: _Item, before: _Item | None, first: _Item | None) -> tuple[Kind | None, Decimal]:
-        """Kind and amount (MRR, unrounded) of what became of a slot; prices being fixed, MRR grows with quantity."""
+        """Kind and amount (MRR, unrounded) of one slot. Prices are fixed, so MRR grows with the quantity."""
         mrr = item.mrr(self._currency)
         if before is None:
             return ("cross_sell", mrr) if first is None and mrr else (None, _ZERO)
@@ -376,35 +381,17 @@ class Subscription:
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
-    def _written(self, items: _Items | None = None) -> list[dict[str, Any]]:
+    def _item_list(self, items: _Items | None = None) -> list[dict[str, Any]]:
         rng = self._world.rng
-        named = rng.random() < 0.7
-        written = []
+        with_roles = rng.random() < 0.7
+        listed = []
         for slot, (plan, quantity) in (self._items if items is None else items).items():
             item: dict[str, Any] = {**plan.labels, "quantity": quantity, "price": plan.prices[self._currency]}
-            if named:
+            if with_roles:
                 item["role"] = "base" if slot == _BASE else "addon"
-            # Seats of one plan may come in two items.
-            if named and quantity > 1 and rng.random() < 0.03:
-                written.append({**item, "quantity": quantity - 1})
+            # The seats of one plan may be split over two items.
+            if with_roles and quantity > 1 and rng.random() < 0.03:
+                listed.append({**item, "quantity": quantity - 1})
                 item["quantity"] = 1
-            written.append(item)
-        return written
-
-    def _record(self, kind: str, **rest: Any) -> Emitted:
-        self._events += 1
-        customer = self._customer
-        data: dict[str, Any] = {**customer.labels, "subscription_id": self._id, "channel": self._channel}
-        if customer.segment is not None:
-            data["segment"] = customer.segment
-        data["currency"] = self._currency
-        data |= rest
-        return self._world.record(
-            "subscription",
-            kind,
-            entity=self._id,
-            number=self._events,
-            customer=customer.name,
-            channel=self._channel,
-            data=data,
-        )
+            listed.append(item)
+        return listed

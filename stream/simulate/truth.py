@@ -1,8 +1,8 @@
-"""What was planted: the counts that a perfect observer of the same records would reach.
+"""The planted truth: the counts that a perfect observer of the same records would reach.
 
-Rules: the generator says what it did (`Sale`) at the moment it hands out the record that did it; nothing here looks at an event. A
-transaction that changes is taken out as it was and put back as it is, so the tallies hold at every moment, not only at the end. Amounts
-arrive rounded to the currency's exponent; sums add rounded amounts.
+Rules: the generator reports each transaction (`PlantedSale`) when it yields the record for it; nothing here reads an event. When a
+transaction changes, its old values are subtracted and its new values are added, so the counts are right after every record, not only at
+the end. Amounts arrive rounded to the currency's exponent; sums add rounded amounts.
 """
 
 from collections import Counter
@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from stream.simulate.record import Topic, quantum
 
@@ -26,46 +27,50 @@ _ZERO: Final = Decimal(0)
 
 
 def with_any(kinds: frozenset[Kind]) -> frozenset[str]:
-    """The kinds, and `any` where an upsell or a cross-sell is among them."""
+    """The kinds, plus `any` if an upsell or a cross-sell is among them."""
     return kinds | {"any"} if "upsell" in kinds or "cross_sell" in kinds else kinds
 
 
-class Sale(msgspec.Struct, frozen=True, gc=False):
-    """One transaction as it stands. Amounts in major units, rounded to the currency's exponent."""
+class PlantedSale(msgspec.Struct, frozen=True, gc=False):
+    """The current state of one transaction. Amounts are in major units, rounded to the currency's exponent."""
 
     currency: str
     intent: Intent
     final: Decimal
-    """Net total of the final lines, or MRR after the event; before any reversal."""
+    """Net total of the final lines, or MRR after the event. Reversals do not reduce it."""
     kinds: frozenset[Kind] = frozenset()
     initial: Decimal = _ZERO
     upsell: Decimal = _ZERO
     cross_sell: Decimal = _ZERO
     downsell: Decimal = _ZERO
-    lost: Decimal = _ZERO
-    """Net total lost to reversals."""
-    undone: bool = False
-    """The transaction itself is reversed."""
-    undone_kinds: frozenset[str] = frozenset()
+    reversed_amount: Decimal = _ZERO
+    """Part of the net total that was reversed."""
+    reversed: bool = False
+    """The whole transaction is reversed."""
+    reversed_kinds: frozenset[str] = frozenset()
     """Reversed kinds, `any` included."""
+
+    def as_reversed(self) -> "PlantedSale":
+        """The same transaction, reversed as a whole."""
+        return replace(self, reversed_amount=self.final, reversed=True, reversed_kinds=with_any(self.kinds))
 
 
 @dataclass(slots=True)
 class _Tally:
-    """The figures of one journey."""
+    """The counts of one journey."""
 
     opportunities: int = 0
     transactions: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
-    undone: Counter[str] = field(default_factory=Counter)
+    reversed: Counter[str] = field(default_factory=Counter)
     intents: Counter[str] = field(default_factory=Counter)
     revenue: dict[str, dict[str, Decimal]] = field(default_factory=dict)
     customers: dict[str, dict[str, int]] = field(default_factory=dict)
     """Transactions of each kind (`all` for every one), by customer."""
-    passers_by: Counter[str] = field(default_factory=Counter)
-    """Customers of each kind who will not come back, counted and forgotten."""
+    departed: Counter[str] = field(default_factory=Counter)
+    """Customers of each kind who will not come back. Only their number is kept."""
 
-    def count(self, customer: str, sale: Sale, sign: int) -> None:
+    def count(self, customer: str, sale: PlantedSale, sign: int) -> None:
         self.transactions += sign
         self.intents[sale.intent] += sign
         person = self.customers.get(customer)
@@ -87,16 +92,16 @@ class _Tally:
             money["upsell"] += sign * sale.upsell
             money["cross_sell"] += sign * sale.cross_sell
             money["downsell"] += sign * sale.downsell
-        if sale.lost:
-            money["reversed"] += sign * sale.lost
-        if sale.undone:
-            self.undone["all"] += sign
-        for kind in sale.undone_kinds:
-            self.undone[kind] += sign
+        if sale.reversed_amount:
+            money["reversed"] += sign * sale.reversed_amount
+        if sale.reversed:
+            self.reversed["all"] += sign
+        for kind in sale.reversed_kinds:
+            self.reversed[kind] += sign
 
     def distinct(self) -> dict[str, int]:
         people = self.customers.values()
-        return {kind: self.passers_by[kind] + sum(1 for person in people if person[kind] > 0) for kind in CUSTOMERS}
+        return {kind: self.departed[kind] + sum(1 for person in people if person[kind] > 0) for kind in CUSTOMERS}
 
 
 def _ratio(part: int | Decimal, whole: int | Decimal) -> float | None:
@@ -104,16 +109,16 @@ def _ratio(part: int | Decimal, whole: int | Decimal) -> float | None:
 
 
 def _counts(opportunities: int, transactions: int, tallies: list[_Tally]) -> dict[str, Any]:
-    kinds, undone, intents = Counter[str](), Counter[str](), Counter[str]()
+    kinds, reversed_kinds, intents = Counter[str](), Counter[str](), Counter[str]()
     for tally in tallies:
         kinds.update(tally.kinds)
-        undone.update(tally.undone)
+        reversed_kinds.update(tally.reversed)
         intents.update(tally.intents)
     return {
         "opportunities": opportunities,
         "transactions": transactions,
         "kind_transactions": {kind: kinds[kind] for kind in KINDS},
-        "reversed_transactions": {kind: undone[kind] for kind in ("all", *KINDS)},
+        "reversed_transactions": {kind: reversed_kinds[kind] for kind in ("all", *KINDS)},
         "intents": {intent: intents[intent] for intent in INTENTS},
         "rates": {
             "upsell_cross_sell_rate": _ratio(kinds["any"], opportunities),
@@ -124,43 +129,43 @@ def _counts(opportunities: int, transactions: int, tallies: list[_Tally]) -> dic
 
 
 class Truth:
-    """Planted counts, kept while records are made."""
+    """Planted counts, updated while records are generated."""
 
     def __init__(self) -> None:
         self.events = 0
-        """Records of any sort."""
+        """All records, good or bad."""
         self.rejected = 0
-        """Bad records among them."""
+        """Bad records among `events`."""
         self.duplicates = 0
-        """Records that repeat an earlier one."""
+        """Records that are a copy of an earlier one."""
         self._tallies: dict[Topic, _Tally] = {"checkout": _Tally(), "subscription": _Tally()}
 
     def opportunity(self, journey: Topic) -> None:
-        """One more chance to sell more."""
+        """Count one more opportunity."""
         self._tallies[journey].opportunities += 1
 
-    def sold(self, journey: Topic, customer: str, sale: Sale) -> None:
-        """A transaction came to be."""
+    def sold(self, journey: Topic, customer: str, sale: PlantedSale) -> None:
+        """Count a new transaction."""
         self._tallies[journey].count(customer, sale, 1)
 
-    def restated(self, journey: Topic, customer: str, before: Sale, after: Sale) -> None:
-        """A transaction of the same customer changed: edited, refunded or canceled."""
+    def restated(self, journey: Topic, customer: str, before: PlantedSale, after: PlantedSale) -> None:
+        """Replace a transaction of the same customer after an edit, a refund or a cancellation."""
         tally = self._tallies[journey]
         tally.count(customer, before, -1)
         tally.count(customer, after, 1)
 
     def departed(self, journey: Topic, customer: str) -> None:
-        """The customer will never be named again: count them once and for all, so that memory is bounded."""
+        """Keep only the counts of a customer who will not appear in any later record, so that memory is bounded."""
         tally = self._tallies[journey]
         person = tally.customers.pop(customer, None)
         if person is not None:
-            tally.passers_by.update(kind for kind in CUSTOMERS if person[kind] > 0)
+            tally.departed.update(kind for kind in CUSTOMERS if person[kind] > 0)
 
     def summary(self) -> dict[str, Any]:
-        """The summary of everything told so far, in the shape of `classify --summary --json`.
+        """The counts so far, in the shape of `classify --summary --json`.
 
-        Counts are integers, amounts decimal strings at the currency's exponent, rates floats rounded to six decimals or None where
-        there is no denominator. A revenue ratio needs all its money in one currency; with several it is None.
+        Counts are integers, amounts decimal strings at the currency's exponent, rates floats rounded to six decimals, or None
+        if the denominator is 0. A revenue ratio is None if the revenue is in several currencies.
         """
         tallies = list(self._tallies.values())
         return {

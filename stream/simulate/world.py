@@ -1,7 +1,7 @@
-"""What all sessions share: the simulated clock, the dice, the goods and the truth.
+"""What all sessions share: the simulated clock, the random numbers, the catalogue and the truth.
 
-Rules: a session is a generator that is resumed at the time it asked for. It yields a record or None, and the milliseconds until it wants to go
-on; between two yields it happens at `World.now`. Everything random comes from `World.rng`, in the order of simulated time.
+Rules: a session is a generator. It yields a record or None, and the milliseconds after which it is resumed; what it does between two yields
+happens at `World.now`. All random numbers come from `World.rng`, in the order of simulated time.
 """
 
 from collections.abc import Generator, Sequence
@@ -21,58 +21,58 @@ T = TypeVar("T")
 Session = Generator[tuple[Emitted | None, int], None, None]
 
 SHORTEST: Final = 5
-"""Milliseconds between two events of one checkout or subscription, at least: their order is never a tie."""
+"""Least number of milliseconds between two events of one checkout or subscription, so that no two have the same time."""
 
 _STORE_TIME: Final = timezone(timedelta(hours=1))
 
 
 @dataclass(slots=True)
 class World:
-    """The state of the shop as its sessions see it."""
+    """The shop's state, as its sessions see it."""
 
     rng: Random
     truth: Truth
     catalogue: Catalogue
-    people: Customers
+    customers: Customers
     channels: tuple[str, ...]
     currencies: tuple[str, ...]
     behaviour: Behaviour
     shifts: tuple[Shift, ...]
     pace: float
     month: float
-    """Simulated milliseconds of a subscription's month, before `pace`."""
-    margin: int
-    """Milliseconds after which everything has surely arrived."""
+    """Simulated milliseconds of a subscription's month, not yet divided by `pace`."""
+    max_delay: int
+    """Milliseconds after its event time by which every record has arrived."""
     source: str
     run: str
-    """Tells the ids of this run from those of runs that start at other times."""
+    """Part of every id. Runs with another start have another value."""
     start: int
     now: int
     """Milliseconds since the epoch."""
     _minute: int = -1
-    """The minute that the next three stand for: many events share one, and dates are dear."""
+    """The minute that the next three fields are for. Many events share a minute, and formatting a date is slow."""
     _fields: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
-    _written: str = ""
-    _written_in_store: str = ""
+    _prefix: str = ""
+    _store_prefix: str = ""
 
     def chance(self, probability: float) -> bool:
-        """Whether something of this probability happens."""
+        """Whether something with this probability happens."""
         return self.rng.random() < probability
 
     def pick(self, choices: Sequence[T]) -> T:
-        """One of the choices, each as likely."""
+        """One of the choices, all equally likely."""
         return choices[int(self.rng.random() * len(choices))]
 
     def gap(self, seconds: float) -> int:
-        """Milliseconds to the next step, about this many seconds before `pace`."""
+        """Random number of milliseconds to the next step: about this many seconds, divided by `pace`."""
         return SHORTEST + int(1000 * seconds * self.rng.uniform(0.3, 1.7) / self.pace)
 
     def months(self, low: float, high: float) -> int:
-        """Milliseconds of between so many months of a subscription's time."""
+        """Random number of milliseconds: from `low` to `high` months of a subscription."""
         return SHORTEST + int(self.month * self.rng.uniform(low, high) / self.pace)
 
     def behaviour_of(self, segment: str | None) -> Behaviour:
-        """How a session that begins now behaves: the newest shift that applies."""
+        """The behaviour of a session that starts now: of the shifts that apply, the last one."""
         found = self.behaviour
         for shift in self.shifts:
             if self.now - self.start >= shift.after * 1000 and shift.segment in {None, segment}:
@@ -82,24 +82,24 @@ class World:
     def record(
         self, topic: Topic, kind: str, *, entity: str, number: int, customer: str, channel: str, data: dict[str, Any]
     ) -> Emitted:
-        """The event number `number` of an entity, now."""
+        """The event number `number` of an entity, at the current simulated time."""
         minute, millis = divmod(self.now, 60_000)
         if minute != self._minute:
             self._minute = minute
             moment = datetime.fromtimestamp(minute * 60, UTC)
             self._fields = (moment.year, moment.month, moment.day, moment.hour, moment.minute)
-            self._written = f"{moment:%Y-%m-%dT%H:%M:}"
-            self._written_in_store = f"{moment.astimezone(_STORE_TIME):%Y-%m-%dT%H:%M:}"
+            self._prefix = f"{moment:%Y-%m-%dT%H:%M:}"
+            self._store_prefix = f"{moment.astimezone(_STORE_TIME):%Y-%m-%dT%H:%M:}"
         second, millis = divmod(millis, 1000)
         moment = datetime(*self._fields, second, millis * 1000, tzinfo=UTC)
         in_store = channel == "store"
-        written, offset = (self._written_in_store, "+01:00") if in_store else (self._written, "Z")
+        prefix, offset = (self._store_prefix, "+01:00") if in_store else (self._prefix, "Z")
         value = cloud_event(
             kind,
             source=self.source,
             event_id=f"{entity}-{number}",
             subject=f"{topic}/{entity}",
-            time=f"{written}{second:02}.{millis:03}{offset}",
+            time=f"{prefix}{second:02}.{millis:03}{offset}",
             data=data,
             version=number if channel == "web" else None,
         )

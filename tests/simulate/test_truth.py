@@ -1,4 +1,4 @@
-"""What the shop says it planted is what the core finds in its records, at whatever record one stops."""
+"""The core finds in the shop's records exactly what the shop planted, after any number of records."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,10 +11,10 @@ from stream.core.offline import Offline
 from stream.events.decode import Rejected, decode_line
 from stream.simulate.behaviour import Behaviour
 from stream.simulate.shop import Shop, ShopSettings, month_for
-from stream.simulate.truth import Sale, Truth
+from stream.simulate.truth import PlantedSale, Truth
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-# Everything happens often, and much of it to the same cart.
+# Every action is frequent, and many happen to the same cart.
 BUSY = Behaviour(
     abandon=0.1,
     upgrade=0.3,
@@ -57,7 +57,7 @@ def measured(values):
 @pytest.mark.parametrize(
     "settings",
     [
-        pytest.param({}, id="as it comes"),
+        pytest.param({}, id="default"),
         pytest.param({"duplicates": 0.1, "disorder_seconds": 120, "poison": 0.05}, id="noisy"),
         pytest.param(
             {"behaviour": BUSY, "customers": 50, "disorder_seconds": 600, "month_seconds": 3000}, id="few customers"
@@ -69,14 +69,14 @@ def measured(values):
         ),
     ],
 )
-def test_what_was_planted_is_found(settings, count):
+def test_the_core_finds_what_was_planted(settings, count):
     shop = Shop(ShopSettings(seed=count, **settings), START)
     values = [record.value for record in shop.take(count)]
     assert measured(values) == shop.truth.summary()
 
 
 @pytest.mark.parametrize(("seed", "pace"), [(106, 1.0), (3, 7.0)])
-def test_disorder_of_half_a_day_needs_a_month_that_is_long_enough(seed, pace):
+def test_the_truth_holds_with_half_a_day_of_disorder_and_a_month_that_is_long_enough(seed, pace):
     month = month_for(43_200, pace)
     settings = ShopSettings(
         seed=seed, rate=0.1, pace=pace, month_seconds=month, duplicates=1, disorder_seconds=43_200, behaviour=BUSY
@@ -91,11 +91,11 @@ def test_the_truth_holds_in_the_first_and_the_last_year(start):
     assert measured([record.value for record in shop.take(500)]) == shop.truth.summary()
 
 
-def test_a_withdrawn_kind_leaves_no_trace_and_a_reversed_one_stays_counted():
+def test_an_edit_takes_a_kind_out_of_the_counts_and_a_reversal_does_not_take_the_transaction_out():
     truth = Truth()
-    upsell = Sale("EUR", "known", Decimal("30.00"), frozenset({"upsell"}), Decimal("20.00"), Decimal("10.00"))
-    plain = Sale("EUR", "known", Decimal("20.00"), initial=Decimal("20.00"))
-    undone = Sale("EUR", "known", Decimal("20.00"), lost=Decimal("20.00"), undone=True)
+    upsell = PlantedSale("EUR", "known", Decimal("30.00"), frozenset({"upsell"}), Decimal("20.00"), Decimal("10.00"))
+    plain = PlantedSale("EUR", "known", Decimal("20.00"), initial=Decimal("20.00"))
+    reversed_sale = plain.as_reversed()
     truth.opportunity("checkout")
     truth.sold("checkout", "ann", upsell)
     assert truth.summary()["checkout"]["customers"] == {"all": 1, "upsell": 1, "cross_sell": 0, "any": 1}
@@ -103,7 +103,7 @@ def test_a_withdrawn_kind_leaves_no_trace_and_a_reversed_one_stays_counted():
     figures = truth.summary()["checkout"]
     assert figures["kind_transactions"]["any"] == figures["customers"]["any"] == 0
     assert figures["revenue"]["EUR"]["upsell"] == "0.00"
-    truth.restated("checkout", "ann", plain, undone)
+    truth.restated("checkout", "ann", plain, reversed_sale)
     truth.departed("checkout", "ann")
     figures = truth.summary()["checkout"]
     assert (figures["transactions"], figures["reversed_transactions"]["all"], figures["customers"]["all"]) == (1, 1, 1)
@@ -112,7 +112,7 @@ def test_a_withdrawn_kind_leaves_no_trace_and_a_reversed_one_stays_counted():
     ) | {"final": "20.00", "total": "20.00", "reversed": "20.00"}
 
 
-def test_nothing_told_is_a_whole_summary():
+def test_an_empty_truth_has_a_complete_summary():
     summary = Truth().summary()
     assert summary == measured([])
     assert set(summary["all"]["rates"].values()) == {None}
