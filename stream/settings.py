@@ -1,7 +1,7 @@
-"""The one settings class: TOML file, environment (`UPSELL_*`), options, in that order of rising precedence.
+"""The settings. Options override environment variables (`UPSELL_*`), which override the TOML file.
 
-Rules: the environment is read only here. A secret comes from the environment or from a file of its own, never from the TOML file or an
-option, and is never printed. Whatever is wrong is named as the user wrote it: option, variable or key of the file.
+Rules: the environment is read only here. A secret comes from the environment or from a file of its own, never from the TOML file or an option, and
+is never printed. An error names the setting as the user wrote it: option, variable or key of the file.
 """
 
 import difflib
@@ -12,10 +12,11 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import parse_qs, unquote
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -38,31 +39,23 @@ from pydantic_settings import (
 )
 
 from stream.core.config import DAY, DEFAULT_WINDOWS, MICROSECONDS, CoreConfig, Window
+from stream.core.counting.kpi import KPIS
+from stream.core.event import Journey
 from stream.core.labels import OTHER, UNKNOWN, LabelName, LabelRegistry
 from stream.core.money import exponent
 
-Kpi = Literal[
-    "upsell_cross_sell_rate",
-    "upsell_ratio",
-    "upsell_revenue_ratio",
-    "upsell_revenue_share",
-    "cross_sell_rate",
-    "cross_sell_ratio",
-    "customer_upsell_rate",
-    "customer_cross_sell_rate",
-    "customer_any_rate",
-]
+_KPIS: Final = {kpi.name: kpi for kpi in KPIS}
 
 
 def _listed(value: object) -> object:
-    """`a,b, c` as environment variables carry lists."""
+    """A list in an environment variable: `a,b, c`."""
     if isinstance(value, str):
         return tuple(part for part in (part.strip() for part in value.split(",")) if part)
     return value
 
 
 def _decoded(value: object) -> object:
-    """JSON as environment variables and options carry tables."""
+    """A table in an environment variable or an option: JSON."""
     if isinstance(value, str):
         try:
             return json.loads(value)
@@ -71,13 +64,18 @@ def _decoded(value: object) -> object:
     return value
 
 
+def _kpi(name: str) -> str:
+    if name not in _KPIS:
+        raise ValueError(f"should be one of {', '.join(_KPIS)}")
+    return name
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 _TOPIC = r"^[A-Za-z0-9._-]{1,249}$"
 
-
 Secret = Literal["kafka_sasl_password", "redis_password", "customer_hash_key"]
 _WITH_FILES: tuple[Secret, ...] = get_args(Secret)
-"""Every secret has a second setting, `…_file`."""
+"""Each secret has a second setting, `…_file`."""
 _FILES = (
     *(f"{name}_file" for name in _WITH_FILES),
     "kafka_ssl_ca_file",
@@ -95,23 +93,22 @@ _LABEL_OF: Mapping[str, LabelName] = {
 
 
 class Target(BaseModel):
-    """A rate below which somebody is to be paged."""
+    """A rate below which the alerts page somebody."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kpi: Kpi
-    journey: Literal["checkout", "subscription"]
+    kpi: Annotated[str, AfterValidator(_kpi)]
+    journey: Journey
     segment: str = "all"
     ratio: float = Field(ge=0, le=100, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _range(self) -> "Target":
-        if self.kpi != "upsell_revenue_ratio" and self.ratio > 1:
-            raise ValueError(f"a target of {self.kpi} lies between 0 and 1, not {self.ratio}")
-        if self.kpi == "cross_sell_ratio" and self.segment == "all":
-            raise ValueError(
-                "cross_sell_ratio is known per segment only; name a segment, or set a target of cross_sell_rate"
-            )
+        kpi = _KPIS[self.kpi]
+        if kpi.unit == "percent" and self.ratio > 1:
+            raise ValueError(f"a target for {self.kpi} must be between 0 and 1, not {self.ratio}")
+        if self.segment == "all" and "all" not in kpi.dimensions:
+            raise ValueError(f"{self.kpi} exists per segment only; name a segment, or set a target for cross_sell_rate")
         return self
 
 
@@ -119,7 +116,7 @@ Targets = Annotated[tuple[Target, ...], NoDecode, BeforeValidator(_decoded)]
 
 
 class Settings(BaseSettings):
-    """Every setting of the product, with its default."""
+    """All settings, with their defaults. The docstrings are the help texts of the options."""
 
     model_config = SettingsConfigDict(
         env_prefix="UPSELL_",
@@ -131,98 +128,98 @@ class Settings(BaseSettings):
     )
 
     app_id: str = Field("upsell-stream", pattern=r"^[A-Za-z0-9._-]{1,100}$")
-    """Consumer group and key space: two applications with different ids do not see each other."""
+    """Name of the consumer group, and part of every key in Redis. Applications with different ids share nothing."""
     kafka_bootstrap_servers: str = "localhost:9092"
-    """`host:port`, several with commas."""
+    """Kafka brokers as `host:port`, separated by commas."""
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    """How connections to Kafka are secured; SASL_PLAINTEXT sends the password in the clear, and only when asked for by this name."""
+    """Security protocol of the connections to Kafka. SASL_PLAINTEXT sends the password unencrypted."""
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    """How the user's name and password are sent to Kafka."""
+    """SASL mechanism, with SASL_SSL and SASL_PLAINTEXT."""
     kafka_sasl_username: str | None = None
-    """Needed with SASL_SSL and SASL_PLAINTEXT."""
+    """User name at Kafka; required with SASL_SSL and SASL_PLAINTEXT."""
     kafka_sasl_password: SecretStr | None = None
-    """The password of that user."""
+    """Password of the Kafka user."""
     kafka_sasl_password_file: FilePath | None = None
-    """A file with the password of that user."""
+    """File with the password of the Kafka user."""
     kafka_ssl_ca_file: FilePath | None = None
-    """Certificates that sign Kafka's (PEM); default: those of the system."""
+    """CA certificates to verify Kafka with (PEM). Default: those of the system."""
     kafka_ssl_cert_file: FilePath | None = None
-    """Our own certificate (PEM), where Kafka asks for one."""
+    """Client certificate (PEM), if Kafka requires one."""
     kafka_ssl_key_file: FilePath | None = None
-    """The key of our certificate (PEM), where the certificate's file does not hold it."""
+    """Key of the client certificate (PEM), if the certificate's file does not contain it."""
     kafka_session_timeout: float = Field(60.0, ge=1, le=1800)
-    """Seconds after which a silent worker's partitions go to others."""
+    """Seconds without a heartbeat after which Kafka assigns a worker's partitions to other workers."""
     kafka_group_instance_id: str | None = Field(None, pattern=_TOPIC)
-    """Static membership: a restart within the session timeout moves no partition."""
+    """Name of this worker for static membership: after a restart within the session timeout it gets the same partitions again."""
     kafka_create_topics: bool = True
-    """Create missing topics at the start, with `kafka_partitions` and `kafka_replication_factor`."""
+    """Create missing topics at startup, with `kafka_partitions` and `kafka_replication_factor`."""
     kafka_partitions: int = Field(4, ge=1, le=10_000)
-    """Partitions of a topic that is created; as many workers as this can share the work."""
+    """Partitions of the topics that are created. This is also the largest number of workers that can share the work."""
     kafka_replication_factor: int = Field(-1, ge=-1, le=32)
-    """Replicas of a topic that is created; -1: the broker's default."""
+    """Replication factor of the topics that are created; -1 for the broker's default."""
     outcome_retention_days: int = Field(7, ge=1, le=3650)
-    """How long outcomes are kept, where the topic is created."""
+    """Retention of the outcome topic in days, if it is created."""
 
     checkout_topic: str = Field("checkout-events", pattern=_TOPIC)
-    """Input: events of checkouts and orders."""
+    """Input topic: events of checkouts and orders."""
     subscription_topic: str = Field("subscription-events", pattern=_TOPIC)
-    """Input: events of subscriptions."""
+    """Input topic: events of subscriptions."""
     outcome_topic: str = Field("upsell-outcomes", pattern=_TOPIC)
-    """Output: judged transactions."""
+    """Output topic: judged transactions."""
     dead_letter_topic: str = Field("upsell-dead-letters", pattern=_TOPIC)
-    """Output: records that could not be used, with the reason."""
+    """Output topic: rejected records, with the reason."""
 
     redis_url: Annotated[RedisDsn, UrlConstraints(allowed_schemes=["redis", "rediss", "unix"])] = Field(
         RedisDsn("redis://localhost:6379/0"), repr=False
     )
-    """`redis://`, `rediss://` (TLS) or `unix://`. A password in it is allowed in the environment only."""
+    """URL of Redis: `redis://`, `rediss://` (TLS) or `unix://`. It may contain a password only in the environment variable."""
     redis_password: SecretStr | None = None
-    """Password of the user in `redis_url`, else of the default user."""
+    """Password of the user in `redis_url`, or of the default user."""
     redis_password_file: FilePath | None = None
-    """A file with the password of Redis' user."""
+    """File with the password of the Redis user."""
     redis_ca_file: FilePath | None = None
-    """Certificates that sign Redis' (PEM), with `rediss://`; default: those of the system."""
+    """CA certificates to verify Redis with (PEM), with `rediss://`. Default: those of the system."""
     redis_prefix: str = Field("upsell:", pattern=r"^[A-Za-z0-9._:-]{1,100}$")
-    """What every key in Redis starts with."""
+    """Prefix of every key in Redis."""
     redis_timeout: float = Field(10.0, gt=0, le=600)
-    """Seconds to wait for an answer before the same call is made again."""
+    """Seconds to wait for an answer of Redis before the call is retried."""
 
     http_host: str = Field("127.0.0.1", min_length=1)
-    """Address that metrics, health and rates are served on; `0.0.0.0` for all interfaces."""
+    """Address of the HTTP server (metrics, health, rates, live page); `0.0.0.0` for all interfaces."""
     http_port: int = Field(8080, ge=0, le=65535)
-    """0: any free port, printed at the start."""
+    """Port of the HTTP server; 0 for any free port, which is logged at startup."""
 
     windows: Names = tuple(window.name for window in DEFAULT_WINDOWS)
-    """1 to 8 lengths between 1m and 400d, in m, h or d."""
+    """Lengths of the rolling windows: 1 to 8, each from 1m to 400d, in m, h or d."""
     checkout_retention_days: float = Field(30, gt=0, le=3650)
-    """A checkout is forgotten this long after its newest fact, by event time."""
+    """Days after its newest event, by event time, until a checkout is dropped from the state."""
     subscription_retention_days: float = Field(400, gt=0, le=3650)
-    """A subscription is forgotten this long after its newest event, once it is no longer active."""
+    """Days after its newest event, by event time, until an inactive subscription is dropped from the state."""
     lateness_hours: float = Field(24, ge=0, le=24 * 366)
-    """How much older than its newest event an event of a subscription may be."""
+    """Allowed lateness in hours: how much older an event of a subscription may be than the newest event of that subscription."""
     future_minutes: float = Field(10, ge=0, le=24 * 60)
-    """How far an event may lie ahead of its record's Kafka time stamp."""
+    """Minutes that an event's time may be ahead of its record's Kafka timestamp; events further ahead are rejected."""
     channels: Names = ()
-    """The only channels with figures of their own, at most 8; default: the first ones seen. The rest is `other`."""
+    """Channels with figures of their own, at most 8; all others are counted as `other`. Default: the first ones seen."""
     segments: Names = ()
-    """The only segments with figures of their own, at most 16; likewise."""
+    """Segments with figures of their own, at most 16; all others are counted as `other`. Default: the first ones seen."""
     categories: Names = ()
-    """The only categories with figures of their own, at most 32; likewise."""
+    """Categories with figures of their own, at most 32; all others are counted as `other`. Default: the first ones seen."""
     currencies: Names = ()
-    """The only currencies (ISO 4217) with revenue figures, at most 4; default: the first ones seen."""
+    """Currencies (ISO 4217) with revenue figures, at most 4. Default: the first ones seen."""
     customer_hash_key: SecretStr = SecretStr("upsell-stream")
-    """Key of the hash under which customers are counted in Redis, at most 64 bytes. Changing it starts the count of customers anew."""
+    """Key of the hash that replaces customer ids in Redis, at most 64 bytes. If you change it, known customers count as new ones."""
     customer_hash_key_file: FilePath | None = None
-    """A file with the key of the hash under which customers are counted."""
+    """File with the key of the hash that replaces customer ids in Redis."""
     targets: Targets = ()
-    """Rates below which somebody is to be paged; see the section on targets."""
+    """Rates below which the alerts page somebody; see the section on targets."""
 
     batch_records: int = Field(2000, ge=1, le=100_000)
-    """Records of one partition in one commit, at most."""
+    """Largest number of records of one partition in one commit."""
     cache_mb: int = Field(100, ge=1)
-    """Megabytes of entities and customers, half for either, that a worker keeps in memory over all its shards, so that fewer are loaded."""
+    """Size of a worker's cache in megabytes: half for checkouts and subscriptions, half for customers. A larger cache means fewer reads from Redis."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severe messages that are written (to standard error)."""
+    """Lowest level of the messages that are logged to standard error."""
 
     @field_validator(*_FILES, mode="wrap")
     @classmethod
@@ -232,7 +229,7 @@ class Settings(BaseSettings):
             if file is not None and str(info.field_name).removesuffix("_file") in _WITH_FILES:
                 _secret_in(file)
         except OSError as error:
-            raise ValueError(f"the file cannot be used: {error.strerror or error}") from None
+            raise ValueError(f"cannot read the file: {error.strerror or error}") from None
         return file
 
     @field_validator("kafka_bootstrap_servers")
@@ -242,20 +239,20 @@ class Settings(BaseSettings):
         for part in parts:
             server = re.fullmatch(r"([^\s:\[\]/]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?", part)
             if server is None:
-                raise ValueError(f"{part!r} is no host:port")
+                raise ValueError(f"{part!r} is not host:port")
             if server[2] is not None and not 1 <= int(server[2]) <= 65535:
-                raise ValueError(f"the port of {part!r} is not from 1 to 65535")
+                raise ValueError(f"the port of {part!r} must be from 1 to 65535")
         return ",".join(parts)
 
     @field_validator("redis_url")
     @classmethod
     def _database(cls, url: RedisDsn) -> RedisDsn:
-        # What is no number would be taken for database 0, or as an error in the middle of the start.
+        # The client takes some of what is not a number for database 0, and fails on the rest only when it connects.
         numbers = [value for name, value in url.query_params() if name == "db"]
         if url.scheme != "unix":
             numbers.append(unquote(url.path or "").strip("/"))
         if any(re.fullmatch("[0-9]*", number, re.ASCII) is None for number in numbers):
-            raise ValueError("the database is no number; redis://HOST:PORT/0 and unix://PATH?db=0 name the first one")
+            raise ValueError("the database must be a number, as in redis://HOST:PORT/0 or unix://PATH?db=0")
         return url
 
     @field_validator("windows")
@@ -265,7 +262,7 @@ class Settings(BaseSettings):
             raise ValueError(f"{len(names)} windows; 1 to 8 are allowed")
         lengths = [Window.parse(name).length for name in names]
         if len(set(lengths)) < len(lengths):
-            raise ValueError("two windows are equally long")
+            raise ValueError("two windows have the same length")
         return tuple(name for _, name in sorted(zip(lengths, names, strict=True)))
 
     @field_validator(*_LABEL_OF)
@@ -278,14 +275,15 @@ class Settings(BaseSettings):
                 try:
                     exponent(code)
                 except ValueError:
-                    raise ValueError(f"{code!r} is no ISO 4217 code with a minor unit, in capitals, like EUR") from None
+                    allowed = "an ISO 4217 code with a minor unit, in capitals, like EUR"
+                    raise ValueError(f"{code!r} is not {allowed}") from None
         return values
 
     @field_validator("targets")
     @classmethod
     def _targets(cls, targets: tuple[Target, ...]) -> tuple[Target, ...]:
         if len({(target.kpi, target.journey, target.segment) for target in targets}) < len(targets):
-            raise ValueError("two targets for the same kpi, journey and segment")
+            raise ValueError("two targets have the same kpi, journey and segment")
         return targets
 
     @model_validator(mode="after")
@@ -296,13 +294,13 @@ class Settings(BaseSettings):
         protocol = self.kafka_security_protocol
         if protocol.startswith("SASL"):
             if self.kafka_sasl_username is None:
-                raise ValueError(f"kafka_security_protocol is {protocol}; set kafka_sasl_username, too")
+                raise ValueError(f"kafka_security_protocol is {protocol}; also set kafka_sasl_username")
             if self.kafka_sasl_password is None and self.kafka_sasl_password_file is None:
-                raise ValueError(f"kafka_security_protocol is {protocol}; set kafka_sasl_password_file, too")
+                raise ValueError(f"kafka_security_protocol is {protocol}; also set kafka_sasl_password_file")
         elif self.kafka_sasl_username is not None:
             raise ValueError(
                 f"kafka_sasl_username is set but kafka_security_protocol is {protocol}; "
-                "set it to SASL_SSL (or SASL_PLAINTEXT, which sends the password in the clear)"
+                "set it to SASL_SSL (or to SASL_PLAINTEXT, which sends the password unencrypted)"
             )
         if not protocol.endswith("SSL"):
             for name in ("kafka_ssl_ca_file", "kafka_ssl_cert_file", "kafka_ssl_key_file"):
@@ -311,15 +309,15 @@ class Settings(BaseSettings):
                         f"{name} is set but kafka_security_protocol is {protocol}; set it to SSL or SASL_SSL"
                     )
         if self.kafka_ssl_key_file is not None and self.kafka_ssl_cert_file is None:
-            raise ValueError("kafka_ssl_key_file is set; set kafka_ssl_cert_file, too")
+            raise ValueError("kafka_ssl_key_file is set; also set kafka_ssl_cert_file")
         for name in _WITH_FILES:
             if getattr(self, f"{name}_file") is not None and name in self.model_fields_set:
-                raise ValueError(f"{name} and {name}_file are both set; keep one")
+                raise ValueError(f"{name} and {name}_file are both set; unset one of them")
         known = (*self.segments, "all", UNKNOWN, OTHER)
         for target in self.targets:
             if self.segments and target.segment not in known:
                 raise ValueError(
-                    f"targets: the segment {target.segment!r} is not among segments ({', '.join(self.segments)})"
+                    f"targets: the segment {target.segment!r} is not one of segments ({', '.join(self.segments)})"
                 )
         if len(self._customer_key()) > 64:
             raise ValueError("customer_hash_key is longer than 64 bytes")
@@ -328,17 +326,17 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - a name that pydantic-settings fixes
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings calls it with these names
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Options, then environment. `load` puts the file below both."""
+        """Options override the environment. `load` adds the file below both."""
         return init_settings, env_settings
 
     def core(self) -> CoreConfig:
-        """What the core must know."""
+        """The settings of the core."""
         return CoreConfig(
             windows=tuple(Window.parse(name) for name in self.windows),
             checkout_retention=round(self.checkout_retention_days * DAY),
@@ -356,14 +354,14 @@ class Settings(BaseSettings):
         return round(self.future_minutes * 60 * MICROSECONDS)
 
     def registry(self) -> LabelRegistry:
-        """A registry that knows the lists of the settings."""
+        """A registry with the label values that the settings list."""
         return LabelRegistry({label: getattr(self, name) for name, label in _LABEL_OF.items()})
 
     def password(self, name: Secret) -> str | None:
-        """A secret from its file if one is named, else from the environment.
+        """A secret, from its file if that is set, otherwise from the environment.
 
         Raises:
-            OSError: the file cannot be used any more, though it could when the settings were loaded.
+            OSError: the file has become unreadable since the settings were loaded.
         """
         file: Path | None = getattr(self, f"{name}_file")
         if file is not None:
@@ -375,7 +373,7 @@ class Settings(BaseSettings):
 def _secret_in(file: Path) -> str:
     try:
         secret = file.read_text(encoding="utf-8").strip()
-    except UnicodeDecodeError:  # whose text tells bytes of the secret
+    except UnicodeDecodeError:  # its message contains bytes of the secret
         raise OSError(errno.EINVAL, "it is not UTF-8", str(file)) from None
     if not secret:
         raise OSError(errno.EINVAL, "it is empty", str(file))
@@ -383,14 +381,14 @@ def _secret_in(file: Path) -> str:
 
 
 class WrongSettingsError(ValueError):
-    """Settings that are not allowed: a line for each, with its name as the user wrote it and what is allowed."""
+    """Settings that are not allowed. The message has a line for each: the name as the user wrote it, and what is allowed."""
 
 
 def load(options: Mapping[str, object] | None = None, config: Path | None = None) -> Settings:
-    """Settings from options (by field name), the environment, and a TOML file: `config`, else what `UPSELL_CONFIG` names, else none.
+    """Load the settings from options (by field name), the environment and a TOML file: `config`, or the one that `UPSELL_CONFIG` names.
 
     Raises:
-        WrongSettingsError: anything is wrong with any of them.
+        WrongSettingsError: a setting is not allowed, or the file cannot be read.
     """
     options = options or {}
     if config is None and os.environ.get("UPSELL_CONFIG"):
@@ -405,11 +403,8 @@ def load(options: Mapping[str, object] | None = None, config: Path | None = None
     try:
         return Settings(**{**below, **options})
     except ValidationError as error:
-        names = {
-            **{name: variable(name) for name in Settings.model_fields},
-            **{name: f"{name} in {config}" for name in below},
-        }
-        names |= {name: option(name) for name in options}
+        names = {name: variable(name) for name in Settings.model_fields}
+        names |= {name: f"{name} in {config}" for name in below} | {name: option(name) for name in options}
         raise WrongSettingsError("\n".join(_explained(error, names))) from None
 
 
@@ -424,9 +419,9 @@ def option(name: str) -> str:
 
 
 def misspelt() -> list[tuple[str, str]]:
-    """Variables that look like a setting and are none, each with the one that was probably meant.
+    """Environment variables that are probably misspelt settings, each with the setting that was probably meant.
 
-    Only near misses: others use the prefix, too (Kubernetes describes the service `upsell-stream` in `UPSELL_STREAM_…`).
+    Only very similar names: other programs use the prefix too (Kubernetes sets `UPSELL_STREAM_…` for a service `upsell-stream`).
     """
     known = [variable(name) for name in Settings.model_fields]
     return [
@@ -442,7 +437,7 @@ def is_secret(name: str) -> bool:
 
 
 def _set_variables() -> set[str]:
-    """Names that start with our prefix and are not empty, in capitals, as pydantic-settings takes them."""
+    """Names of the variables with our prefix that are not empty, in capitals: pydantic-settings ignores case."""
     return {name.upper() for name, value in os.environ.items() if value and name.upper().startswith("UPSELL_")}
 
 
@@ -456,30 +451,30 @@ def _read(config: Path) -> dict[str, Any]:
 
 
 def _unknown(name: str) -> str:
-    """That there is no such setting, and which is meant. In another letter case a name is none: pydantic-settings would take it for one."""
+    """The message for a key that is not a setting. Keys must be in lower case: with others, pydantic-settings would skip the checks of secrets."""
     meant = difflib.get_close_matches(name.lower(), Settings.model_fields, 1)
     return "there is no such setting" + (f"; did you mean {meant[0]}?" if meant else "")
 
 
 def _secrets_in_the_open(values: Mapping[str, object], where: str) -> list[str]:
-    """Others see options in the list of processes, and files of settings are passed around."""
+    """Messages for secrets in options, which the list of processes shows, or in the file of settings, which is often shared."""
     wrong = [
-        f"{where}{name} is a secret; set {variable(name)}, or {name}_file to a file that holds it"
+        f"{where}{name} is a secret; set {variable(name)}, or set {name}_file to a file that contains it"
         for name in values
         if is_secret(name)
     ]
     url = str(values.get("redis_url", ""))
     if ":" in url.partition("://")[2].rpartition("@")[0] or "password" in parse_qs(url.partition("?")[2]):
         wrong.append(
-            f"{where}redis_url holds a password; set {variable('redis_password')}, or redis_password_file to a file that holds it"
+            f"{where}redis_url contains a password; set {variable('redis_password')}, or set redis_password_file to a file that contains it"
         )
     return wrong
 
 
 _LISTS: Mapping[str, str] = {"tuple_type": "should be a list", "model_type": "should be a table"}
-"""In the words of TOML."""
+"""pydantic's errors in the terms of TOML."""
 _TARGET = (
-    '; one target is [{"kpi": "upsell_ratio", "journey": "checkout", "ratio": 0.1}] as JSON, [[targets]] in the file'
+    '; for example [{"kpi": "upsell_ratio", "journey": "checkout", "ratio": 0.1}] as JSON, or [[targets]] in the file'
 )
 
 
@@ -487,9 +482,8 @@ def _explained(error: ValidationError, names: Mapping[str, str]) -> list[str]:
     lines = []
     for detail in error.errors(include_url=False):
         field, *path = detail["loc"] or ("",)
-        name = names.get(str(field), str(field)) + "".join(
-            f"[{part}]" if isinstance(part, int) else f".{part}" for part in path
-        )
+        name, in_file, file = names.get(str(field), str(field)).partition(" in ")
+        name += "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path) + in_file + file
         message = detail["msg"].removeprefix("Value error, ")
         if detail["type"] == "extra_forbidden" and not path:
             message = _unknown(str(field))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from stream.core.counting.kpi import KPIS
 from stream.settings import Settings, WrongSettingsError, load, misspelt
 
 
@@ -143,22 +144,22 @@ def test_a_misspelt_variable_is_noticed_and_others_are_not(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("KAFKA_BOOTSTRAP_SERVERS", "kafka-1:9092,", "'' is no host:port"),
-        ("KAFKA_BOOTSTRAP_SERVERS", "kafka://kafka-1:9092", "'kafka://kafka-1:9092' is no host:port"),
-        ("KAFKA_BOOTSTRAP_SERVERS", "kafka-1:65536", "the port of 'kafka-1:65536' is not from 1 to 65535"),
-        ("KAFKA_BOOTSTRAP_SERVERS", "kafka-1:9092,[::1]:0", "the port of '[::1]:0' is not from 1 to 65535"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka-1:9092,", "'' is not host:port"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka://kafka-1:9092", "'kafka://kafka-1:9092' is not host:port"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka-1:65536", "the port of 'kafka-1:65536' must be from 1 to 65535"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka-1:9092,[::1]:0", "the port of '[::1]:0' must be from 1 to 65535"),
         ("WINDOWS", "5m,1x", "'1x' is no window"),
-        ("WINDOWS", "1h,60m", "equally long"),
+        ("WINDOWS", "1h,60m", "the same length"),
         ("WINDOWS", "1m,2m,3m,4m,5m,6m,7m,8m,9m", "1 to 8 are allowed"),
         ("CHANNELS", "a,b,c,d,e,f,g,h,i", "9 values for channel, at most 8"),
-        ("CURRENCIES", "EUR,usd", "'usd' is no ISO 4217 code"),
-        ("CURRENCIES", "EUO", "'EUO' is no ISO 4217 code with a minor unit, in capitals, like EUR"),
-        ("CURRENCIES", "EUR,XAU", "'XAU' is no ISO 4217 code with a minor unit"),
+        ("CURRENCIES", "EUR,usd", "'usd' is not an ISO 4217 code"),
+        ("CURRENCIES", "EUO", "'EUO' is not an ISO 4217 code with a minor unit, in capitals, like EUR"),
+        ("CURRENCIES", "EUR,XAU", "'XAU' is not an ISO 4217 code with a minor unit"),
         ("REDIS_URL", "http://localhost", "'redis', 'rediss' or 'unix'"),
-        ("REDIS_URL", "redis://localhost/abc", "the database is no number"),
-        ("REDIS_URL", "redis://localhost/0/1", "the database is no number"),
-        ("REDIS_URL", "redis://localhost/-1", "the database is no number"),
-        ("REDIS_URL", "unix:///run/redis.sock?db=abc", "the database is no number"),
+        ("REDIS_URL", "redis://localhost/abc", "the database must be a number"),
+        ("REDIS_URL", "redis://localhost/0/1", "the database must be a number"),
+        ("REDIS_URL", "redis://localhost/-1", "the database must be a number"),
+        ("REDIS_URL", "unix:///run/redis.sock?db=abc", "the database must be a number"),
         ("KAFKA_SSL_CA_FILE", "/nowhere/ca.pem", "does not point to a file"),
         ("OUTCOME_TOPIC", "no such topic", "string should match pattern"),
         ("TARGETS", "[", "not JSON"),
@@ -176,14 +177,20 @@ def test_what_is_not_allowed(monkeypatch, name, value, says):
 
 def test_two_targets_for_the_same_rate_are_refused(config):
     target = '[[targets]]\nkpi = "upsell_ratio"\njourney = "checkout"\nratio = 0.1\n'
-    assert "two targets" in wrong({}, config(target + target))
+    assert "two targets have the same" in wrong({}, config(target + target))
 
 
 def test_a_target_for_a_segment_that_has_no_figures_is_refused(config, monkeypatch):
     monkeypatch.setenv("UPSELL_SEGMENTS", "new,vip")
     target = '[[targets]]\nkpi = "upsell_ratio"\njourney = "checkout"\nratio = 0.1\nsegment = "%s"\n'
-    assert "targets: the segment 'vpi' is not among segments (new, vip)" in wrong({}, config(target % "vpi"))
+    assert "targets: the segment 'vpi' is not one of segments (new, vip)" in wrong({}, config(target % "vpi"))
     assert load({}, config(target % "vip")).targets[0].segment == "vip"
+
+
+def test_a_wrong_kpi_is_answered_with_those_that_there_are(config):
+    file = config('[[targets]]\nkpi = "upsale"\njourney = "checkout"\nratio = 0.1\n')
+    allowed = ", ".join(kpi.name for kpi in KPIS)
+    assert wrong({}, file) == f"targets[0].kpi in {file}: 'upsale' is not allowed: should be one of {allowed}"
 
 
 @pytest.mark.parametrize("wrong_one", ['"kpi": "upsale"', '"journey": "shop"', '"ratio": -0.1', '"ratio": "NaN"'])
@@ -199,9 +206,9 @@ def test_an_unknown_kpi_or_journey_or_ratio_is_refused_by_name(monkeypatch, wron
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        ("{}", "UPSELL_TARGETS: should be a list; one target is [{"),
-        ("5", "UPSELL_TARGETS: should be a list; one target is [{"),
-        ("[5]", "UPSELL_TARGETS[0]: should be a table; one target is [{"),
+        ("{}", "UPSELL_TARGETS: should be a list; for example [{"),
+        ("5", "UPSELL_TARGETS: should be a list; for example [{"),
+        ("[5]", "UPSELL_TARGETS[0]: should be a table; for example [{"),
     ],
 )
 def test_what_is_no_list_of_tables_is_told_in_those_words(monkeypatch, value, says):
@@ -223,9 +230,9 @@ def test_a_list_of_the_file_is_a_list(config):
 
 def test_settings_that_contradict_each_other_are_named_as_written(config, monkeypatch):
     file = config('kafka_security_protocol = "SASL_SSL"')
-    assert wrong({}, file) == f"kafka_security_protocol in {file} is SASL_SSL; set UPSELL_KAFKA_SASL_USERNAME, too"
+    assert wrong({}, file) == f"kafka_security_protocol in {file} is SASL_SSL; also set UPSELL_KAFKA_SASL_USERNAME"
     monkeypatch.setenv("UPSELL_KAFKA_SASL_USERNAME", "me")
-    assert "set UPSELL_KAFKA_SASL_PASSWORD_FILE, too" in wrong({}, file)
+    assert "also set UPSELL_KAFKA_SASL_PASSWORD_FILE" in wrong({}, file)
 
 
 def test_a_user_name_without_sasl_would_be_sent_nowhere(monkeypatch):
@@ -250,7 +257,7 @@ def test_certificates_without_tls_would_be_used_nowhere(monkeypatch, tmp_path):
 )
 def test_a_secret_in_the_file_is_refused_and_not_shown(config, text):
     message = wrong({}, config(text))
-    assert "_file to a file that holds it" in message
+    assert "_file to a file that contains it" in message
     assert "hunter2" not in message
 
 
@@ -296,7 +303,7 @@ def test_a_file_that_holds_no_secret_is_named(monkeypatch, tmp_path, name, conte
     monkeypatch.setenv(f"UPSELL_{name.upper()}", str(tmp_path / "secret"))
     message = wrong()
     assert message.startswith(f"UPSELL_{name.upper()}: ")
-    assert message.endswith(f"the file cannot be used: {says}")
+    assert message.endswith(f"cannot read the file: {says}")
     assert "hunter2" not in message
     assert "b6" not in message
 
@@ -308,7 +315,7 @@ def test_a_secret_that_may_not_be_read_is_named(monkeypatch, tmp_path, name):
 
     (tmp_path / "secret").touch()
     monkeypatch.setattr(Path, "read_text", read_text)
-    assert wrong({name: str(tmp_path / "secret")}).endswith("the file cannot be used: Permission denied")
+    assert wrong({name: str(tmp_path / "secret")}).endswith("cannot read the file: Permission denied")
 
 
 @pytest.mark.parametrize("name", [*SECRET_FILES, "kafka_ssl_ca_file", "redis_ca_file"])
@@ -319,7 +326,7 @@ def test_a_file_that_cannot_be_looked_at_is_named(monkeypatch, name):
     monkeypatch.setattr(Path, "is_file", is_file)
     message = wrong({name: "/locked/file"})
     assert message.startswith(f"--{name.replace('_', '-')}: '/locked/file' is not allowed")
-    assert message.endswith("the file cannot be used: Permission denied")
+    assert message.endswith("cannot read the file: Permission denied")
 
 
 @pytest.mark.parametrize("text", ["app_id = ", "\x00"])

@@ -94,7 +94,7 @@ def test_its_version():
         (["classify", "-", "--as-of", "today"], "'today' is no time like"),
         (["simulate", "--rate", "0"], "--rate 0 needs --events"),
         (["simulate", "--currency", "EURO", "--to-file", "-"], "EURO"),
-        (["rates", "--redis-url", "redis://:secret@localhost"], "redis_url holds a password"),
+        (["rates", "--redis-url", "redis://:secret@localhost"], "redis_url contains a password"),
     ],
 )
 def test_wrong_usage_has_status_2_and_says_what_is_allowed(words, says, tmp_path):
