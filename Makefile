@@ -1,27 +1,35 @@
-# Two commands of the README: `make demo` and `make test`. Everything else is for contributors.
+# `make help` lists the targets. `make demo` needs nothing but this file; the other targets are for contributors.
+.DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# More arguments for the program that a target runs.
 ARGS ?=
+# One process per core; the tests of the real Kafka share one process and so one broker. `ARGS="-n 0"` runs without.
+PYTEST := pytest -n auto --dist loadgroup
 SEEDS ?= 1000
 
-.PHONY: demo test chaos simulate lint screenshot bench audit lock clean
+.PHONY: help demo check test coverage lint format generate simulate chaos bench audit lock clean
 
-demo: $(VENV)/demo.stamp
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+
+demo: $(VENV)/demo.stamp ## a shop, Kafka, Redis and a worker on this machine, until Ctrl-C
 	@$(BIN)/upsell-stream demo $(ARGS)
 
-test: $(VENV)/dev.stamp
-	@$(BIN)/pytest $(ARGS)
+check: lint ## lint, types and the fast tests: what to run before each commit
+	@$(BIN)/$(PYTEST) --fast -q $(ARGS)
 
-# Seeds of the deterministic simulation, docs/explanation/simulation.md; `SEED=17` is one alone, with its trace.
-simulate: $(VENV)/dev.stamp
-	@PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
+test: $(VENV)/dev.stamp ## all tests, on all cores: make test ARGS="tests/core -q"
+	@$(BIN)/$(PYTEST) $(ARGS)
 
-# Real Kafka and Redis, three workers, fifty faults: see docs/explanation/chaos.md.
-chaos: $(VENV)/dev.stamp
-	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
+coverage: $(VENV)/dev.stamp ## all tests, with the branch coverage of stream/
+	@rm -f .coverage .coverage.*
+	@$(BIN)/coverage run -m $(PYTEST) $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
 
-lint: $(VENV)/dev.stamp
+lint: $(VENV)/dev.stamp ## ruff, mypy, and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -32,15 +40,41 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/mypy locks/audit.py
 	$(BIN)/lint-imports
 
-# The picture of the live page: a minute, and needs Chromium.
-screenshot: $(VENV)/dev.stamp
-	@PYTHONPATH=tests $(BIN)/python docs/generate/screenshot.py
+format: $(VENV)/dev.stamp ## format the code, and sort its imports
+	@$(BIN)/ruff check --quiet --select I --fix .
+	@$(BIN)/ruff format .
 
-# Measurements: minutes, on an idle machine. `make bench ARGS=--help`.
-bench: $(VENV)/dev.stamp
+generate: $(VENV)/dev.stamp ## write again what is generated: rules, dashboards, schemas, tables of the pages
+	@$(BIN)/python -m deploy.generate.rules
+	@$(BIN)/python -m deploy.generate.dashboards
+	@$(BIN)/python -m stream.events.schema docs/events
+	@$(BIN)/python -m stream.observe.reference docs/reference/metrics.md
+	@$(BIN)/python -m stream.cli.reference docs/reference/configuration.md
+
+simulate: $(VENV)/dev.stamp ## whole workers in virtual time with faults: SEEDS=10000, or SEED=17 for one, with its trace
+	@PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
+
+chaos: $(VENV)/dev.stamp ## three workers on real Kafka and Redis, with fifty faults
+	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
+
+bench: $(VENV)/dev.stamp ## measure; twenty minutes on an idle machine: make bench ARGS=--help
 	@$(BIN)/python -m bench $(ARGS)
 
-# A lock is installed whole and by hash; the stamp is newer than the lock once that has worked.
+audit: $(VENV)/dev.stamp ## check the locks: hashes, licences, withdrawn releases, known vulnerabilities
+	@$(BIN)/python locks/audit.py
+
+# No index address is written, so that the locks work with any mirror.
+LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+lock: ## resolve the dependencies again (needs uv)
+	$(LOCK) locks/build.in -o locks/build.txt
+	$(LOCK) pyproject.toml -o locks/core.txt
+	$(LOCK) pyproject.toml locks/build.in --extra demo -o locks/demo.txt
+	$(LOCK) pyproject.toml locks/build.in --extra dev -o locks/dev.txt
+
+clean: ## delete the virtual environment and all that was built
+	rm -rf $(VENV) dist build htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+
+# Installs every package of the lock, checked by its hash. The stamp is touched only after success.
 $(VENV)/%.stamp: locks/%.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "upsell-stream needs Python 3.11 or later: make PYTHON=python3.11 …")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -48,17 +82,3 @@ $(VENV)/%.stamp: locks/%.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/$*.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
-
-audit: $(VENV)/dev.stamp
-	@$(BIN)/python locks/audit.py
-
-# Needs uv on the PATH. No index address is written, so the locks serve any mirror.
-LOCK = uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
-lock:
-	$(LOCK) locks/build.in -o locks/build.txt
-	$(LOCK) pyproject.toml -o locks/core.txt
-	$(LOCK) pyproject.toml locks/build.in --extra demo -o locks/demo.txt
-	$(LOCK) pyproject.toml locks/build.in --extra dev -o locks/dev.txt
-
-clean:
-	rm -rf $(VENV) dist build *.egg-info

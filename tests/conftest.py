@@ -1,16 +1,20 @@
 """Servers for all tests: one of each kind per test process, started when the first test asks for it.
 
-Tests share them and keep out of each other's way by names: every topic, group and key starts with `name_prefix`.
+Tests share them. To keep apart, each test starts the names of its topics, groups and keys with `name_prefix`.
 A test that stops, kills, freezes or fills a server starts its own (`support.servers.started`).
 
-A server that is not installed skips its tests and says what to install. With UPSELL_TESTS_REQUIRE_ALL=1 whatever is
-skipped fails instead, so that a machine that lacks something cannot look well.
+If a program is missing, its tests are skipped; the last line of the run says how many, and how to install the program.
+With UPSELL_TESTS_REQUIRE_ALL=1 a skip is a failure: CI sets it, so that a missing program cannot hide a broken test.
+
+`--fast` (`make check`) runs only what takes seconds: see `SLOW`.
 """
 
 import os
 import secrets
 import signal
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -21,17 +25,30 @@ from support.servers import started
 from stream.embedded.broker import EmbeddedBroker
 from stream.embedded.valkey import EmbeddedValkey
 
-# A shell that starts something in the background has it ignore Ctrl-C, and whatever that starts as well.
+# A shell starts background commands with Ctrl-C (SIGINT) ignored, and their children inherit that. Tests that send SIGINT need the default.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REQUIRE_ALL = os.environ.get("UPSELL_TESTS_REQUIRE_ALL") == "1"
 
-# How long an example takes is the machine's business, not the test's. Where everything is required the examples are the same every time: a
-# new find is for those who look for it, not for whoever's change is being judged.
-settings.register_profile("looking", deadline=None)
-settings.register_profile("judging", deadline=None, derandomize=True, database=None)
-settings.load_profile("judging" if REQUIRE_ALL else "looking")
+# Hypothesis: no deadline, since a slow machine is no failure. CI and `--fast` use the same examples every time, so that a run fails only for what was
+# changed; elsewhere the examples are random, to find new cases.
+settings.register_profile("random", deadline=None)
+settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
+settings.register_profile("fast", deadline=None, max_examples=10, derandomize=True, database=None)
+
+SLOW_MARKERS = {"embedded", "kafka", "redis", "prometheus", "helm", "browser", "image", "datasets"}
+SLOW = (
+    "chaos",
+    "integration",
+    "oracle",
+    "simulate",
+    "simulation",
+    "test_against_oracle.py",
+    "test_audit.py",
+    "test_conftest.py",
+)
+"""What `--fast` leaves out: tests that need a server or a program, and these files and directories. Properties get fewer examples."""
 
 MARKER_OF_FIXTURE = {
     "kafka": "kafka",
@@ -67,17 +84,34 @@ def embedded_valkey() -> Iterator[EmbeddedValkey]:
 
 @pytest.fixture
 def name_prefix() -> str:
-    """Return what the names of this test's topics, groups and keys start with."""
+    """Return a prefix for the names of this test's topics, groups and keys."""
     return f"test-{secrets.token_hex(6)}-"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="only tests that take seconds and need no server")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("fast" if config.getoption("fast") else "fixed" if REQUIRE_ALL else "random")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         for fixture in MARKER_OF_FIXTURE.keys() & getattr(item, "fixturenames", ()):
             item.add_marker(MARKER_OF_FIXTURE[fixture])
         if item.get_closest_marker("kafka"):
-            # Under `--dist loadgroup` one process runs them all, so there is one broker.
+            # With `--dist loadgroup` one process runs all of them, so only one broker is started.
             item.add_marker(pytest.mark.xdist_group("kafka"))
+    if config.getoption("fast"):
+        slow = [item for item in items if _is_slow(item)]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    path = item.path.relative_to(Path(__file__).parent)
+    return path.parts[0] in SLOW or any(mark.name in SLOW_MARKERS for mark in item.iter_markers())
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -96,3 +130,23 @@ def _without_skips(report: pytest.TestReport | pytest.CollectReport) -> pytest.T
         report.outcome = "failed"
         report.longrepr = f"UPSELL_TESTS_REQUIRE_ALL=1 forbids this skip: {reason.removeprefix('Skipped: ')}"
     return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    yield
+    # The outermost wrapper: pytest has printed its own summary. xdist's workers have no terminal.
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None and (skipped := terminal.stats.get("skipped")):
+        terminal.write_line(_summary_of_skips(report.longrepr[2] for report in skipped))
+
+
+def _summary_of_skips(reasons: Iterable[str]) -> str:
+    """One line: how many tests were skipped for which missing program, and how to install it."""
+    counts = Counter(reason.removeprefix("Skipped: ").partition("\n")[0] for reason in reasons)
+    parts = []
+    for reason, count in counts.most_common():
+        name, missing, how = reason.partition(" is missing: ")
+        parts.append(f"{count}: {name} is missing ({how})" if missing else f"{count}: {reason}")
+    total = counts.total()
+    return f"{total} test{'s' if total > 1 else ''} skipped. {'; '.join(parts)}"

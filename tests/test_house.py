@@ -1,14 +1,16 @@
-"""Laws of the repository that no linter knows."""
+"""Rules of the repository that no linter checks."""
 
 import re
 import subprocess
+import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Written so that they do not match themselves.
+# Written so that they do not match this file.
 LAWS = {
     "a path of one machine": r"(?<![\w.~/$}])/(?:work|root)/|/tmp/bash[_]jobs",
     "the address of a package index": (
@@ -58,3 +60,28 @@ def test_no_tracked_file_has(law):
             f"{path.relative_to(ROOT)}:{text[: m.start()].count(chr(10)) + 1}: {m[0]}" for m in needle.finditer(text)
         ]
     assert not found, "\n".join(found)
+
+
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+
+
+@pytest.mark.parametrize(
+    ("file", "pattern"),
+    [
+        ("Dockerfile", r"^ARG VERSION=(.+)$"),
+        ("docker-compose.yml", r"^  image: upsell-stream:(.+)$"),
+        ("deploy/kubernetes/upsell-stream/Chart.yaml", r"^appVersion: (.+)$"),
+        ("CHANGELOG.md", r"^## \[(\d.+)\]"),  # the newest comes first
+    ],
+)
+def test_the_version_is_that_of_pyproject(file, pattern):
+    """These files cannot read it from there; the code asks `importlib.metadata`."""
+    assert re.findall(pattern, (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)[0] == VERSION
+    assert version("upsell-stream") == VERSION
+
+
+def test_make_help_lists_every_target():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (phony,) = re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
+    assert re.findall(r"^  make ([a-z]+) +\S", listed, re.MULTILINE) == phony.split()

@@ -2,13 +2,13 @@
 
 import re
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from redis import Redis
+from support.programs import program_or_skip
 
 from stream.cli.root import cli
 from stream.core.shard.write_set import ShardId, WriteSet
@@ -80,8 +80,7 @@ async def test_a_log_made_anew_is_read_from_its_beginning_on_request(tables, typ
 
 
 def test_all_keys_of_an_old_application_are_removed_and_no_others(redis_server, name_prefix):
-    if shutil.which("redis-cli") is None:
-        pytest.skip("keys are removed by `redis-cli`: apt-get install redis-tools")
+    program_or_skip("redis-cli", "redis-tools")
     (line,) = (line for line in shown("sh") if line.startswith("redis-cli"))
     old = [
         f"upsell:{name_prefix}:{{t:0}}:set:all:{value}"

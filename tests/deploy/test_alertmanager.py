@@ -20,11 +20,12 @@ from typing import TypeVar
 
 import pytest
 import yaml
+from support.programs import program, program_or_skip
 from support.servers import started
 
 from deploy.generate import rules
 from deploy.generate.rule import Alert, Places, Times
-from stream.embedded.server import HOST, Server, ServerUnavailableError
+from stream.embedded.server import HOST, Server
 
 CONFIG = Path(__file__).parents[2] / "deploy" / "alertmanager" / "alertmanager.yaml"
 ALERTS = {alert.name: alert for alert in rules.alerts()}
@@ -35,10 +36,8 @@ pytestmark = pytest.mark.prometheus
 
 
 def amtool(*arguments: str) -> str:
-    program = shutil.which("amtool")
-    if program is None:
-        pytest.skip("Alertmanager's configuration is checked by `amtool`: apt-get install prometheus-alertmanager")
-    run = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+    tool = program_or_skip("amtool", "prometheus-alertmanager")
+    run = subprocess.run([tool, *arguments], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     return run.stdout
 
@@ -90,11 +89,9 @@ class Alertmanager(Server):
         self.directory = directory
 
     def command(self) -> list[str]:
-        program = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
-        if program is None:
-            raise ServerUnavailableError("a live Alertmanager: apt-get install prometheus-alertmanager")
+        # Debian's program has a name of its own.
         return [
-            program,
+            shutil.which("alertmanager") or program("prometheus-alertmanager", "prometheus-alertmanager"),
             f"--config.file={self.directory}/alertmanager.yaml",
             f"--storage.path={self.directory}/data",
             f"--web.listen-address={self.address}",
@@ -322,11 +319,8 @@ class Prometheus(Server):
         (directory / "prometheus.yaml").write_text(yaml.safe_dump(configuration))
 
     def command(self) -> list[str]:
-        program = shutil.which("prometheus")
-        if program is None:
-            raise ServerUnavailableError("a live Prometheus: apt-get install prometheus")
         return [
-            program,
+            program("prometheus", "prometheus"),
             f"--config.file={self.directory}/prometheus.yaml",
             f"--storage.tsdb.path={self.directory}/tsdb",
             f"--web.listen-address={self.address}",

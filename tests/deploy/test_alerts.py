@@ -5,13 +5,13 @@ Each story says which alerts fire at which time, and so also which do not. One r
 
 import dataclasses
 import json
-import shutil
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import pytest
+from support.programs import program_or_skip
 
 from deploy.generate import rules
 from deploy.generate.rule import Places
@@ -624,9 +624,7 @@ def test_every_alert_has_a_story():
 
 @pytest.mark.prometheus
 def test_alerts_fire_when_they_should_and_only_then(tmp_path):
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("rules are tried by `promtool`: apt-get install prometheus")
+    promtool = program_or_skip("promtool", "prometheus")
     files = []
     for interval in sorted({story.interval for story in STORIES}):
         files.append(tmp_path / f"stories-{interval}.yaml")

@@ -17,6 +17,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from support.programs import program_or_skip
 from support.servers import started
 
 from stream.embedded.broker import EmbeddedBroker
@@ -119,9 +120,8 @@ def buildah(*arguments):
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
     """Build the image; yields its configuration and where its root is."""
-    for program in ("buildah", "debootstrap"):
-        if shutil.which(program) is None:
-            pytest.skip(f"needs {program}: apt-get install {program}")
+    for name in ("buildah", "debootstrap"):
+        program_or_skip(name, name)
     tree = tmp_path_factory.mktemp("base")
     packages = "--include=python3,python3-venv,ca-certificates"
     subprocess.run(["debootstrap", "--variant=minbase", packages, "bookworm", tree], check=True, capture_output=True)

@@ -7,11 +7,11 @@ import asyncio
 import json
 import os
 import re
-import shutil
 
 import pytest
 from oracle import oracle
 from support.commands import output, totals, until_totals
+from support.programs import program_or_skip
 from support.workers import LIMIT, group
 
 BASKETS = int(os.environ.get("UPSELL_BASKETS", "3000"))
@@ -74,8 +74,8 @@ async def test_real_baskets(kafka, redis_server, name_prefix, tmp_path):
 
 
 @pytest.mark.prometheus
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is missing: apt-get install prometheus")
 async def test_a_simulated_shop_with_duplicates_disorder_and_poison(kafka, redis_server, name_prefix, tmp_path):
+    program_or_skip("promtool", "prometheus")
     knobs = ["--events", 6000, "--seed", 11, "--rate", 0, "--duplicates", 0.05, "--poison", 0.01, "--disorder", 600]
     truth = tmp_path / "truth.json"
     with group(kafka.bootstrap_servers, redis_server.url, name_prefix, tmp_path) as workers:

@@ -1,10 +1,10 @@
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from support.programs import program_or_skip
 from support.summaries import SMALL, SMALL_CUSTOMERS, FakeTables, full, shard
 
 from stream.core.counting.kpi import KPIS
@@ -88,9 +88,7 @@ async def test_the_order_of_labels_is_the_contracts(everything):
 
 @pytest.mark.prometheus
 def test_promtool_finds_nothing_to_say(everything):
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed (Debian: prometheus)")
+    promtool = program_or_skip("promtool", "prometheus")
     checked = subprocess.run(
         [promtool, "check", "metrics"], input=everything, capture_output=True, check=False, timeout=60
     )

@@ -1,14 +1,12 @@
 """A real Chromium without a window, driven by WebDriver: Debian's `chromium` and `chromium-driver`."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
-
-from stream.embedded.server import ServerUnavailableError
+from support.programs import program
 
 _ARGUMENTS = (
     "--headless",
@@ -28,7 +26,7 @@ _ARGUMENTS = (
 def chromium() -> Iterator[Chrome]:
     """One browser with a profile of its own; raises `ServerUnavailableError` where it is not installed."""
     # Both are named, so that Selenium looks for no download.
-    browser, driver = _program("chromium", "chromium"), _program("chromedriver", "chromium-driver")
+    browser, driver = program("chromium", "chromium"), program("chromedriver", "chromium-driver")
     with TemporaryDirectory(prefix="upsell-chromium-", ignore_cleanup_errors=True) as profile:
         options = ChromeOptions()
         options.binary_location = browser
@@ -40,10 +38,3 @@ def chromium() -> Iterator[Chrome]:
             yield chrome
         finally:
             chrome.quit()
-
-
-def _program(name: str, package: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        raise ServerUnavailableError(f"a real browser needs `{name}`: apt-get install {package}")
-    return path

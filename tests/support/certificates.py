@@ -1,10 +1,11 @@
 """Certificates for servers on loopback, made by the `openssl` program."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
-from stream.embedded.server import HOST, ServerUnavailableError
+from support.programs import program
+
+from stream.embedded.server import HOST
 
 _CONFIG = f"""
 [req]
@@ -36,13 +37,10 @@ class Authority:
         return self._request(name, "leaf", "-CA", self.certificate, "-CAkey", self._key)
 
     def _request(self, name: str, sort: str, *signed: str | Path) -> tuple[Path, Path]:
-        program = shutil.which("openssl")
-        if program is None:
-            raise ServerUnavailableError("certificates need `openssl`: apt-get install openssl")
         certificate, key = (self._directory / f"{self._name}-{name}.{ending}" for ending in ("pem", "key"))
         subprocess.run(
             [
-                program, "req", "-x509", "-config", self._config, "-extensions", sort, "-days", "2", "-subj", f"/CN={name}",
+                program("openssl", "openssl"), "req", "-x509", "-config", self._config, "-extensions", sort, "-days", "2", "-subj", f"/CN={name}",
                 "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
                 "-keyout", key, "-out", certificate, *signed,
             ],

@@ -12,6 +12,8 @@ import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from support.programs import program
+
 from stream.embedded.broker import speaks_kafka
 from stream.embedded.server import HOST, Server, ServerFailedError, ServerUnavailableError, free_port
 
@@ -34,7 +36,7 @@ def fetch() -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         maven = subprocess.run(
             [
-                _program("mvn", "maven"), "--batch-mode", "--quiet", "--file", _POM,
+                program("mvn", "maven"), "--batch-mode", "--quiet", "--file", _POM,
                 "dependency:copy-dependencies",
                 f"-Dkafka.version={VERSION}", f"-DoutputDirectory={partial}", "-DincludeScope=runtime",
             ],
@@ -87,7 +89,7 @@ class KafkaServer(Server):
 
     def _java(self) -> list[str]:
         return [
-            _program("java", "openjdk-17-jre-headless"),
+            program("java", "openjdk-17-jre-headless"),
             # One small node: quick to start, and it leaves the cores to what is tested.
             f"-Xmx{self._heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
@@ -131,13 +133,6 @@ class KafkaServer(Server):
         )  # fmt: skip
         if tool.returncode:
             raise ServerFailedError(f"{self.name} cannot format {self.directory}:\n{tool.stdout}{tool.stderr}")
-
-
-def _program(name: str, package: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        raise ServerUnavailableError(f"a real Kafka needs `{name}`: apt-get install {package}")
-    return path
 
 
 if __name__ == "__main__":

@@ -2,14 +2,15 @@
 
 import http.client
 import json
-import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlencode
 
-from stream.embedded.server import HOST, Server, ServerUnavailableError
+from support.programs import program
+
+from stream.embedded.server import HOST, Server
 
 
 class PrometheusServer(Server):
@@ -35,7 +36,14 @@ class PrometheusServer(Server):
 
     def start(self) -> None:
         if self._backfill.exists():
-            command = [_program("promtool"), "tsdb", "create-blocks-from", "openmetrics", self._backfill, self._data]
+            command = [
+                program("promtool", "prometheus"),
+                "tsdb",
+                "create-blocks-from",
+                "openmetrics",
+                self._backfill,
+                self._data,
+            ]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stdout + done.stderr
             self._backfill.unlink()
@@ -55,7 +63,7 @@ class PrometheusServer(Server):
 
     def command(self) -> Sequence[str]:
         return [
-            _program("prometheus"),
+            program("prometheus", "prometheus"),
             f"--config.file={self.directory / 'prometheus.yml'}",
             f"--storage.tsdb.path={self._data}",
             f"--web.listen-address={self.address}",
@@ -81,10 +89,3 @@ class PrometheusServer(Server):
         assert answer["status"] == "success", answer
         data = answer["data"]
         return data if isinstance(data, list) else data["result"]
-
-
-def _program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        raise ServerUnavailableError(f"a real Prometheus needs `{name}`: apt-get install prometheus")
-    return found

@@ -1,10 +1,11 @@
 """A real Redis on loopback: Debian's `redis-server`, with or without its append-only file."""
 
-import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from stream.embedded.server import HOST, Server, ServerUnavailableError
+from support.programs import program
+
+from stream.embedded.server import HOST, Server
 from stream.embedded.valkey import speaks_redis
 
 
@@ -35,11 +36,8 @@ class RedisServer(Server):
         return newest
 
     def command(self) -> list[str]:
-        program = shutil.which("redis-server")
-        if program is None:
-            raise ServerUnavailableError("a real Redis needs `redis-server`: apt-get install redis-server")
         return [
-            program,
+            program("redis-server", "redis-server"),
             "--bind", HOST,
             "--port", str(self.port),
             "--dir", str(self.directory),

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from redis._parsers.base import BaseParser
 from redis.crc import key_slot
 from redis.exceptions import DataError
+from support.programs import program_or_skip
 from support.redis_server import RedisServer
 from support.servers import started
 from support.tables import SHARD, RedisBackend, applied, commit, loaded
@@ -365,10 +365,9 @@ async def test_a_user_with_the_documented_rights_can_do_everything(own_server):
 @pytest.fixture
 def certificate(tmp_path):
     """A certificate of the loopback address, signed by itself, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("a certificate needs `openssl`: apt-get install openssl")
+    openssl = program_or_skip("openssl", "openssl")
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=redis"]
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=redis"]
     command += ["-addext", f"subjectAltName=IP:{HOST}", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
     return certificate, key
