@@ -2,6 +2,8 @@
 
 import ast
 import asyncio
+import functools
+import importlib.util
 import json
 import re
 import shlex
@@ -146,6 +148,46 @@ async def first_record(bootstrap_servers, topic):
 def names_in(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+ARCHITECTURE = "docs/explanation/architecture.md"
+
+
+def spans(page):
+    return re.findall(r"`([^`\n]+)`", without_fences(text_of(page)))
+
+
+def resolved(name):
+    """What a dotted name below `stream` means: a module, a class, a function."""
+    module, rest = importlib.import_module("stream"), name.split(".")
+    while rest and importlib.util.find_spec(f"{module.__name__}.{rest[0]}"):
+        module = importlib.import_module(f"{module.__name__}.{rest.pop(0)}")
+        if not hasattr(module, "__path__"):
+            break
+    return functools.reduce(getattr, rest, module)
+
+
+@pytest.mark.parametrize(
+    "name", sorted({span for span in spans(ARCHITECTURE) if re.fullmatch(r"[a-z]\w*(\.\w+)+", span)})
+)
+def test_what_the_walk_names_is_there(name):
+    assert resolved(name)
+
+
+@pytest.mark.parametrize("page", pages())
+def test_a_module_or_file_that_is_named_is_there(page):
+    for span in spans(page):
+        if re.fullmatch(r"stream(\.\w+)+", span):
+            assert resolved(span.removeprefix("stream.")), span
+        if re.fullmatch(r"(stream|tests|bench|docs|deploy|locks)/[\w./-]+", span):
+            assert (ROOT / span).exists(), span
+
+
+def test_no_step_of_the_walk_goes_back_up():
+    """The steps are numbered through, and each names what it calls."""
+    walk = text_of(ARCHITECTURE).partition("## The walk")[2].partition("\n## ")[0]
+    steps = re.findall(r"^(\d+)\. (.*)$", walk, re.MULTILINE)
+    assert [number for number, _ in steps] == [str(number + 1) for number in range(len(steps))]
 
 
 @pytest.mark.parametrize("page", [page for page in pages() if "::test_" in text_of(page)])
