@@ -1,4 +1,4 @@
-"""A real Chromium without a window, driven by WebDriver: Debian's `chromium` and `chromium-driver`."""
+"""A headless Chromium, controlled by WebDriver: Debian's `chromium` and `chromium-driver`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from support.programs import program
 
 _ARGUMENTS = (
     "--headless",
-    "--no-sandbox",  # it does not start as root with it
+    "--no-sandbox",  # with its sandbox it does not start as root
     "--disable-gpu",
     "--disable-dev-shm-usage",
     "--disable-quic",
@@ -24,8 +24,8 @@ _ARGUMENTS = (
 
 @contextmanager
 def chromium() -> Iterator[Chrome]:
-    """One browser with a profile of its own; raises `ServerUnavailableError` where it is not installed."""
-    # Both are named, so that Selenium looks for no download.
+    """One browser with its own profile. Raises `ServerUnavailableError` if it is not installed."""
+    # Selenium downloads nothing if it gets both paths.
     browser, driver = program("chromium", "chromium"), program("chromedriver", "chromium-driver")
     with TemporaryDirectory(prefix="upsell-chromium-", ignore_cleanup_errors=True) as profile:
         options = ChromeOptions()

@@ -1,4 +1,4 @@
-"""Short hands for the case tables."""
+"""Short constructors for tables of cases."""
 
 from stream.core.event import Item, Line
 
@@ -9,5 +9,5 @@ def line(product=None, sku=None, q=1, price="10", *, variant=None, category=None
 
 
 def item(plan, q=1, price="10", *, product=None, base=False, interval="month", count=1, category=None):
-    """A subscription's item; its product has the plan's first letter unless named."""
+    """A subscription's item; its product is the first letter of the plan, if not given."""
     return Item(plan, product or plan[0], base, category, q, price, interval, count)

@@ -33,14 +33,15 @@ class Authority:
         self.certificate, self._key = self._request(name, "authority")
 
     def issue(self, name: str) -> tuple[Path, Path]:
-        """A certificate for whoever is `name` on loopback, and its key (PEM)."""
+        """Issue a certificate for `name` on loopback. Returns its file and that of its key (PEM)."""
         return self._request(name, "leaf", "-CA", self.certificate, "-CAkey", self._key)
 
-    def _request(self, name: str, sort: str, *signed: str | Path) -> tuple[Path, Path]:
+    def _request(self, name: str, section: str, *signed: str | Path) -> tuple[Path, Path]:
+        openssl = program("openssl", "openssl")
         certificate, key = (self._directory / f"{self._name}-{name}.{ending}" for ending in ("pem", "key"))
         subprocess.run(
             [
-                program("openssl", "openssl"), "req", "-x509", "-config", self._config, "-extensions", sort, "-days", "2", "-subj", f"/CN={name}",
+                openssl, "req", "-x509", "-config", self._config, "-extensions", section, "-days", "2", "-subj", f"/CN={name}",
                 "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
                 "-keyout", key, "-out", certificate, *signed,
             ],

@@ -1,4 +1,4 @@
-"""`upsell-stream` as users call it, and the totals that it prints."""
+"""The command `upsell-stream` as users call it, and the totals that it prints."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from stream.settings import Settings
 
 
 async def started(*words: object, settings: Settings | None = None) -> Process:
-    """A command that runs."""
+    """Start a command."""
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "stream", *map(str, words),
         env={"PATH": os.environ["PATH"]} if settings is None else environment(settings), stdout=PIPE, stderr=PIPE,
@@ -21,7 +21,7 @@ async def started(*words: object, settings: Settings | None = None) -> Process:
 
 
 async def output(*words: object, settings: Settings | None = None) -> bytes:
-    """What a command prints that goes well."""
+    """Run a command that must succeed, and return what it prints."""
     process = await started(*words, settings=settings)
     printed, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
@@ -29,22 +29,22 @@ async def output(*words: object, settings: Settings | None = None) -> bytes:
 
 
 def totals(summary: dict) -> dict[str, dict]:
-    """Of a summary, what `total` of `rates` has too: it counts no customers."""
+    """The part of a summary that `total` of `rates` also has: everything but the counts of customers."""
     return {name: _without_customers(summary[name]) for name in ("all", *JOURNEYS)}
 
 
 async def until_totals(workers: Group, expected: dict[str, dict], limit: float = LIMIT) -> dict:
-    """Wait until `rates --json` tells these totals; returns the whole document."""
-    document, told = {}, {}
+    """Wait until `rates --json` shows these totals, and return the whole document."""
+    document, found = {}, {}
     try:
         async with asyncio.timeout(limit):
-            while told != expected:
+            while found != expected:
                 workers.check()
                 document = json.loads(await output("rates", "--json", settings=workers.settings))
-                told = {name: document["windows"][TOTAL].get(name) for name in expected}
+                found = {name: document["windows"][TOTAL].get(name) for name in expected}
                 await asyncio.sleep(1)
     except TimeoutError:
-        assert told == expected
+        assert found == expected
     return document
 
 

@@ -1,61 +1,49 @@
-"""Helm, built by Go from its module: no package of Debian or Python has its binary.
+"""Helm, built by Go from its module, because no package of Debian or Python has it.
 
-It is kept outside the tree, in the user's cache, and built once, in some five minutes: run this file to have it before the tests.
+It is kept in the user's cache and built once, in about five minutes. To build it before the tests: `PYTHONPATH=tests python -m support.helm`.
 """
 
-import fcntl
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
+from support.downloads import cache_directory, fetched_once
+
 VERSION = "4.3.1"
+_NAME = f"helm-{VERSION}"
 
 
 class HelmUnavailableError(RuntimeError):
-    """There is no Helm, and why it could not be built."""
+    """Helm is not there and cannot be built. The message says why."""
 
 
 def cached() -> Path | None:
-    """Helm, if it has been built."""
-    helm = _directory() / "helm"
+    """Return Helm, or None if it is not built yet."""
+    helm = cache_directory(_NAME) / "helm"
     return helm if helm.is_file() else None
 
 
 def build() -> Path:
-    """Return Helm; built by whoever comes first, while the others wait.
+    """Return Helm. The first caller builds it; other processes wait.
 
     Raises:
-        HelmUnavailableError: Go is missing or too old, or cannot build it.
+        HelmUnavailableError: Go is missing or too old, or the build failed.
     """
-    directory = _directory()
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with directory.with_name(f"{directory.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if helm := cached():
-            return helm
-        go = shutil.which("go")
-        if go is None:
-            raise HelmUnavailableError(
-                "Helm is built by Go 1.26 or later, which is not installed (Debian 12's is too old)"
-            )
-        partial = directory.with_name(f"{directory.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        done = subprocess.run(
-            ["nice", go, "install", f"helm.sh/helm/v4/cmd/helm@v{VERSION}"],
-            env={**os.environ, "GOBIN": str(partial)},
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise HelmUnavailableError(f"Go cannot build Helm {VERSION}:\n{done.stderr[-4096:]}")
-        shutil.rmtree(directory, ignore_errors=True)
-        partial.rename(directory)
-    return directory / "helm"
+    return fetched_once(_NAME, _build) / "helm"
 
 
-def _directory() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "upsell-stream" / f"helm-{VERSION}"
+def _build(directory: Path) -> None:
+    go = shutil.which("go")
+    if go is None:
+        raise HelmUnavailableError("Helm is built by Go 1.26 or later, which is not installed (Debian 12's is too old)")
+    done = subprocess.run(
+        ["nice", go, "install", f"helm.sh/helm/v4/cmd/helm@v{VERSION}"],
+        env={**os.environ, "GOBIN": str(directory)},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise HelmUnavailableError(f"Go cannot build Helm {VERSION}:\n{done.stderr[-4096:]}")
 
 
 if __name__ == "__main__":

@@ -1,58 +1,49 @@
-"""A real Apache Kafka on loopback, without Docker: Java runs what Maven resolves by name.
+"""A real Apache Kafka on loopback, without Docker: Maven downloads the jars, Java runs them.
 
-The download is kept outside the tree, in the user's cache, and made once: run this file to have it before the tests.
+The jars are kept in the user's cache and downloaded once. To download them before the tests: `PYTHONPATH=tests python -m support.kafka_server`.
 """
 
 import base64
-import fcntl
-import os
 import secrets
-import shutil
 import subprocess
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from support.downloads import fetched_once
 from support.programs import program
+from support.servers import DirectoryServer
 
 from stream.embedded.broker import speaks_kafka
-from stream.embedded.server import HOST, Server, ServerFailedError, ServerUnavailableError, free_port
+from stream.embedded.server import HOST, ServerFailedError, ServerUnavailableError, free_port
 
 VERSION = "4.1.0"
 QUICKLY_BACK = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
-"""Settings for a server that is killed and started again: it is let in once its old session is over, by default after 9 s."""
+"""Settings for a server that is killed and restarted: its controller accepts it after its old session, which is 9 s by default."""
 _POM = Path(__file__).with_name("kafka.pom.xml")
 
 
 def fetch() -> Path:
-    """Return the directory with Kafka's jars; fetched by whoever comes first, while the others wait."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "upsell-stream"
-    jars = cache / f"kafka-{VERSION}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / f"kafka-{VERSION}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if jars.is_dir():
-            return jars
-        partial = cache / f"kafka-{VERSION}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        maven = subprocess.run(
-            [
-                program("mvn", "maven"), "--batch-mode", "--quiet", "--file", _POM,
-                "dependency:copy-dependencies",
-                f"-Dkafka.version={VERSION}", f"-DoutputDirectory={partial}", "-DincludeScope=runtime",
-            ],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if maven.returncode:
-            raise ServerUnavailableError(f"Maven cannot resolve Kafka {VERSION}:\n{maven.stdout[-4096:]}")
-        partial.rename(jars)
-    return jars
+    """Return the directory with Kafka's jars. The first caller downloads them; other processes wait."""
+    return fetched_once(f"kafka-{VERSION}", _fetch)
 
 
-class KafkaServer(Server):
-    """One KRaft node, broker and controller in one; its log survives `kill` and `stop`, and goes at `close`.
+def _fetch(directory: Path) -> None:
+    maven = subprocess.run(
+        [
+            program("mvn", "maven"), "--batch-mode", "--quiet", "--file", _POM,
+            "dependency:copy-dependencies",
+            f"-Dkafka.version={VERSION}", f"-DoutputDirectory={directory}", "-DincludeScope=runtime",
+        ],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if maven.returncode:
+        raise ServerUnavailableError(f"Maven cannot resolve Kafka {VERSION}:\n{maven.stdout[-4096:]}")
 
-    `settings` are added to, and win over, the ones below. Topics are not created by being named. With `proxy`, the port of one, there is a second
-    listener on `proxied_port`, and who asks there is sent to the proxy.
+
+class KafkaServer(DirectoryServer):
+    """One KRaft node, broker and controller in one. Its log survives `kill` and `stop`.
+
+    `settings` override the ones below. Topics are not created automatically. `proxy` is the port of a proxy: the broker then has a second listener
+    on `proxied_port`, which tells clients to connect to the proxy.
     """
 
     name = "Apache Kafka"
@@ -61,8 +52,6 @@ class KafkaServer(Server):
 
     def __init__(self, settings: dict[str, str] | None = None, heap: str = "512m", proxy: int | None = None) -> None:
         super().__init__()
-        self._directory = TemporaryDirectory(prefix="upsell-kafka-")
-        self.directory = Path(self._directory.name)
         self._settings = settings or {}
         self._heap = heap
         self._controller_port = free_port()
@@ -80,17 +69,13 @@ class KafkaServer(Server):
             self._format(properties)
         return [*self._java(), "kafka.Kafka", str(properties)]
 
-    def close(self) -> None:
-        super().close()
-        self._directory.cleanup()
-
     def answers(self, connection) -> bool:
         return speaks_kafka(connection)
 
     def _java(self) -> list[str]:
         return [
             program("java", "openjdk-17-jre-headless"),
-            # One small node: quick to start, and it leaves the cores to what is tested.
+            # Starts quickly and uses little CPU.
             f"-Xmx{self._heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
             "-cp", f"{fetch()}/*",
@@ -126,7 +111,7 @@ class KafkaServer(Server):
 
     def _format(self, properties: Path, *more: str) -> None:
         cluster = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
-        # An id that starts with a dash would be taken for an option.
+        # With `=`, because an id may start with a dash.
         tool = subprocess.run(
             [*self._java(), "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", properties, *more],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,

@@ -1,37 +1,34 @@
-"""A real Prometheus on loopback: Debian's `prometheus`, with series that were written beforehand if wanted."""
+"""A real Prometheus on loopback: Debian's `prometheus`, optionally with series in its storage."""
 
 import http.client
 import json
 import subprocess
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from urllib.parse import urlencode
 
 from support.programs import program
+from support.servers import DirectoryServer
 
-from stream.embedded.server import HOST, Server
+from stream.embedded.server import HOST
 
 
-class PrometheusServer(Server):
-    """One Prometheus; its files are in `directory` and go at `close`.
+class PrometheusServer(DirectoryServer):
+    """One Prometheus.
 
-    `config` is its configuration as YAML (JSON is YAML); without one it scrapes nothing. `options` are further command-line arguments.
+    `config` is its configuration as YAML (JSON is valid YAML); by default it scrapes nothing. `options` are more command-line arguments.
     """
 
     name = "Prometheus"
 
     def __init__(self, *options: str, config: str = "{}") -> None:
         super().__init__()
-        self._directory = TemporaryDirectory(prefix="upsell-prometheus-")
-        self.directory = Path(self._directory.name)
         self._options = options
         self._data = self.directory / "data"
         self._backfill = self.directory / "backfill.txt"
         (self.directory / "prometheus.yml").write_text(config, encoding="utf-8")
 
     def backfill(self, lines: Iterable[str]) -> None:
-        """Have samples in the storage from the next `start` on: `name{label="value"} value seconds` a line."""
+        """Write samples into the storage at the next `start`. Each line is `name{label="value"} value seconds`."""
         self._backfill.write_text("".join(f"{line}\n" for line in (*lines, "# EOF")), encoding="utf-8")
 
     def start(self) -> None:
@@ -50,16 +47,16 @@ class PrometheusServer(Server):
         super().start()
 
     def query(self, expr: str, time: float) -> list[dict]:
-        """The result of an instant query; an error of the query fails the caller."""
-        return self._asked("query", query=expr, time=time)
+        """The result of an instant query. An error of the query fails the test."""
+        return self._get("query", query=expr, time=time)
 
     def query_range(self, expr: str, start: float, end: float, step: float) -> list[dict]:
-        """The result of a range query; likewise."""
-        return self._asked("query_range", query=expr, start=start, end=end, step=step)
+        """The result of a range query. An error of the query fails the test."""
+        return self._get("query_range", query=expr, start=start, end=end, step=step)
 
     def label_values(self, label: str, selector: str, start: float, end: float) -> list[str]:
-        """The values that a label of the selected series has."""
-        return self._asked(f"label/{label}/values", **{"match[]": selector}, start=start, end=end)
+        """The values of a label in the selected series."""
+        return self._get(f"label/{label}/values", **{"match[]": selector}, start=start, end=end)
 
     def command(self) -> Sequence[str]:
         return [
@@ -75,11 +72,7 @@ class PrometheusServer(Server):
         connection.sendall(b"GET /-/ready HTTP/1.0\r\n\r\n")
         return connection.recv(12).endswith(b" 200")
 
-    def close(self) -> None:
-        super().close()
-        self._directory.cleanup()
-
-    def _asked(self, path: str, **parameters):
+    def _get(self, path: str, **parameters):
         connection = http.client.HTTPConnection(HOST, self.port, timeout=30)
         try:
             connection.request("GET", f"/api/v1/{path}?{urlencode(parameters)}")

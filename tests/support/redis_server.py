@@ -1,27 +1,25 @@
 """A real Redis on loopback: Debian's `redis-server`, with or without its append-only file."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from support.programs import program
+from support.servers import DirectoryServer
 
-from stream.embedded.server import HOST, Server
+from stream.embedded.server import HOST
 from stream.embedded.valkey import speaks_redis
 
 
-class RedisServer(Server):
-    """One Redis; its files are in `directory` and go at `close`.
+class RedisServer(DirectoryServer):
+    """One Redis.
 
-    Without `append_only` it forgets everything when it ends; with it, `kill` loses at most what was not yet written.
-    `options` are further command-line arguments, such as `"--maxmemory", "10mb"`; they may be changed between two starts.
+    Without `append_only` it loses everything when it ends. With it, `kill` loses only commands that are not written to the file yet.
+    `options` are more command-line arguments, such as `"--maxmemory", "10mb"`. A test may change them between two starts.
     """
 
     name = "Redis"
 
     def __init__(self, *options: str, append_only: bool = False) -> None:
         super().__init__()
-        self._directory = TemporaryDirectory(prefix="upsell-redis-")
-        self.directory = Path(self._directory.name)
         self._append_only = append_only
         self.options = [*options]
 
@@ -31,7 +29,7 @@ class RedisServer(Server):
 
     @property
     def append_only_file(self) -> Path:
-        """The file that commands are appended to; cut its end off while the server is down to lose the newest."""
+        """The file to which commands are appended. To lose the newest commands, shorten it while the server is down."""
         (newest,) = (self.directory / "appendonlydir").glob("*.incr.aof")
         return newest
 
@@ -46,10 +44,6 @@ class RedisServer(Server):
             "--loglevel", "warning",
             *self.options,
         ]  # fmt: skip
-
-    def close(self) -> None:
-        super().close()
-        self._directory.cleanup()
 
     def answers(self, connection) -> bool:
         return speaks_redis(connection)

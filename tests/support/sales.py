@@ -1,4 +1,4 @@
-"""Judged transactions as the core hands them out."""
+"""Judged transactions as the core returns them."""
 
 from stream.core.result import Judged, JudgedLine, Reversed, Version
 

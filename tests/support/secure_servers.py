@@ -1,4 +1,4 @@
-"""Kafka and Redis as a company runs them: TLS, users and passwords. Each also has a listener without, for who looks after it."""
+"""Kafka and Redis with TLS, users and passwords. Each also has a plain listener, for the tests' own administration."""
 
 import secrets
 from pathlib import Path
@@ -14,7 +14,7 @@ USER = "upsell"
 
 
 class SecureKafka(KafkaServer):
-    """Listens for users (`SASL_SSL`, SCRAM-SHA-512 and PLAIN) and for certificates (`SSL`, mutual)."""
+    """Kafka with one listener for users (`SASL_SSL`, SCRAM-SHA-512 and PLAIN) and one for client certificates (`SSL`)."""
 
     def __init__(self, authority: Authority) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class SecureKafka(KafkaServer):
 
 
 class SecureRedis(RedisServer):
-    """Listens with TLS as well; its users are made by `allow`."""
+    """Redis with a TLS listener. `allow` creates its user."""
 
     def __init__(self, authority: Authority) -> None:
         certificate, key = authority.issue("redis")
@@ -76,13 +76,13 @@ class SecureRedis(RedisServer):
         return f"rediss://{USER}@{HOST}:{self.tls_port}/0"
 
     def allow(self, *rules: str) -> None:
-        """Have the user, with exactly these rules."""
+        """Create the user, or replace its rules by exactly these."""
         with Redis.from_url(self.url, decode_responses=True) as admin:
             admin.execute_command("ACL", "SETUSER", USER, "reset", "on", f">{self.password}", *rules)
 
     @property
     def denied(self) -> list[str]:
-        """What was refused to anyone, since it was asked for last."""
+        """What Redis has refused since the last call."""
         with Redis.from_url(self.url, decode_responses=True) as admin:
             entries = admin.execute_command("ACL", "LOG")
             admin.execute_command("ACL", "LOG", "RESET")

@@ -1,4 +1,4 @@
-"""Events as producers send them: plain ones to change in tests, and strategies for all that is allowed and much that is not."""
+"""Events as producers send them: minimal ones that tests change, and strategies for valid and invalid ones."""
 
 import copy
 import json
@@ -31,7 +31,7 @@ def item(**fields: Any) -> dict[str, Any]:
 
 
 def event(name: str, **data: Any) -> dict[str, Any]:
-    """A minimal event of a type, `commerce.` and `.v1` left out; a field given as `...` is left out."""
+    """A minimal event. `name` is its type without `commerce.` and `.v1`; a field with the value `...` is left out."""
     if name == "customer.erased":
         subject = "customer/k1"
         filled = {"customer_id": "k1"} | data
@@ -59,7 +59,7 @@ def encoded(sent: Any) -> bytes:
 
 
 def binary(sent: dict[str, Any]) -> Record:
-    """The event in binary mode."""
+    """The event as a record in binary mode."""
     headers = [
         (f"ce_{name}", (value if isinstance(value, str) else json.dumps(value)).encode())
         for name, value in sent.items()
@@ -115,7 +115,7 @@ _moments = st.datetimes(_FIRST, _LAST).map(lambda moment: moment.isoformat())
 
 @st.composite
 def events(draw: st.DrawFn) -> dict[str, Any]:
-    """Any event that is accepted."""
+    """Any valid event."""
     name = draw(st.sampled_from(sorted(EVENT_TYPES)))
     journey, *others = EVENT_TYPES[name].journeys
     entity = draw(_some)
@@ -167,7 +167,7 @@ JUNK = [
 
 @st.composite
 def mutated_events(draw: st.DrawFn) -> dict[str, Any]:
-    """An event with up to three of its values anywhere replaced by junk, removed or moved to another type of event."""
+    """An event with up to three values replaced by junk or removed, and in half of the cases another type."""
     sent = copy.deepcopy(draw(events()))
     for _ in range(draw(st.integers(1, 3))):
         holders = list(_holders(sent))

@@ -1,8 +1,10 @@
-"""How a test gets a server of its own, to stop, kill, freeze or fill; what the fixtures share starts here too."""
+"""Servers of a test's own, which it may stop, kill, freeze or fill. The fixtures start their shared servers with this too."""
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import pytest
@@ -12,9 +14,22 @@ from stream.embedded.server import Server, ServerUnavailableError
 S = TypeVar("S", bound=Server)
 
 
+class DirectoryServer(Server):
+    """A server with files in `directory`: they survive `kill` and `stop`, and are deleted by `close`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._directory = TemporaryDirectory(prefix="upsell-server-")
+        self.directory = Path(self._directory.name)
+
+    def close(self) -> None:
+        super().close()
+        self._directory.cleanup()
+
+
 @contextmanager
 def started(server: S) -> Iterator[S]:
-    """Run a server for a block; one that is not installed skips the test and says what to install."""
+    """Run a server for a block. If it is not installed, skip the test and say what to install."""
     with ExitStack() as stack:
         try:
             stack.enter_context(server)
@@ -24,12 +39,12 @@ def started(server: S) -> Iterator[S]:
 
 
 async def start(server: Server) -> None:
-    """Start it again, in this thread, as servers end with the one that started them; the event loop turns meanwhile."""
+    """Start a server again without blocking the event loop. It ends with the calling thread, so no other thread may start it."""
     for pause in server._starting():
         await asyncio.sleep(pause)
 
 
 async def stop(server: Server) -> None:
-    """Stop it in order; the event loop turns meanwhile."""
+    """Stop a server gracefully without blocking the event loop."""
     for pause in server._stopping():
         await asyncio.sleep(pause)

@@ -1,4 +1,4 @@
-"""What tables keep of one shard, in a few lines: absolute values as bytes. And the conversation with the shard, once for all tests."""
+"""The stored parts of one shard in memory, and the conversation with the shard, written once for all tests."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""Clients of a web server that take their time: they say nothing, or one byte at a time, or read one answer for ever."""
+"""Slow clients of a web server: they send nothing, send one byte at a time, or read one answer very slowly."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,7 +24,7 @@ async def dribbling(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 
 async def reading_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-    while await reader.read(1):  # noqa: ASYNC110 - what is waited for is time
+    while await reader.read(1):  # noqa: ASYNC110 - it waits for time to pass
         await asyncio.sleep(_PAUSE)
 
 
@@ -32,7 +32,7 @@ SORTS: tuple[Talk, ...] = (silent, dribbling, reading_slowly)
 
 
 class SlowClients:
-    """So many connections of every sort; `made` until now. One that reads slowly notices late that it was turned away."""
+    """Connections of all kinds; `made` is their number so far. A client that reads slowly notices late that its connection was closed."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -49,10 +49,10 @@ class SlowClients:
 
 @asynccontextmanager
 async def slow_clients(count: int, host: str, port: int, *, again: bool = False) -> AsyncIterator[SlowClients]:
-    """Connect for a block; with `again` whoever is turned away comes back, a second later."""
+    """Connect for a block. With `again`, a client whose connection was closed connects again after a second."""
     clients = SlowClients()
 
-    async def insist(talk: Talk) -> None:
+    async def keep_connecting(talk: Talk) -> None:
         while True:
             with suppress(ConnectionError):
                 await clients._talk(host, port, talk)
@@ -61,7 +61,7 @@ async def slow_clients(count: int, host: str, port: int, *, again: bool = False)
             await asyncio.sleep(1)
 
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(insist(talk)) for talk in islice(cycle(SORTS), count)]
+        tasks = [group.create_task(keep_connecting(talk)) for talk in islice(cycle(SORTS), count)]
         try:
             yield clients
         finally:

@@ -1,4 +1,4 @@
-"""Events of one checkout or one subscription as short stories, and what the core makes of them."""
+"""Events of one checkout or one subscription in short form, and how the core judges them."""
 
 from stream.core.config import CoreConfig
 from stream.core.event import CheckoutEvent, CheckoutType, Refund, SubscriptionEvent, SubscriptionType
@@ -11,7 +11,7 @@ START = 1_750_000_000_000_000
 
 
 class Story:
-    """Takes in events one by one; remembers the last version of every transaction, and all results."""
+    """Applies events one by one. Keeps the last version of every transaction, and all results."""
 
     def __init__(self, as_of=None, config=None):
         self.offline = Offline(config or CoreConfig(), LabelRegistry(), as_of)
@@ -27,48 +27,38 @@ class Story:
         return step
 
     def checkout(self, type, products=(), *, at=0, id=None, checkout="c1", customer="anna", refund=None, **more):
-        """`at` is in minutes; `refund` is (id, lines or None, amount or None)."""
-        self._number += 1
+        """Apply an event of a checkout. `at` is in minutes; `refund` is (id, lines or None, amount or None)."""
         if refund is not None:
             name, lines, amount = refund
             refund = Refund(name, None if lines is None else tuple(lines), amount)
-        return self.apply(
-            CheckoutEvent(
-                type=CheckoutType[type.upper()],
-                source="shop",
-                id=id or f"e{self._number}",
-                time=START + round(at * MINUTE),
-                version=more.pop("version", 0),
-                entity=checkout,
-                customer=customer,
-                currency=more.pop("currency", "EUR"),
-                products=tuple(products),
-                intent=None if more.get("intent") is None else tuple(more["intent"]),
-                refund=refund,
-                **{name: value for name, value in more.items() if name != "intent"},
-            )
+        time = START + round(at * MINUTE)
+        return self._apply(
+            CheckoutEvent,
+            CheckoutType[type.upper()],
+            time,
+            id,
+            checkout,
+            customer,
+            products=tuple(products),
+            refund=refund,
+            **more,
         )
 
     def subscription(self, type, items=None, *, at=0, id=None, subscription="s1", customer="anna", **more):
-        """`at` is in hours."""
-        self._number += 1
-        return self.apply(
-            SubscriptionEvent(
-                type=SubscriptionType[type.upper()],
-                source="shop",
-                id=id or f"e{self._number}",
-                time=START + round(at * HOUR),
-                version=more.pop("version", 0),
-                entity=subscription,
-                customer=customer,
-                currency=more.pop("currency", "EUR"),
-                items=None if items is None else tuple(items),
-                **{
-                    name: tuple(value) if name in {"intent", "previous"} and value is not None else value
-                    for name, value in more.items()
-                },
-            )
+        """Apply an event of a subscription. `at` is in hours."""
+        items = None if items is None else tuple(items)
+        time = START + round(at * HOUR)
+        return self._apply(
+            SubscriptionEvent, SubscriptionType[type.upper()], time, id, subscription, customer, items=items, **more
         )
+
+    def _apply(self, event, type, time, id, entity, customer, **more):
+        self._number += 1
+        given = {"source": "shop", "id": id or f"e{self._number}", "version": 0, "currency": "EUR"} | more
+        for name in ("intent", "previous"):
+            if given.get(name) is not None:
+                given[name] = tuple(given[name])
+        return self.apply(event(type=type, time=time, entity=entity, customer=customer, **given))
 
     def sale(self):
         """The only transaction."""
@@ -76,18 +66,18 @@ class Story:
         return judged
 
     def told(self, event_id=None):
-        """A transaction as `kinds | lines | initial final`."""
+        """A transaction as `intent | lines | initial -> final`."""
         judged = self.sale() if event_id is None else self.sales[event_id]
         lines = ", ".join(f"{line.kind} {line.reason} {line.amount}" for line in judged.lines)
         return f"{judged.intent} | {lines} | {judged.initial} -> {judged.final}"
 
     def lost(self, event_id=None):
-        """What was reversed, as `transaction? kinds amounts`."""
+        """The reversed part of a transaction, as `transaction? kinds amounts`."""
         judged = self.sale() if event_id is None else self.sales[event_id]
         amounts = " ".join(f"{part}={amount}" for part, amount in judged.reversed.amounts.items() if float(amount))
         parts = ["transaction"] * judged.reversed.transaction + judged.reversed.kinds + [amounts]
         return " ".join(part for part in parts if part)
 
     def counts(self, journey=None):
-        """The figure set of everything."""
+        """The figures of a journey, or of both."""
         return self.offline.figures().summary()[journey or "all"]

@@ -1,4 +1,4 @@
-"""Shards as readers see them, and tables that show what they are given."""
+"""Summaries of shards, and tables that return given summaries."""
 
 from dataclasses import dataclass, field
 
@@ -28,7 +28,7 @@ def money(**values):
 
 @dataclass
 class FakeTables:
-    """The two questions that the view asks."""
+    """The two methods that the view calls."""
 
     shards: list[ShardSummary] = field(default_factory=list)
     time: int = NOW
@@ -44,7 +44,7 @@ class FakeTables:
 
 
 def shard(topic="checkout-events", partition=0, cells=(), *, windows=("5m", "1h"), customers=None, total=None, at=AT):
-    """The same cells in every window, and in the total if no others are given."""
+    """The summary of one shard: the same cells in every window, and in the total if `total` is not given."""
     entries = list(dict(cells).items())
     summary = Summary(
         journey="checkout" if topic.startswith("checkout") else "subscription",
@@ -86,7 +86,7 @@ SMALL_CUSTOMERS = {"all|all|all": 4, "upsell|all|all": 1, "all|channel|web": 4, 
 
 
 def full_cells():
-    """Every label value there can be, with nothing left at 0."""
+    """Cells for every possible label value; no count is 0."""
     cells = {(CATEGORY, category): [7] * 5 for category in CATEGORIES}
     for channel in CHANNELS:
         for segment in SEGMENTS:
@@ -96,7 +96,7 @@ def full_cells():
 
 
 def full(windows, partitions):
-    """All that so many partitions of each topic can count in these windows."""
+    """The largest possible summaries of so many partitions of each topic in these windows."""
     cells = full_cells()
     sections = [("all", "all"), *(("channel", name) for name in CHANNELS), *(("segment", name) for name in SEGMENTS)]
     customers = {

@@ -1,4 +1,4 @@
-"""The tables under test, wherever they are kept, and the commits that tests make."""
+"""Both backends of the tables, in memory and in Redis, and the commits that tests make."""
 
 import copy
 import secrets
@@ -59,7 +59,7 @@ async def applied(tables: Tables, *arguments, **parts) -> Commit:
 
 
 async def loaded(tables: Tables, entities, customers) -> tuple[list[bytes | None], list[bytes | None]]:
-    """Load the shard's records, whosever they are."""
+    """Load records of the shard, without a check of its owner."""
     answer = await tables.load(SHARD, entities, customers)
     return answer.entities, answer.customers
 
@@ -70,17 +70,17 @@ class MemoryBackend:
         self._clients: list[tuple[str, MemoryTables]] = []
 
     def tables(self, app_id="shop") -> MemoryTables:
-        """Return a client of its own of the application's tables."""
+        """Return a new client of the application's tables."""
         made = MemoryTables(clock, self._stores.setdefault(app_id, Memory()))
         self._clients.append((app_id, made))
         return made
 
     async def copy(self):
-        """Return everything that is stored, comparable."""
+        """Return everything that is stored, as a value that can be compared."""
         return copy.deepcopy(self._stores)
 
     async def restore(self, stored) -> None:
-        """Go back to what was stored then."""
+        """Replace everything that is stored by a copy made before."""
         self._stores = copy.deepcopy(stored)
         for app_id, client in self._clients:
             client.memory = self._stores.setdefault(app_id, Memory())

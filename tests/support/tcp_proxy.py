@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that loses or holds back what the server says."""
+"""A TCP proxy on loopback that can delay or lose what a server sends."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -8,14 +8,14 @@ from typing import Self
 from stream.embedded.server import HOST
 
 _ARRIVAL = 5
-"""Turns of the event loop from the kernel to the first step of a connection's task, and one more."""
+"""Iterations of the event loop until the task of an accepted connection has started, and one more."""
 
 
 class TcpProxy:
-    """Between clients and the server on `port`.
+    """A proxy between clients and the server on `port`.
 
-    After `hold`, what the server says waits, and with `both` what the clients say, too: the connections are half open. `cut` closes all of
-    them, and what waits is lost. While `refusing`, new ones are closed at once.
+    After `hold`, data of the server waits in the proxy; with `both`, data of the clients waits too, so that connections are half open. `cut` closes
+    all connections and loses the data that waits. While `refusing` is true, new connections are closed at once.
     """
 
     def __init__(self, port: int) -> None:
@@ -38,7 +38,7 @@ class TcpProxy:
         self._flowing.set()
 
     async def held(self) -> None:
-        """Wait until the server has said something that waits here: it has done what it was asked."""
+        """Wait until data waits here. The server has then executed the request."""
         await self._held.wait()
 
     async def cut(self) -> None:
@@ -73,12 +73,12 @@ class TcpProxy:
         task = asyncio.create_task(pipe)
         self._pipes.add(task)
         task.add_done_callback(self._pipes.discard)
-        # Here and not in the task, which may be cut before it has begun.
+        # A callback, because the task may be cancelled before it starts.
         task.add_done_callback(lambda _: writer.close())
 
     @asynccontextmanager
     async def _cuttable(self) -> AsyncIterator[None]:
-        """Let `cut` reach this task as well."""
+        """Let `cut` cancel this task as well."""
         task = asyncio.current_task()
         assert task is not None
         self._pipes.add(task)
@@ -98,7 +98,7 @@ class TcpProxy:
 
 
 async def _close(listener: asyncio.Server) -> None:
-    """Take no more connections, wait until those that were taken have arrived, and only then close: asyncio (3.11) loses one that is on its way."""
+    """Accept no more connections, wait until the accepted ones have their tasks, then close: asyncio (3.11) loses a connection without a task."""
     for server_socket in listener.sockets:
         asyncio.get_running_loop().remove_reader(server_socket.fileno())
     for _ in range(_ARRIVAL):

@@ -14,7 +14,7 @@ from stream.kafka.topics import Topic, create_topics
 
 
 @pytest.mark.kafka
-async def test_kafka_keeps_its_records_over_a_kill():
+async def test_kafka_keeps_its_records_when_it_is_killed():
     with started(KafkaServer(QUICKLY_BACK)) as kafka:
         assert await create_topics(kafka.bootstrap_servers, [Topic("facts", 3)]) == {"facts"}
         async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers) as producer:
@@ -30,7 +30,7 @@ async def test_kafka_keeps_its_records_over_a_kill():
 
 @pytest.mark.redis
 @pytest.mark.parametrize("append_only", [False, True])
-def test_redis_remembers_over_a_kill_what_its_log_holds(append_only):
+def test_a_killed_redis_keeps_what_its_append_only_file_has(append_only):
     with started(RedisServer("--appendfsync", "always", append_only=append_only)) as server:
         with Redis.from_url(server.url) as redis:
             redis.set("first", 1)
@@ -46,10 +46,10 @@ def test_redis_remembers_over_a_kill_what_its_log_holds(append_only):
 
 
 @pytest.mark.parametrize("turns", range(6))
-async def test_a_proxy_that_ends_leaves_nobody_connected(turns):
+async def test_a_proxy_that_ends_leaves_no_connection_open(turns):
     with socket.create_server(("127.0.0.1", 0)) as server:
         async with TcpProxy(server.getsockname()[1]) as proxy:
-            # At once: the kernel says so, and the proxy does not know yet.
+            # The kernel accepts the connection before the proxy knows of it.
             client = socket.create_connection(("127.0.0.1", proxy.port))
             for _ in range(turns):
                 await asyncio.sleep(0)

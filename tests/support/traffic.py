@@ -1,4 +1,4 @@
-"""Plain traffic for tests of the worker: whole checkouts and subscriptions, and what all of it must add up to."""
+"""Simple traffic for tests of the worker: complete checkouts and subscriptions, and the totals that they must give."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -17,11 +17,11 @@ CHECKOUT = "checkout-events"
 SUBSCRIPTION = "subscription-events"
 SECOND = 1_000_000
 START = 1_767_607_200
-"""Of the traffic: 2026-01-05T10:00:00Z."""
+"""Time of the first event, in seconds: 2026-01-05T10:00:00Z."""
 
 
 class Sent(NamedTuple):
-    """A record to be sent."""
+    """A record to send."""
 
     topic: str
     key: bytes
@@ -29,7 +29,7 @@ class Sent(NamedTuple):
 
 
 def checkouts(count: int, first: int = 0) -> Iterator[Sent]:
-    """Two events each; every second one buys more than intended, every fifth something else as well."""
+    """Two events each. Every second checkout has an upsell, every fifth a cross-sell."""
     for number in range(first, first + count):
         cart = [_line("S1", 1 + number % 2)]
         yield _checkout(number, "checkout.started", [_line("S1", 1)])
@@ -37,14 +37,14 @@ def checkouts(count: int, first: int = 0) -> Iterator[Sent]:
 
 
 def subscriptions(count: int, first: int = 0) -> Iterator[Sent]:
-    """Created, then changed; every third to more seats."""
+    """Two events each: created and changed. Every third change adds a seat."""
     for number in range(first, first + count):
         yield _subscription(number, "created", 1)
         yield _subscription(number, "changed", 1 if number % 3 else 2)
 
 
 def erasure(customer: int) -> Sent:
-    """The customer of the checkout of this number is to be forgotten."""
+    """The erasure of the customer of the checkout with this number."""
     return Sent(
         CHECKOUT,
         b"k%d" % customer,
@@ -53,13 +53,13 @@ def erasure(customer: int) -> Sent:
 
 
 def junk(count: int) -> Iterator[Sent]:
-    """Records that are no events."""
+    """Records that are not events."""
     for number in range(count):
         yield Sent(CHECKOUT, b"c%d" % number, b"no event %d" % number)
 
 
 def expected(sent: Iterable[Sent]) -> dict[str, dict]:
-    """Everything ever applied, by journey, as one process in memory judges it."""
+    """The totals by journey, computed in memory."""
     offline = Offline(CoreConfig(), LabelRegistry())
     for event in map(_decoded, sent):
         if event is not None:
@@ -68,14 +68,14 @@ def expected(sent: Iterable[Sent]) -> dict[str, dict]:
 
 
 def found(summaries: Iterable[ShardSummary]) -> dict[str, dict]:
-    """The same from the tables."""
+    """The totals by journey, from the tables."""
     return _totals(Figures(ShardFigures(decode_summary(shard.summary, shard.recent)) for shard in summaries))
 
 
 def _totals(figures: Figures) -> dict[str, dict]:
     totals = {journey: figures.select(TOTAL, journey).plain() for journey in JOURNEYS}
     for total in totals.values():
-        # Distinct customers are counted in windows only, and their rates go with them.
+        # Distinct customers are counted only in windows, so `total` has neither them nor their rates.
         total.pop("customers", None)
         del total["rates"]
     return totals

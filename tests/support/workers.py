@@ -1,4 +1,4 @@
-"""Workers as processes of their own, and what a test does around them."""
+"""Workers as separate processes, and what tests do with them."""
 
 import asyncio
 import json
@@ -23,11 +23,11 @@ from stream.tables.interface import TablesUnavailableError
 from stream.tables.redis import connect
 
 LIMIT = 120.0
-"""Seconds for anything to come true, on a busy machine."""
+"""Seconds to wait for any condition, enough for a busy machine."""
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The environment of a process of the product's, lists and tables written as users write them."""
+    """The environment variables for these settings, with lists and tables in the form that users write."""
     given = settings.model_dump(mode="json", exclude_defaults=True)
     given |= {name: settings.password(name) for name in given if is_secret(name)}
     return {"PATH": os.environ["PATH"]} | {f"UPSELL_{name.upper()}": _written(value) for name, value in given.items()}
@@ -40,7 +40,7 @@ def _written(value: object) -> str:
 
 
 class Worker:
-    """One process; what it says is in `log`."""
+    """One worker process; its output is in `log`."""
 
     def __init__(self, settings: Settings, log: Path) -> None:
         self.log = log
@@ -61,11 +61,11 @@ class Worker:
 
     @property
     def url(self) -> str:
-        """Where it serves, once it said so."""
+        """URL of its web server. Raises `IndexError` before it is logged."""
         return self.said.partition("rates at ")[2].split()[0]
 
     async def get(self, path: str) -> str:
-        """A page of its web server."""
+        """Fetch a page of its web server."""
 
         def read() -> str:
             with urllib.request.urlopen(self.url + path, timeout=30) as answer:
@@ -95,22 +95,22 @@ class Worker:
 
     @property
     def wanted(self) -> bool:
-        """Nobody has asked it to end."""
+        """Whether no test has asked it to end."""
         return not self._stopping
 
     def check(self) -> None:
-        """Fail if it ended without being asked to."""
+        """Fail if it ended by itself."""
         if self.process.poll() is not None and self.wanted:
             raise AssertionError(f"a worker ended with {self.process.returncode}:\n{self.said}")
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Ask it to end; returns its exit status."""
+        """Ask it to end, and return its exit status."""
         self._stopping = True
         self.process.send_signal(number)
         return await asyncio.to_thread(self.process.wait, LIMIT)
 
     def pause(self) -> None:
-        """Freeze it."""
+        """Freeze it (SIGSTOP)."""
         self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -123,7 +123,7 @@ class Worker:
 
 
 class Group:
-    """The workers of one application, on servers that others may use too."""
+    """The workers of one application. Other tests may use the same servers."""
 
     def __init__(self, bootstrap_servers: str, redis_url: str, prefix: str, directory: Path, **settings) -> None:
         self.settings = Settings(
@@ -147,23 +147,23 @@ class Group:
         }
 
     async def create_topics(self, checkout: int, subscription: int) -> None:
-        """Topics with so many partitions; without this the workers make their own."""
+        """Create the topics with these numbers of partitions. Without this the workers create them."""
         await create_topics(
             self.settings.kafka_bootstrap_servers,
             [Topic(self.settings.checkout_topic, checkout), Topic(self.settings.subscription_topic, subscription)],
         )
 
     async def recreate_topic(self, topic: str) -> None:
-        """Delete a topic and make an empty one of the same name, with one partition."""
+        """Delete a topic and create an empty one with the same name and one partition."""
         async with _admin(self.settings.kafka_bootstrap_servers) as admin:
             await admin.delete_topics([topic])
             async with asyncio.timeout(LIMIT):
-                while topic in await admin.list_topics():  # noqa: ASYNC110 - Kafka tells nobody when it is done
+                while topic in await admin.list_topics():  # noqa: ASYNC110 - Kafka sends no event when it is done
                     await asyncio.sleep(0.05)
         await create_topics(self.settings.kafka_bootstrap_servers, [Topic(topic, 1)])
 
     async def delete_records(self, topic: str, before: int) -> None:
-        """Have the first partition of a topic forget what lies before an offset, as retention would."""
+        """Delete the records before an offset in the first partition of a topic, as retention would."""
         async with _admin(self.settings.kafka_bootstrap_servers) as admin:
             await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before)})
 
@@ -173,7 +173,7 @@ class Group:
         return worker
 
     async def begin(self, events: Iterable[Sent]) -> Worker:
-        """A worker on topics of one partition, which has applied these events."""
+        """Create topics of one partition, start a worker, and wait until it has applied these events."""
         await self.create_topics(1, 1)
         worker = self.start()
         await self.send(events)
@@ -181,7 +181,7 @@ class Group:
         return worker
 
     async def send(self, events: Iterable[Sent], pause: float = 0.0, compression: str | None = None) -> None:
-        """Send, waiting so long after every hundred events."""
+        """Send events, with a pause in seconds after every hundred."""
         async with AIOKafkaProducer(
             bootstrap_servers=self.settings.kafka_bootstrap_servers,
             linger_ms=5,
@@ -196,7 +196,7 @@ class Group:
                     await asyncio.sleep(pause)
 
     async def applied(self) -> None:
-        """Wait until the tables hold all that was sent, and nothing else."""
+        """Wait until the tables have the totals of everything that was sent."""
         want = expected(self.sent)
         have = None
         tables = connect(self.settings)
@@ -213,49 +213,56 @@ class Group:
             await tables.close()
 
     async def until_halted(self, worker: Worker, topic: str) -> str:
-        """Wait until a worker says that the first shard of a topic is halted; returns why."""
-        async with asyncio.timeout(LIMIT):
-            while f"{topic}/0: halted: " not in worker.said:
-                worker.check()
-                await asyncio.sleep(0.05)
+        """Wait until a worker logs that the first shard of a topic is halted, and return the reason."""
+        await self.until_said(worker, f"{topic}/0: halted: ")
         return worker.said.partition(f"{topic}/0: halted: ")[2].splitlines()[0]
 
+    async def until_said(self, worker: Worker, text: str) -> None:
+        """Wait until a worker has logged this text."""
+        await self.until(lambda: text in worker.said)
+
     async def until_committed(self, more: int) -> None:
-        """Wait until the shards of the checkout topic are so many records further than now."""
+        """Wait until the shards of the checkout topic have committed this many more records."""
         tables = connect(self.settings)
         shards = [ShardId(self.settings.checkout_topic, number) for number in range(64)]
 
-        async def reached() -> int:
+        async def committed() -> int:
             return sum(owner.offset or 0 for owner in await tables.owners(shards))
 
         try:
-            goal = await reached() + more
+            goal = await committed() + more
             async with asyncio.timeout(LIMIT):
-                while await reached() < goal:
+                while await committed() < goal:
                     self.check()
                     await asyncio.sleep(0.02)
         finally:
             await tables.close()
 
     async def until_shared(self, condition: Callable[[list[int]], bool]) -> None:
-        """Wait until the numbers of shards that the running workers hold, most first, are so."""
+        """Wait until the result of `shares` satisfies a condition."""
+        await self.until(lambda: condition(self.shares()))
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition is true. Fails if a worker ends by itself or `LIMIT` passes."""
         async with asyncio.timeout(LIMIT):
-            while not condition(self.shares()):
+            while not condition():
                 self.check()
                 await asyncio.sleep(0.05)
 
     def shares(self) -> list[int]:
+        """Number of shards of each running worker, largest first."""
         running = [worker for worker in self.workers if worker.process.poll() is None]
         return sorted((len(worker.shards) for worker in running), reverse=True)
 
     def check(self) -> None:
+        """Fail if a worker ended by itself."""
         for worker in self.workers:
             worker.check()
 
 
 @contextmanager
 def group(bootstrap_servers: str, redis_url: str, prefix: str, directory: Path, **settings) -> Iterator[Group]:
-    """A group whose workers end with the block; what they said is shown when the test fails."""
+    """A group whose workers are killed at the end of the block. Their logs are printed, so that a failed test shows them."""
     workers = Group(bootstrap_servers, redis_url, prefix, directory, **settings)
     try:
         yield workers
@@ -276,14 +283,14 @@ async def _admin(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 async def read_topic(bootstrap_servers: str, topic: str) -> list:
-    """Every record that the topic holds now, partition by partition."""
+    """All records of a topic, partition by partition."""
     async with AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest") as consumer:
         await consumer._client.force_metadata_update()
         await consumer.topics()
         partitions = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic))]
         consumer.assign(partitions)
         records = []
-        # The end of a log is known from fetches only: the embedded broker's answer to who asks for it is another one.
+        # The end of the log comes from the fetches: the embedded broker answers a direct request for it wrongly.
         behind = set(partitions)
         while behind:
             for fetched in (await consumer.getmany(*behind, timeout_ms=200)).values():
