@@ -1,4 +1,4 @@
-"""`make chaos`: the long form. `--faults`, `--events`, `--seed`; the defaults are those of a release."""
+"""`make chaos`: the long form, with real Kafka and Redis. The defaults are those for a release."""
 
 import argparse
 import asyncio
@@ -19,7 +19,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
     parser.add_argument("--only", choices=[fault.__name__ for fault in ALL], action="append", help="repeatable")
     parser.add_argument(
-        "--restart", type=int, metavar="ENTITIES", help="measure restarts with so many stored entities, and no faults"
+        "--restart",
+        type=int,
+        metavar="ENTITIES",
+        help="measure restarts with this many stored entities, without faults",
     )
     asked = parser.parse_args()
     if asked.restart:
@@ -33,8 +36,8 @@ def main() -> None:
         run = asyncio.run(chaos(Path(directory), events=asked.events, faults=faults, seed=asked.seed))
     for what, seconds in run.measured.items():
         worst, mean = max(seconds), sum(seconds) / len(seconds)
-        print(f"{what}: {mean:.1f} s on average, {worst:.1f} s at worst, {len(seconds)} times")
-    print(f"well: {len(faults)} faults of {len(set(faults))} kinds, seed {asked.seed}")
+        print(f"{what}: mean {mean:.1f} s, longest {worst:.1f} s, {len(seconds)} times")
+    print(f"passed: {len(faults)} faults of {len(set(faults))} kinds, seed {asked.seed}")
 
 
 if __name__ == "__main__":

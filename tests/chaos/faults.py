@@ -1,6 +1,7 @@
-"""The faults. Each one is done to a `Run` under load, and returns when what was broken is mended; the run then waits until all is well again.
+"""The faults. Each one is injected into a `Run` under load, and returns when it is repaired. The run then waits until all workers are ready.
 
-A fault that keeps the workers from working waits until one of them says that it is not ready; one of Kafka, until all of them do, as all are its group.
+A fault that stops the work first waits until a worker is not ready. A fault of Kafka waits until no worker is ready, because all workers are in its
+group.
 """
 
 import asyncio
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 Fault = Callable[["Run"], Awaitable[None]]
 
 REWIND = 1.0
-"""Seconds that a Redis loses that is killed, as with `appendfsync everysec`."""
+"""Seconds of writes that a killed Redis loses, as with `appendfsync everysec`."""
 SLOW_LOADING = ["--key-load-delay", "1000"]
-"""Options of a Redis that waits for so many microseconds after each command that it loads; it answers others after every thousand."""
+"""Options for slow loading: microseconds of pause after each loaded command. Redis answers clients after every thousand of them."""
 
 
 async def kill_worker(run):
-    """kill -9; its shards are taken over, then it is replaced."""
+    """SIGKILL. Other workers take over its shards, then a new worker starts."""
     worker = run.any_worker()
     others = [other for other in run.health.running() if other is not worker]
     began = time.monotonic()
@@ -39,17 +40,17 @@ async def kill_worker(run):
 
 
 async def stop_worker(run):
-    """SIGTERM, and a new one."""
+    """SIGTERM, then a new worker starts."""
     worker = run.any_worker()
     began = time.monotonic()
     status = await worker.stop()
     run.measure("graceful stop under load", time.monotonic() - began)
-    run.expect(status == 0, f"a worker that was asked to stop ended with {status}")
+    run.expect(status == 0, f"a worker exited with status {status} after SIGTERM")
     run.start_worker()
 
 
 async def freeze_worker(run):
-    """SIGSTOP until others have its shards, then SIGCONT: what it goes on to write is refused."""
+    """SIGSTOP until other workers have its shards, then SIGCONT. Its next write must be refused."""
     worker = run.any_worker()
     others = [other for other in run.health.running() if other is not worker]
     run.health.frozen.add(worker)
@@ -63,10 +64,10 @@ async def freeze_worker(run):
 
 
 async def scale(run):
-    """Three workers to one, and to three again."""
+    """Scale from three workers to one, and back to three."""
     first, second, *_ = run.health.running()
     statuses = await asyncio.gather(first.stop(), second.stop())
-    run.expect(set(statuses) == {0}, f"workers that were asked to stop ended with {statuses}")
+    run.expect(set(statuses) == {0}, f"workers exited with status {statuses} after SIGTERM")
     await run.health.until_ready(1)
     await run.until_shared(1)
     run.start_worker()
@@ -75,15 +76,15 @@ async def scale(run):
 
 
 async def blink_kafka(run):
-    """All connections to Kafka closed, and none accepted for a moment, which nobody need call away."""
+    """All connections to Kafka are closed, and none is accepted for less than a session. The workers need not become unready."""
     run.kafka_proxy.refusing = True
     await run.kafka_proxy.cut()
-    await asyncio.sleep(run.dice.uniform(0, run.session))
+    await asyncio.sleep(run.random.uniform(0, run.session))
     run.kafka_proxy.refusing = False
 
 
 async def cut_kafka(run):
-    """All connections to Kafka closed, and none accepted."""
+    """All connections to Kafka are closed, and none is accepted."""
     run.kafka_proxy.refusing = True
     await run.kafka_proxy.cut()
     await run.health.until_none_is_ready("Kafka")
@@ -91,7 +92,7 @@ async def cut_kafka(run):
 
 
 async def cut_redis(run):
-    """All connections to Redis closed, and none accepted."""
+    """All connections to Redis are closed, and none is accepted."""
     run.redis_proxy.refusing = True
     await run.redis_proxy.cut()
     await run.health.until_unready()
@@ -99,7 +100,7 @@ async def cut_redis(run):
 
 
 async def half_open_kafka(run):
-    """Connections to Kafka that are open and silent, both ways."""
+    """Connections to Kafka stay open, but carry no data in either direction."""
     run.kafka_proxy.hold(both=True)
     await run.health.until_none_is_ready("Kafka")
     await run.kafka_proxy.cut()
@@ -107,7 +108,7 @@ async def half_open_kafka(run):
 
 
 async def half_open_redis(run):
-    """Connections to Redis that are open and silent, both ways."""
+    """Connections to Redis stay open, but carry no data in either direction."""
     run.redis_proxy.hold(both=True)
     await run.health.until_unready()
     await run.redis_proxy.cut()
@@ -115,14 +116,14 @@ async def half_open_redis(run):
 
 
 async def restart_redis(run):
-    """Redis stopped in order and started again."""
+    """Redis is stopped gracefully and restarted."""
     await stop(run.redis)
     await run.health.until_unready()
     await start(run.redis)
 
 
 async def rewind_redis(run):
-    """Redis killed, and back without its last second."""
+    """Redis is killed, and restarts without its last second of writes."""
     kept = run.redis.append_only_file.stat().st_size
     await asyncio.sleep(REWIND)
     run.redis.kill()
@@ -133,7 +134,7 @@ async def rewind_redis(run):
 
 
 async def lose_replies(run):
-    """Redis does what it was asked, and the answer never comes: five times."""
+    """Redis executes a command, and its reply is lost: five times."""
     for _ in range(5):
         run.redis_proxy.hold()
         async with asyncio.timeout(LIMIT):
@@ -144,19 +145,19 @@ async def lose_replies(run):
 
 
 async def flush_redis(run):
-    """FLUSHALL: everything is built again from the beginning of the log."""
+    """FLUSHALL: the workers rebuild everything from the beginning of the log."""
     await run.client.flushall()
 
 
 async def fill_redis(run):
-    """No room in Redis, and then room again."""
+    """Redis is out of memory, and then has memory again."""
     await run.client.config_set("maxmemory", "1mb")
     await run.health.until_unready()
     await run.client.config_set("maxmemory", "0")
 
 
 async def busy_redis(run):
-    """A script that does not end (BUSY), until it is killed."""
+    """A script runs without end (BUSY), until it is killed."""
     script = asyncio.create_task(run.client.eval("while true do end", 0))
     await run.health.until_unready()
     with suppress(RedisError):
@@ -166,19 +167,19 @@ async def busy_redis(run):
 
 
 async def hang_redis(run):
-    """A server that does nothing at all for three seconds."""
+    """Redis does nothing for three seconds."""
     await run.client.execute_command("DEBUG", "SLEEP", "3")
 
 
 async def pause_redis(run):
-    """A server that takes no writes for now (CLIENT PAUSE), as before a failover."""
+    """Redis delays all writes (CLIENT PAUSE), as before a failover."""
     await run.client.client_pause(int(LIMIT * 1000), all=False)
     await run.health.until_unready("timeout")
     await run.client.client_unpause()
 
 
 async def load_redis(run):
-    """Redis restarted, and slow to load its file (LOADING)."""
+    """Redis is restarted, and loads its file slowly (LOADING)."""
     await stop(run.redis)
     run.redis.options += SLOW_LOADING
     loading = asyncio.create_task(start(run.redis))
@@ -189,27 +190,27 @@ async def load_redis(run):
 
 
 async def kill_kafka(run):
-    """The broker killed, and started again."""
+    """The broker is killed and restarted."""
     run.kafka.kill()
     await run.health.until_none_is_ready("Kafka")
     await start(run.kafka)
 
 
 async def freeze_kafka(run):
-    """SIGSTOP for the broker, and SIGCONT."""
+    """The broker is frozen (SIGSTOP) and continued (SIGCONT)."""
     run.kafka.pause()
     await run.health.until_none_is_ready("Kafka")
     run.kafka.resume()
 
 
 async def large_record(run):
-    """A record over 1 MiB."""
+    """A record of more than 1 MiB."""
     await run.sender.plant(run.any_topic(), next(run.large))
 
 
 async def bomb(run):
-    """A record that is a few kilobytes on the wire and fills memory."""
-    await run.sender.plant(run.any_topic(), bytes(BOMB), packed=True)
+    """A record that has a few kilobytes compressed and 48 MiB uncompressed."""
+    await run.sender.plant(run.any_topic(), bytes(BOMB), compress=True)
 
 
 ALL: tuple[Fault, ...] = (

@@ -1,10 +1,10 @@
-"""What the chaos run sends: a simulated shop's records, and bad ones on purpose, each known by where Kafka put it."""
+"""What the chaos run sends: the records of a simulated shop, and bad records, which are known by their offset."""
 
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import chain, cycle, takewhile
+from itertools import chain, cycle
 from random import Random
 
 import msgspec
@@ -16,13 +16,13 @@ from stream.simulate.record import Emitted
 from stream.simulate.shop import Shop, ShopSettings
 
 RATE = 20.0
-"""Events per second of the shop's time."""
+"""Events per simulated second."""
 CLOCKS = (0, 270, 540)
-"""Seconds that the producers' clocks are ahead: nine minutes apart, and one less than a record may be ahead."""
+"""Seconds that the producers' clocks are ahead. They differ by nine minutes; a record may be ten minutes ahead."""
 LARGEST = 4 << 20
-"""Bytes that Kafka takes in one record, as sent."""
+"""Largest record that Kafka accepts, in bytes as sent."""
 BOMB = 48 << 20
-"""Bytes that a record of a few kilobytes unpacks to."""
+"""Uncompressed bytes of a record that has a few kilobytes compressed."""
 MEBIBYTE = 1 << 20
 
 
@@ -34,23 +34,21 @@ class Planted:
     key: bytes
     value: bytes
     at: int
-    """Kafka's time stamp, milliseconds."""
+    """The record's timestamp in Kafka, milliseconds."""
     poison: bool
 
 
 def records(settings: Settings, events: int, seed: int) -> Iterator[Planted]:
-    """So many events of a shop that closes about now: 5 % twice, 1 % poison, up to an hour late, by producers whose clocks differ."""
+    """Records of a shop that ends about now: 5 % duplicates, 1 % bad records, up to an hour late, from producers with different clocks."""
     opening = datetime.now(UTC) - timedelta(seconds=events / RATE)
     shop = Shop(
         ShopSettings(seed=seed, rate=RATE, duplicates=0.05, disorder_seconds=3600, poison=0.01, daily_rhythm=0),
         opening,
     )
     topics = {"checkout": settings.checkout_topic, "subscription": settings.subscription_topic}
-    dice = Random(f"clocks {seed}")
-    # As many as asked: what is late comes at the end.
-    coming = takewhile(lambda _: shop.truth.events < events, shop.events())
-    for record in chain(coming, shop.flush()):
-        ahead = dice.choice(CLOCKS)
+    clocks = Random(f"clocks {seed}")
+    for record in chain(shop.events(events), shop.flush()):
+        ahead = clocks.choice(CLOCKS)
         value = record.value if record.poison else _ahead(record, ahead)
         at = int(record.arrival.timestamp() * 1000)
         yield Planted(topics[record.topic], record.key, value, at, record.poison is not None)
@@ -64,7 +62,7 @@ def _ahead(record: Emitted, seconds: int) -> bytes:
 
 
 class Sender:
-    """Sends records, and notes the good ones in their order and where the bad ones went."""
+    """Sends records. Keeps the good ones in order, and the offsets of the bad ones."""
 
     def __init__(self, bootstrap_servers: str, planted: Iterator[Planted]) -> None:
         self.good: list[bytes] = []
@@ -76,23 +74,23 @@ class Sender:
             "enable_idempotence": True,
             "linger_ms": 5,
             "max_request_size": 2 * BOMB,
-            # A restarted broker is worth waiting for.
+            # Long enough for a restart of the broker.
             "request_timeout_ms": 120_000,
         }
 
     async def __aenter__(self):
         self._producer = AIOKafkaProducer(**self._options)
-        self._packing = AIOKafkaProducer(**self._options, compression_type="gzip")
+        self._gzip_producer = AIOKafkaProducer(**self._options, compression_type="gzip")
         await self._producer.start()
-        await self._packing.start()
+        await self._gzip_producer.start()
         return self
 
     async def __aexit__(self, *error):
         await self._producer.stop()
-        await self._packing.stop()
+        await self._gzip_producer.stop()
 
     async def send(self, number: int, seconds: float) -> None:
-        """Send the next `number` records, evenly over about so many seconds; returns when Kafka has acknowledged them."""
+        """Send the next `number` records, evenly over about `seconds`. Returns when Kafka has acknowledged them."""
         pending = []
         pause = seconds / max(1, number // 200)
         for record in self._planted:
@@ -107,9 +105,9 @@ class Sender:
         self.good += [record.value for record, _ in pending if not record.poison]
         self.sent += len(pending)
 
-    async def plant(self, topic: str, value: bytes, *, partition: int | None = None, packed: bool = False) -> None:
+    async def plant(self, topic: str, value: bytes, *, partition: int | None = None, compress: bool = False) -> None:
         """Send one bad record."""
-        producer = self._packing if packed else self._producer
+        producer = self._gzip_producer if compress else self._producer
         self._note(True, await producer.send_and_wait(topic, value, key=b"planted", partition=partition))
 
     def _note(self, poison, where) -> None:
@@ -118,5 +116,5 @@ class Sender:
 
 
 def large_values() -> Iterator[bytes]:
-    """Records over 1 MiB, each a little larger."""
+    """Values of more than 1 MiB, all of different length."""
     return (b'{"large": "' + b"x" * (MEBIBYTE + number) + b'"}' for number in cycle(range(1, 1000)))

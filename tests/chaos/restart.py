@@ -1,4 +1,4 @@
-"""How long a worker needs from its start to its first commit, with as many stored entities as a busy shop has open carts."""
+"""Measures the time from the start of a worker to its first commit, with many stored entities."""
 
 import asyncio
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 from support.kafka_server import KafkaServer
 from support.redis_server import RedisServer
 from support.servers import started
+from support.shard_store import ShardStore
 from support.traffic import Sent
 from support.workers import LIMIT, Group, group
 
@@ -29,7 +30,7 @@ CHUNK = 5_000
 
 
 async def restart(directory: Path, entities: int, times: int = 3) -> list[float]:
-    """Seconds from the start of a worker to its first commit of a record, after a graceful stop."""
+    """Return the seconds from a worker's start to its first commit of a record, after a graceful stop of the one before."""
     async with AsyncExitStack() as stack:
         redis = stack.enter_context(started(RedisServer(append_only=True)))
         kafka = stack.enter_context(started(KafkaServer(heap="640m")))
@@ -44,7 +45,7 @@ async def restart(directory: Path, entities: int, times: int = 3) -> list[float]
             worker = workers.workers[-1]
             assert await worker.stop() == 0
             measured.append(await _until_applied(workers, number))
-            _say(f"graceful stop, start to first commit: {measured[-1]:.1f} s")
+            _say(f"after a graceful stop, from start to first commit: {measured[-1]:.1f} s")
         return measured
 
 
@@ -71,7 +72,7 @@ async def _offsets(workers: Group) -> int:
 
 
 async def _fill(workers: Group, entities: int) -> None:
-    """Store open carts of two lines, as the core stores them, before any worker runs."""
+    """Store open carts of two lines each, as a worker would, before a worker runs."""
     settings = workers.settings
     source = LogIdentity(await cluster_id(settings, client_options(settings))).encode()
     tables = connect(settings)
@@ -80,15 +81,14 @@ async def _fill(workers: Group, entities: int) -> None:
         for partition in range(PARTITIONS):
             place = ShardId(settings.checkout_topic, partition)
             claim = await tables.claim(place, secrets.token_bytes(16))
-            shard = Shard(place, "checkout", settings.core(), settings.registry(), claim.stored, CHUNK)
+            labels, store = settings.registry(), ShardStore()
+            shard = Shard(place, "checkout", settings.core(), labels, claim.stored, CHUNK)
             shard.advance(now)
             events = _carts(partition, entities // PARTITIONS, now)
             while chunk := [event for event, _ in zip(events, range(CHUNK), strict=False)]:
-                shard.provide(dict.fromkeys(shard.missing(chunk)))
-                for event in chunk:
-                    shard.step(event)
+                store.apply(shard, chunk, labels)
                 commit = Commit(
-                    place, claim.nonce, claim.epoch, secrets.token_bytes(16), None, None, source, now, shard.take()
+                    place, claim.nonce, claim.epoch, secrets.token_bytes(16), None, None, source, now, shard.drain()
                 )
                 assert await tables.commit(commit) is CommitResult.APPLIED
     finally:

@@ -1,14 +1,14 @@
-"""A chaos run: three workers, real Kafka and Redis behind proxies, faults at random moments, and an exact account at the end.
+"""A chaos run: three workers, real Kafka and Redis behind proxies, faults at random moments, and an exact comparison at the end.
 
-Rules: what was sent is the truth, and `classify` on it the only answer. Nothing here is timed to pass; times are measured and printed. The seed
-decides the records, the faults, their order and their victims; when exactly they strike is the machine's.
+Rules: the only correct result is that of `classify` for the records that were sent. Times are measured and printed, but no check depends on them.
+The seed decides the records, the order of the faults, and the worker or topic of each. The exact moment of a fault depends on the machine.
 """
 
 import asyncio
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
@@ -37,14 +37,14 @@ from stream.tables.redis import connect
 PARTITIONS = 12
 WORKERS = 3
 SPREAD = 4.0
-"""Seconds over which the share of events is sent that goes with a fault."""
+"""Seconds in which the events of one fault are sent."""
 
 
 class Run:
-    """What the faults are done to."""
+    """The servers and workers into which faults are injected."""
 
     def __init__(self, seed: int, workers: Group, kafka, redis, kafka_proxy, redis_proxy) -> None:
-        self.dice = Random(f"faults {seed}")
+        self.random = Random(f"faults {seed}")
         self.workers: Group = workers
         self.session: float = workers.settings.kafka_session_timeout
         self.shards = 2 * PARTITIONS
@@ -75,38 +75,36 @@ class Run:
             raise AssertionError(otherwise)
 
     def any_worker(self) -> Worker:
-        return self.dice.choice(self.health.running())
+        return self.random.choice(self.health.running())
 
     def any_topic(self) -> str:
-        return self.dice.choice([self.workers.settings.checkout_topic, self.workers.settings.subscription_topic])
+        return self.random.choice([self.workers.settings.checkout_topic, self.workers.settings.subscription_topic])
 
     def start_worker(self) -> Worker:
         return self.workers.start()
 
-    async def until(self, condition) -> None:
-        async with asyncio.timeout(LIMIT):
-            while not condition():
-                self.workers.check()
-                await asyncio.sleep(0.05)
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition is true."""
+        await self.workers.until(condition)
 
     async def until_shared(self, number: int) -> None:
-        """Wait until so many workers have all shards between them."""
+        """Wait until this number of workers runs, each has a shard, and together they have all."""
         await self.until(
             lambda: len(shares := self.workers.shares()) == number and sum(shares) == self.shards and shares[-1] > 0
         )
 
     async def until_fenced(self, worker: Worker) -> None:
-        """Wait until a worker tells that a write of its was refused."""
+        """Wait until a worker's metrics show a refused write."""
         async with asyncio.timeout(LIMIT):
             while not (refused := _fenced(await worker.get("/metrics"))):
                 self.workers.check()
                 await asyncio.sleep(0.1)
         self.fenced += refused
-        self.note(f"{worker.log.stem} was refused {refused} times")
+        self.note(f"{worker.log.stem}: {refused} writes were refused")
 
 
 async def chaos(directory: Path, *, events: int, faults: Sequence[kinds.Fault], seed: int) -> Run:
-    """Do it; raises `AssertionError` where an account is wrong."""
+    """Send the events, inject the faults, and compare the results. Raises `AssertionError` if a result is wrong."""
     async with AsyncExitStack() as stack:
         enter = stack.enter_context
         redis = enter(
@@ -147,45 +145,45 @@ async def chaos(directory: Path, *, events: int, faults: Sequence[kinds.Fault], 
         run.sender = await stack.enter_async_context(Sender(kafka.bootstrap_servers, planted))
         run.health = await stack.enter_async_context(Health(workers))
         run.say(f"seed {seed}: {events:,} events, {len(faults)} faults, {PARTITIONS} partitions a topic")
-        await run.sender.plant(topics[0], b"the head of a partition is poison", partition=0)
+        await run.sender.plant(topics[0], b"a bad record at the head of a partition", partition=0)
         for _ in range(WORKERS):
             run.start_worker()
         await run.until_shared(WORKERS)
         await run.health.until_ready(WORKERS)
         for number, fault in enumerate(faults, start=1):
-            await _strike(run, fault, number, events // len(faults))
+            await _inject(run, fault, number, events // len(faults))
         await run.sender.send(events, 0)
-        run.say(f"{run.sender.sent:,} records sent, {run.health.looks:,} looks at the workers' health")
-        run.expect(not run.health.lies, "\n".join(run.health.lies[:20]))
-        await account(run, directory)
+        run.say(f"{run.sender.sent:,} records sent, {run.health.checks:,} checks of the workers' health")
+        run.expect(not run.health.violations, "\n".join(run.health.violations[:20]))
+        await compare(run, directory)
         for worker in run.health.running():
-            run.expect(await worker.stop() == 0, "a worker does not stop well")
+            run.expect(await worker.stop() == 0, "a worker exited with an error after SIGTERM")
         return run
 
 
-async def _strike(run: Run, fault: kinds.Fault, number: int, share: int) -> None:
+async def _inject(run: Run, fault: kinds.Fault, number: int, share: int) -> None:
     sending = asyncio.create_task(run.sender.send(share, SPREAD))
-    await asyncio.sleep(run.dice.uniform(0.2, SPREAD / 2))
+    await asyncio.sleep(run.random.uniform(0.2, SPREAD / 2))
     run.say(f"fault {number}: {fault.__name__}")
     began = time.monotonic()
     await fault(run)
-    mended = time.monotonic()
+    repaired = time.monotonic()
     await run.health.until_ready(WORKERS)
-    run.measure(f"all ready after {fault.__name__}", time.monotonic() - mended)
+    run.measure(f"all ready after {fault.__name__}", time.monotonic() - repaired)
     await sending
-    run.note(f"well again after {time.monotonic() - began:.1f} s")
+    run.note(f"all ready again {time.monotonic() - began:.1f} s after the fault began")
 
 
-async def account(run: Run, directory: Path) -> None:
-    """Compare what the workers counted, published and rejected with the pure answer."""
+async def compare(run: Run, directory: Path) -> None:
+    """Compare the figures, outcomes and dead letters of the workers with those of `classify`."""
     settings = run.workers.settings
     file = directory / "sent.jsonl"
     file.write_bytes(b"".join(value + b"\n" for value in run.sender.good))
     published, expected = await asyncio.to_thread(_judge, run)
     await until_totals(run.workers, expected, 10 * LIMIT)
-    figures = await _settled(run)
+    figures = await _figures_at_one_time(run)
     pure = json.loads(await output("classify", "--summary", "--json", "--as-of", figures["as_of"], file))
-    run.expect(totals(pure) == expected, "classify differs from itself")
+    run.expect(totals(pure) == expected, "`classify` and offline judging have different totals")
     for window in figures["windows"].keys() - {TOTAL}:
         ours, theirs = figures["windows"][window], pure["windows"][window]
         run.expect(ours == theirs, f"window {window} at {figures['as_of']}:\n{ours}\n{theirs}")
@@ -196,19 +194,19 @@ async def account(run: Run, directory: Path) -> None:
         bodies.setdefault(json.loads(outcome.value)["id"], set()).add(outcome.value)
     run.expect(
         bodies == {name: {body} for name, body in published.items()},
-        f"outcomes: {len(published.keys() - bodies.keys())} missing, {len(bodies.keys() - published.keys())} invented, "
+        f"outcomes: {len(published.keys() - bodies.keys())} missing, {len(bodies.keys() - published.keys())} unexpected, "
         f"with two bodies: {[values for values in bodies.values() if len(values) > 1]}",
     )
-    run.say(f"{len(bodies):,} outcomes are those of classify, byte by byte ({len(outcomes) - len(bodies):,} repeats)")
+    run.say(f"{len(bodies):,} outcomes equal those of classify, byte by byte ({len(outcomes) - len(bodies):,} repeats)")
     letters = await read_topic(run.kafka.bootstrap_servers, settings.dead_letter_topic)
     found = {_origin(dict(letter.headers)) for letter in letters}
-    missing, invented = run.sender.poison - found, found - run.sender.poison
-    run.expect(not missing and not invented, f"dead letters: missing {missing}, invented {invented}")
-    run.say(f"{len(found):,} dead letters are the planted poison ({len(letters) - len(found):,} repeats)")
+    missing, unexpected = run.sender.poison - found, found - run.sender.poison
+    run.expect(not missing and not unexpected, f"dead letters: missing {missing}, unexpected {unexpected}")
+    run.say(f"{len(found):,} dead letters are the planted bad records ({len(letters) - len(found):,} repeats)")
 
 
 def _judge(run: Run) -> tuple[dict[str, bytes], dict]:
-    """Every outcome to be published, by id, and the summary."""
+    """Every outcome that must be published, by id, and the totals."""
     settings = run.workers.settings
     offline = Offline(settings.core(), settings.registry())
     published: dict[str, bytes] = {}
@@ -222,8 +220,8 @@ def _judge(run: Run) -> tuple[dict[str, bytes], dict]:
     return published, totals(summary)
 
 
-async def _settled(run: Run) -> dict:
-    """What `rates --json` tells at a moment at which every shard's windows stand."""
+async def _figures_at_one_time(run: Run) -> dict:
+    """The document of `rates --json`, at a moment when the windows of all shards end at the same time."""
     tables = connect(run.workers.settings)
     try:
         async with asyncio.timeout(LIMIT):

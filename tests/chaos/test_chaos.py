@@ -1,4 +1,4 @@
-"""The short form of `make chaos`, for every change."""
+"""The short form of `make chaos`, which runs for every change."""
 
 import pytest
 from chaos.faults import SHORT
@@ -7,6 +7,6 @@ from chaos.run import chaos
 pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.timeout(600)]
 
 
-async def test_whatever_breaks_nothing_is_lost_doubled_or_invented(tmp_path):
+async def test_no_fault_loses_duplicates_or_invents_anything(tmp_path):
     run = await chaos(tmp_path, events=8_000, faults=SHORT, seed=7)
     assert run.fenced

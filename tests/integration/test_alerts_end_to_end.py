@@ -1,6 +1,6 @@
-"""The whole chain: a shop, Kafka, two workers, Redis, and a Prometheus with our rules, in which every hour lasts two minutes.
+"""The whole chain: a shop, Kafka, two workers, Redis, and Prometheus with our rules, scaled so that an hour lasts two minutes.
 
-The shop's event times are the clock's, so that the rolling windows hold what has just happened.
+The shop sends each record at its event time, so that the rolling windows contain it.
 """
 
 import asyncio
@@ -26,23 +26,23 @@ from stream.simulate.behaviour import Shift
 from stream.simulate.shop import Shop, ShopSettings
 
 TIMES = Times(1 / 30)
-HELD = round(300 * TIMES.scale)
-"""Seconds that a rate must be low before somebody is paged."""
+HOLD = round(300 * TIMES.scale)
+"""Seconds that a rate must be low before an alert fires."""
 WINDOWS = tuple(TIMES.window(seconds) for seconds in (5 * MINUTE, HOUR, DAY))
 DAY_LONG = WINDOWS[-1]
-"""The window that holds the whole test."""
+"""The window that contains the whole test."""
 SHOP = ShopSettings(seed=7, rate=100, pace=20, daily_rhythm=0)
 BEFORE = timedelta(seconds=30)
-"""How long the shop has been open when the test begins."""
+"""Time from the opening of the shop to the start of the test."""
 SEGMENT = "business"
-UNMOVED = dataclasses.replace(
+NO_UPSELLS = dataclasses.replace(
     SHOP.behaviour, upgrade=0, substitute=0, replace=0, more=0, add=0, second_variant=0, edit=0
 )
-"""Of customers who buy what they came for."""
-CONVINCED = dataclasses.replace(SHOP.behaviour, upgrade=0.3, add=0.6)
-"""Of customers who make up for it. The day is hardly longer than the drop here, so a rate just as before would leave it low."""
+"""Customers buy exactly what they came for."""
+MANY_UPSELLS = dataclasses.replace(SHOP.behaviour, upgrade=0.3, add=0.6)
+"""More upsells than before the drop. The scaled day is hardly longer than the drop, so its rate would stay low with the rate from before."""
 KPI = "upsell_cross_sell_rate"
-# A quarter of all checkouts sell more. Without those of one segment it is a fifth, so overall there is no reason to page.
+# A quarter of all checkouts have an upsell or cross-sell. Without those of one segment it is a fifth, which is above the overall target.
 TARGETS = [Target(kpi=KPI, journey="checkout", segment=segment, ratio=0.2) for segment in SHOP.segments]
 TARGETS.append(Target(kpi=KPI, journey="checkout", ratio=0.16))
 
@@ -51,7 +51,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.prometheus, pyte
 
 @asynccontextmanager
 async def trading(shop, settings):
-    """Send the shop's records, each at its time, while the block runs; afterwards `shop.truth` is the truth about those sent."""
+    """Send the shop's records, each at its arrival time, during the block. Afterwards `shop.truth` is the truth of the sent records."""
     closing = asyncio.Event()
 
     async def trade():
@@ -71,12 +71,12 @@ async def trading(shop, settings):
 
 
 def behave(shop, behaviour):
-    """From now on the segment's sessions begin like this."""
+    """Set the behaviour of the segment's sessions from now on."""
     shop._world.shifts += (Shift(0, behaviour, SEGMENT),)
 
 
 def prometheus(directory, workers):
-    """One that scrapes the workers and applies the rules."""
+    """A Prometheus that scrapes the workers and applies the rules."""
     for name, text in rules.files(TIMES, Places()).items():
         (directory / name).write_text(text)
     targets = [urlsplit(worker.url).netloc for worker in workers]
@@ -91,21 +91,21 @@ def prometheus(directory, workers):
 
 
 class Watch:
-    """What Prometheus says, while the workers are well."""
+    """Queries of Prometheus, which fail if a worker ended by itself."""
 
     def __init__(self, server, workers):
         self._server = server
         self._workers = workers
 
     async def now(self, expr, *labels):
-        """The labels' values of every series in the result, and its value."""
+        """The value of every series in the result, by the values of these labels."""
         found = await asyncio.to_thread(self._server.query, expr, time.time())
         return {
             tuple(series["metric"].get(label, "") for label in labels): float(series["value"][1]) for series in found
         }
 
     async def until(self, expr, *labels, want):
-        """Wait until these are the labels' values of all series in the result."""
+        """Wait until the series in the result have exactly these values of the labels."""
         found = None
         try:
             async with asyncio.timeout(LIMIT):
@@ -118,7 +118,7 @@ class Watch:
 
 
 async def until_counted(workers, truth):
-    """Wait until `rates --json` tells the truth about everything ever sold; returns the whole document."""
+    """Wait until the totals of `rates --json` equal the truth, and return the whole document."""
     document, counted = {}, None
     try:
         async with asyncio.timeout(LIMIT):
@@ -132,12 +132,12 @@ async def until_counted(workers, truth):
 
 
 def counts(figures):
-    """Those that `total` has, too: it knows no customers."""
+    """The counts that `total` also has: it has none of customers."""
     return {name: figures[name] for name in ("opportunities", "transactions", "kind_transactions", "revenue")}
 
 
 async def shown(worker):
-    """The KPIs that a worker exposes, of the longest window, by journey."""
+    """The KPIs of the longest window that a worker exposes, by journey."""
     kpis = {"checkout": {}, "subscription": {}}
     for labels, value in re.findall(r"^upsell_kpi_ratio\{(.*)\} (.*)$", await worker.get("/metrics"), re.MULTILINE):
         of = dict(re.findall(r'(\w+)="([^"]*)"', labels))
@@ -146,9 +146,7 @@ async def shown(worker):
     return kpis
 
 
-async def test_a_segment_that_buys_no_more_than_intended_is_an_alert_until_it_does_again(
-    kafka, redis_server, name_prefix, tmp_path
-):
+async def test_an_alert_fires_while_a_segment_has_no_upsells(kafka, redis_server, name_prefix, tmp_path):
     servers = kafka.bootstrap_servers, redis_server.url
     ours = 'ALERTS{scope!="pipeline", alertstate="firing"}'
     low = {("UpsellRateBelowTarget", KPI, "checkout", SEGMENT)}
@@ -166,10 +164,10 @@ async def test_a_segment_that_buys_no_more_than_intended_is_an_alert_until_it_do
             shop = Shop(SHOP, datetime.now(UTC) - BEFORE)
             async with trading(shop, workers.settings):
                 judged = {(target.segment,) for target in TARGETS}
-                await watch.until(f"count_over_time({bounds}[1m]) > {HELD}", "segment", want=judged)
+                await watch.until(f"count_over_time({bounds}[1m]) > {HOLD}", "segment", want=judged)
                 assert await watch.now(ours, *identity) == {}
 
-                behave(shop, UNMOVED)
+                behave(shop, NO_UPSELLS)
                 victim.kill()
                 await workers.until_shared(lambda shares: shares == [8])
                 await watch.until(ours, *identity, want=low)
@@ -178,9 +176,9 @@ async def test_a_segment_that_buys_no_more_than_intended_is_an_alert_until_it_do
                     'ALERTS{alertname="UpsellWorkerDown", alertstate="firing"}', "alertname", "instance", want=down
                 )
 
-                behave(shop, CONVINCED)
+                behave(shop, MANY_UPSELLS)
                 await watch.until(ours, *identity, want=set())
-            # Nothing else was about to fire at any time, and no worker's death made anything uncounted.
+            # No other alert was pending or firing, and no counter was reset when a worker was killed.
             assert set(await watch.now('count_over_time(ALERTS{scope!="pipeline"}[10m])', *identity)) == low
             assert await watch.now(f"resets({trials}[10m])", "kpi") == {(KPI,): 0}
 

@@ -1,4 +1,4 @@
-"""What cannot be applied without leaving something out: the shard halts, says why, and nothing of it is in the figures."""
+"""Records that cannot be applied without a gap: the shard halts, logs the reason, and applies none of them."""
 
 import asyncio
 
@@ -27,7 +27,7 @@ async def stored(settings):
     ("while_it", "records"),
     [("runs", 60), ("runs", 39), ("is paused", 60), ("is stopped", 60), ("is stopped", 40)],
 )
-async def test_a_topic_made_anew(kafka, redis_server, name_prefix, tmp_path, while_it, records):
+async def test_a_recreated_topic_halts_its_shard(kafka, redis_server, name_prefix, tmp_path, while_it, records):
     with group(kafka.bootstrap_servers, redis_server.url, name_prefix, tmp_path) as workers:
         topic = workers.settings.checkout_topic
         worker = await workers.begin(traffic.checkouts(20))
@@ -39,14 +39,14 @@ async def test_a_topic_made_anew(kafka, redis_server, name_prefix, tmp_path, whi
         await workers.recreate_topic(topic)
         await workers.send(list(traffic.checkouts(50, first=100))[:records])
         if while_it == "is paused":
-            worker.resume()  # to a topic that was never away
+            worker.resume()  # it has not seen the topic missing
         elif while_it == "is stopped":
             worker = workers.start()
         why = await workers.until_halted(worker, topic)
         assert "made anew" in why
         assert "Nothing was skipped" in why
         assert await stored(workers.settings) == traffic.expected(before)
-        # The other topic's shard goes on.
+        # The shard of the other topic continues.
         workers.sent = before
         await workers.send(traffic.subscriptions(5))
         await workers.applied()
@@ -54,7 +54,7 @@ async def test_a_topic_made_anew(kafka, redis_server, name_prefix, tmp_path, whi
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["while it runs", "while it is stopped"])
-async def test_retention_past_the_stored_offset(kafka, redis_server, name_prefix, tmp_path, running):
+async def test_deleted_unread_records_halt_their_shard(kafka, redis_server, name_prefix, tmp_path, running):
     with group(kafka.bootstrap_servers, redis_server.url, name_prefix, tmp_path) as workers:
         topic = workers.settings.checkout_topic
         worker = await workers.begin(traffic.checkouts(20))
@@ -67,7 +67,7 @@ async def test_retention_past_the_stored_offset(kafka, redis_server, name_prefix
         await workers.delete_records(topic, 50)
         if running:
             worker.resume()
-            # The fetch that was under way may have brought them all before they were deleted.
+            # A fetch in progress may have delivered all records before they were deleted.
             async with asyncio.timeout(LIMIT):
                 while f"{topic}/0: halted: " not in worker.said:
                     if await stored(workers.settings) == traffic.expected(workers.sent):
@@ -83,7 +83,7 @@ async def test_retention_past_the_stored_offset(kafka, redis_server, name_prefix
         assert await worker.stop() == 0
 
 
-async def test_another_cluster_behind_the_same_address(redis_server, name_prefix, tmp_path):
+async def test_another_cluster_at_the_same_address_halts_the_shard(redis_server, name_prefix, tmp_path):
     with started(KafkaServer()) as kafka:
         port = kafka.port
         with group(kafka.bootstrap_servers, redis_server.url, name_prefix, tmp_path) as workers:
@@ -103,7 +103,7 @@ async def test_another_cluster_behind_the_same_address(redis_server, name_prefix
 
 
 @pytest.mark.embedded
-async def test_a_state_of_a_newer_version(embedded_broker, embedded_valkey, name_prefix, tmp_path):
+async def test_a_state_of_a_newer_version_halts_the_shard(embedded_broker, embedded_valkey, name_prefix, tmp_path):
     with group(embedded_broker.bootstrap_servers, embedded_valkey.url, name_prefix, tmp_path) as workers:
         topic = workers.settings.checkout_topic
         worker = await workers.begin(traffic.checkouts(20))
@@ -119,7 +119,7 @@ async def test_a_state_of_a_newer_version(embedded_broker, embedded_valkey, name
 
 
 @pytest.mark.embedded
-async def test_a_worker_that_commits_nothing_although_nothing_is_away_ends(
+async def test_a_worker_that_commits_nothing_while_kafka_and_redis_answer_exits(
     embedded_broker, embedded_valkey, name_prefix, tmp_path, monkeypatch, caplog
 ):
     monkeypatch.setattr(shards, "STUCK_AFTER", 0.5)

@@ -1,6 +1,6 @@
-"""The main job: real baskets and a simulated shop through real Kafka, two workers and real Redis, by the commands that users run.
+"""The main task of the product: real baskets and a simulated shop, through real Kafka, two workers and real Redis, with the commands of users.
 
-`UPSELL_BASKETS` sets how many baskets: the whole year is 155,518.
+`UPSELL_BASKETS` sets the number of baskets: the whole year has 155,518.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.timeout(3600)]
 
 
 async def check_metrics(workers, document):
-    """Every worker shows the same whole, as `rates` tells it, in a form that Prometheus' own tool accepts."""
+    """Every worker exposes the figures of all shards, equal to those of `rates`, in a form that `promtool` accepts."""
     counted = document["windows"]["30d"]["checkout"]["transactions"]
     for worker in workers.workers:
         shown = None
@@ -45,15 +45,15 @@ async def check_metrics(workers, document):
 @pytest.mark.datasets
 async def test_real_baskets(kafka, redis_server, name_prefix, tmp_path):
     file = tmp_path / "baskets.jsonl"
-    asked = ["replay", "completejourney", "--baskets", BASKETS, "--end-now"]
-    await output(*asked, "--to-file", file)
+    command = ["replay", "completejourney", "--baskets", BASKETS, "--end-now"]
+    await output(*command, "--to-file", file)
     with group(kafka.bootstrap_servers, redis_server.url, name_prefix, tmp_path, kafka_session_timeout=20) as workers:
         await workers.create_topics(4, 4)
         workers.start()
         workers.start()
         await workers.until_shared(lambda shares: shares == [4, 4])
         _, summary = await asyncio.gather(
-            output(*asked, settings=workers.settings), output("classify", "--summary", "--json", file)
+            output(*command, settings=workers.settings), output("classify", "--summary", "--json", file)
         )
         summary = json.loads(summary)
         document = await until_totals(workers, totals(summary), PATIENCE)
@@ -61,14 +61,14 @@ async def test_real_baskets(kafka, redis_server, name_prefix, tmp_path):
             assert await worker.stop() == 0
     assert summary["checkout"]["transactions"] == BASKETS
     assert 0.3 < summary["checkout"]["rates"]["cross_sell_rate"] < 0.5
-    # The end of the year is now, so the last 30 days fill the window, by segment and department.
+    # The data's year ends now, so the window has its last 30 days, by segment and department.
     month = document["windows"]["30d"]
     assert len(month["segment"]) > 3
     assert len(month["category"]) > 3
     if BASKETS <= 5000:
         lines = file.read_bytes().splitlines()
-        theirs = oracle.compute(lines)
-        assert {name: theirs[name] for name in ("all", "checkout")} == {
+        independent = oracle.compute(lines)
+        assert {name: independent[name] for name in ("all", "checkout")} == {
             name: summary[name] for name in ("all", "checkout")
         }
 
@@ -76,13 +76,13 @@ async def test_real_baskets(kafka, redis_server, name_prefix, tmp_path):
 @pytest.mark.prometheus
 async def test_a_simulated_shop_with_duplicates_disorder_and_poison(kafka, redis_server, name_prefix, tmp_path):
     program_or_skip("promtool", "prometheus")
-    knobs = ["--events", 6000, "--seed", 11, "--rate", 0, "--duplicates", 0.05, "--poison", 0.01, "--disorder", 600]
+    options = ["--events", 6000, "--seed", 11, "--rate", 0, "--duplicates", 0.05, "--poison", 0.01, "--disorder", 600]
     truth = tmp_path / "truth.json"
     with group(kafka.bootstrap_servers, redis_server.url, name_prefix, tmp_path) as workers:
         await workers.create_topics(4, 3)
         workers.start()
         workers.start()
-        await output("simulate", *knobs, "--truth", truth, settings=workers.settings)
+        await output("simulate", *options, "--truth", truth, settings=workers.settings)
         planted = json.loads(truth.read_bytes())
         document = await until_totals(workers, totals(planted), PATIENCE)
         await check_metrics(workers, document)

@@ -1,4 +1,4 @@
-"""`/readyz` while Kafka is away, in each way in which it can be, of a worker with shards and of one without."""
+"""`/readyz` while Kafka does not answer, for every cause, of a worker with shards and of one without."""
 
 import asyncio
 import time
@@ -48,7 +48,7 @@ async def half_open(_, proxy):
 
 
 async def until(workers, status, why=""):
-    """Wait until all workers answer so, and show that they are alive. A group that is still sorting itself out has other reasons for a while."""
+    """Wait until all workers have this status, with this text in their reasons, and check that they are alive. During a rebalance there are other reasons."""
     said = []
     try:
         async with asyncio.timeout(LIMIT):
@@ -61,30 +61,28 @@ async def until(workers, status, why=""):
     assert set(await asyncio.gather(*(worker.get("/livez") for worker in workers.workers))) == {"ok\n"}
 
 
-async def until_told(workers):
-    """Wait until metrics say it, too, as UpsellNoWorkerReady reads them: no worker is ready, and whoever had shards still speaks of their lag."""
-    told = []
+async def until_metrics_unready(workers):
+    """Wait until the metrics show that no worker is ready. The worker with shards must still expose their lag, which UpsellNoWorkerReady needs."""
+    pages = []
     try:
         async with asyncio.timeout(LIMIT):
-            while not told or any("\nupsell_ready 0.0\n" not in text for text in told):
-                told = await asyncio.gather(*(worker.get("/metrics") for worker in workers.workers))
+            while not pages or any("\nupsell_ready 0.0\n" not in text for text in pages):
+                pages = await asyncio.gather(*(worker.get("/metrics") for worker in workers.workers))
                 await asyncio.sleep(0.1)
     except TimeoutError:
-        raise AssertionError(told) from None
-    assert sorted(text.count("\nupsell_consumer_lag_records{") for text in told) == [0, 2]
+        raise AssertionError(pages) from None
+    assert sorted(text.count("\nupsell_consumer_lag_records{") for text in pages) == [0, 2]
 
 
 @pytest.mark.timeout(900)
-async def test_a_worker_is_ready_while_kafka_answers_and_ends_well_while_it_does_not(
-    redis_server, name_prefix, tmp_path
-):
+async def test_a_worker_is_unready_while_kafka_does_not_answer_and_can_be_stopped(redis_server, name_prefix, tmp_path):
     async with TcpProxy(0) as proxy:
         with (
             started(KafkaServer(QUICKLY_BACK, proxy=proxy.port)) as kafka,
             group(f"{HOST}:{proxy.port}", redis_server.url, name_prefix, tmp_path) as workers,
         ):
             proxy.server_port = kafka.proxied_port
-            # One partition a topic: one of the two workers has none.
+            # One partition per topic: one worker gets both, the other none.
             await workers.create_topics(1, 1)
             for _ in range(2):
                 workers.start()
@@ -99,7 +97,7 @@ async def test_a_worker_is_ready_while_kafka_answers_and_ends_well_while_it_does
             for number, broken in enumerate((killed, frozen, cut, half_open)):
                 async with broken(kafka, proxy):
                     await until(workers, 503, why="Kafka")
-                    await until_told(workers)
+                    await until_metrics_unready(workers)
                 await until(workers, 200)
                 await workers.send(traffic.checkouts(20, first=20 * number))
                 await workers.applied()

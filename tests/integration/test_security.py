@@ -1,4 +1,4 @@
-"""TLS, passwords and users for real; what a worker says and serves holds neither secrets nor persons."""
+"""Real TLS, passwords and users. Logs and pages of a worker contain no secret and no customer."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ def authority(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stranger(tmp_path_factory, authority):
-    """An authority that nobody was told to trust."""
+    """An authority that is not trusted."""
     return Authority(tmp_path_factory.mktemp("stranger"), "stranger")
 
 
@@ -83,20 +83,13 @@ def members(prefix, directory, kafka_bootstrap_servers, redis_url, **given):
 
 
 async def run(settings, *arguments):
-    """What a command says, and its exit status."""
+    """Run a command. Returns its exit status and its output."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "stream", *arguments,
         env=environment(settings), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     said, _ = await process.communicate()
     return process.returncode, said.decode()
-
-
-async def until_said(workers, worker, text):
-    async with asyncio.timeout(LIMIT):
-        while text not in worker.said:
-            workers.check()
-            await asyncio.sleep(0.05)
 
 
 @pytest.mark.kafka
@@ -112,7 +105,7 @@ async def test_everything_goes_over_tls_as_a_user_with_the_documented_rights(
     given |= redis_of(secure_redis, authority)
     with members(name_prefix, tmp_path, **given) as workers:
         settings = workers.settings
-        assert secure_redis.denied is not None  # forget what other tests were refused
+        assert secure_redis.denied is not None  # reading it clears the refusals of other tests
         worker = workers.start()
         code, said = await run(settings, "simulate", "--rate", "0", "--events", "300")
         assert (code, "events sent" in said) == (0, True), said
@@ -134,7 +127,9 @@ async def test_everything_goes_over_tls_as_a_user_with_the_documented_rights(
 @pytest.mark.kafka
 @pytest.mark.redis
 @pytest.mark.parametrize("mechanism", ["certificate", "PLAIN"])
-async def test_other_ways_in(secure_kafka, secure_redis, authority, name_prefix, tmp_path, mechanism):
+async def test_a_worker_connects_with_plain_or_with_a_certificate(
+    secure_kafka, secure_redis, authority, name_prefix, tmp_path, mechanism
+):
     secure_redis.allow(*rules(name_prefix))
     if mechanism == "PLAIN":
         given = kafka_of(secure_kafka, authority, kafka_sasl_mechanism="PLAIN")
@@ -160,7 +155,7 @@ async def test_a_worker_that_kafka_refuses_waits_and_says_what_to_do(
     given = kafka_of(secure_kafka, authority, kafka_sasl_password="sentinel-wrong")
     with members(name_prefix, tmp_path, **given, redis_url=embedded_valkey.url) as workers:
         worker = workers.start()
-        await until_said(workers, worker, "waiting for Kafka: it refuses the user 'upsell' or the password")
+        await workers.until_said(worker, "waiting for Kafka: it refuses the user 'upsell' or the password")
         checked, sent = await asyncio.gather(
             run(workers.settings, "check"), run(workers.settings, "simulate", "--events", "1", "--rate", "0")
         )
@@ -183,7 +178,7 @@ async def test_a_worker_that_kafka_refuses_waits_and_says_what_to_do(
         ({"port": "plain"}, "UPSELL_KAFKA_SECURITY_PROTOCOL is SASL_SSL"),
     ],
 )
-async def test_what_kafka_refuses_is_explained(secure_kafka, authority, stranger, wrong, says):
+async def test_a_refusal_of_kafka_names_the_setting_to_change(secure_kafka, authority, stranger, wrong, says):
     wrong = dict(wrong)
     port = wrong.pop("port", None)
     given = kafka_of(secure_kafka, authority, **wrong)
@@ -229,7 +224,7 @@ async def test_a_worker_that_redis_refuses_ends_and_says_what_to_do(secure_redis
         ({}, ["resetkeys", "~other:*"], IncompatibleStateError, "keys used as arguments): grant it what is missing"),
     ],
 )
-async def test_what_redis_refuses_is_explained(
+async def test_a_refusal_of_redis_says_what_to_set_or_grant(
     secure_redis, authority, stranger, name_prefix, wrong, granted, kind, says
 ):
     secure_redis.allow(*rules(name_prefix), *granted)
@@ -249,7 +244,7 @@ async def test_what_redis_refuses_is_explained(
 
 
 @pytest.mark.redis
-async def test_a_command_that_is_missing_in_a_script_is_named(secure_redis, authority, name_prefix, tmp_path):
+async def test_the_error_names_a_command_that_a_script_may_not_run(secure_redis, authority, name_prefix, tmp_path):
     settings = Settings(redis_prefix=name_prefix, **redis_of(secure_redis, authority))
     listed = {rule for rule in rules(name_prefix) if rule.startswith("+")}
     for missing, command in (("+hgetall", "hgetall"), ("+hset", "hset")):
@@ -264,12 +259,12 @@ async def test_a_command_that_is_missing_in_a_script_is_named(secure_redis, auth
 
 def test_the_documented_commands_are_those_of_the_decision():
     decision = (DOCS / "decisions" / "0003-tables.md").read_text()
-    told = re.findall(r"`([a-z]+)`", decision.partition("The user needs, on P`*`: ")[2].partition(".\n")[0])
-    assert {f"+{name}" for name in told} == {rule for rule in rules("") if rule.startswith("+")}
+    listed = re.findall(r"`([a-z]+)`", decision.partition("The user needs, on P`*`: ")[2].partition(".\n")[0])
+    assert {f"+{name}" for name in listed} == {rule for rule in rules("") if rule.startswith("+")}
 
 
 def sentinel_traffic(person):
-    """Whole lives, and records that are no events, all of somebody who must not be named."""
+    """Valid events and bad records, all with fields that contain this customer's name."""
     for event in (*traffic.checkouts(20), *traffic.subscriptions(5)):
         body = json.loads(event.value)
         body["id"] = f"{person}-event-{body['id']}"
@@ -308,7 +303,7 @@ PAGES = ("/metrics", "/livez", "/readyz", "/api/v1/rates", "/page.json", "/")
 
 
 @pytest.mark.embedded
-async def test_no_secret_and_no_person_is_told(embedded_broker, embedded_valkey, name_prefix, tmp_path):
+async def test_no_secret_and_no_customer_is_exposed(embedded_broker, embedded_valkey, name_prefix, tmp_path):
     key, person = f"sentinel{secrets.token_hex(8)}", f"person{secrets.token_hex(8)}"
     given = {"customer_hash_key": key, "log_level": "debug"}
     with group(embedded_broker.bootstrap_servers, embedded_valkey.url, name_prefix, tmp_path, **given) as workers:
@@ -316,23 +311,23 @@ async def test_no_secret_and_no_person_is_told(embedded_broker, embedded_valkey,
         async with asyncio.timeout(LIMIT):
             while "upsell_window_" not in await worker.get("/metrics"):  # noqa: ASYNC110 - a page has no event
                 await asyncio.sleep(0.1)
-        told = [await worker.get(path) for path in PAGES]
+        pages = [await worker.get(path) for path in PAGES]
         assert await read_topic(embedded_broker.bootstrap_servers, workers.settings.dead_letter_topic)
         assert await worker.stop() == 0
-    for text in (*told, worker.said):
+    for text in (*pages, worker.said):
         assert person not in text
         assert key not in text
 
 
 @pytest.mark.embedded
-async def test_a_halt_and_a_defect_name_no_person(embedded_broker, embedded_valkey, name_prefix, tmp_path):
+async def test_a_halt_after_a_defect_exposes_no_customer(embedded_broker, embedded_valkey, name_prefix, tmp_path):
     person = f"person{secrets.token_hex(8)}"
     with group(embedded_broker.bootstrap_servers, embedded_valkey.url, name_prefix, tmp_path) as workers:
         worker = await workers.begin(sentinel_traffic(person))
         tables = connect(workers.settings)
         keys = tables._keys.shard(ShardId(workers.settings.checkout_topic, 0))
         try:
-            # What is stored of an entity is damaged: the defect that is met when it is read again.
+            # Damage the stored entities, so that the next load of one fails.
             fields = await tables._call(b"HKEYS", keys.entities)
             for field in fields:
                 await tables._call(b"HSET", keys.entities, field, person.encode())
@@ -341,11 +336,11 @@ async def test_a_halt_and_a_defect_name_no_person(embedded_broker, embedded_valk
         assert await worker.stop() == 0
         again = workers.start()
         await workers.send(sentinel_traffic(person))
-        await until_said(workers, again, ": halted: ")
+        await workers.until_said(again, ": halted: ")
         ready = urllib.request.Request(again.url + "/readyz")
-        told = [await again.get("/metrics"), await asyncio.to_thread(_read, ready)]
+        pages = [await again.get("/metrics"), await asyncio.to_thread(_read, ready)]
         assert await again.stop() == 0
-    for text in (*told, worker.said, again.said):
+    for text in (*pages, worker.said, again.said):
         assert person not in text
 
 
@@ -361,7 +356,7 @@ def _read(request):
 SECRETS = ("kafka_sasl_password", "redis_password", "customer_hash_key")
 
 
-async def test_no_secret_is_told_while_nothing_answers(name_prefix, tmp_path):
+async def test_no_secret_is_exposed_while_nothing_answers(name_prefix, tmp_path):
     hidden = {name: f"sentinel-{name}-{secrets.token_hex(4)}" for name in SECRETS}
     file = tmp_path / "password"
     file.write_text(hidden["kafka_sasl_password"])
@@ -375,12 +370,12 @@ async def test_no_secret_is_told_while_nothing_answers(name_prefix, tmp_path):
     }
     with group("127.0.0.1:9", url, name_prefix, tmp_path, **given) as workers:
         worker = workers.start()
-        await until_said(workers, worker, "waiting for ")
-        told = [await asyncio.to_thread(_read, worker.url + path) for path in PAGES]
+        await workers.until_said(worker, "waiting for ")
+        pages = [await asyncio.to_thread(_read, worker.url + path) for path in PAGES]
         (_, checked), (_, rates) = await asyncio.gather(
             run(workers.settings, "check", "--timeout", "2"), run(workers.settings, "rates")
         )
         assert await worker.stop() == 0
-    for text in (*told, checked, rates, worker.said, repr(workers.settings), str(workers.settings)):
+    for text in (*pages, checked, rates, worker.said, repr(workers.settings), str(workers.settings)):
         for secret in hidden.values():
             assert secret not in text

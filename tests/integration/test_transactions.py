@@ -1,4 +1,4 @@
-"""Producers that write in transactions: what they committed counts, what they aborted does not, and markers are no records."""
+"""Transactional producers: committed records count, aborted ones do not, and markers are not records."""
 
 import asyncio
 import re
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.redis]
 
 @asynccontextmanager
 async def transaction(workers, events):
-    """Events that were written in a transaction, which is open until the block has ended it."""
+    """Write events in a transaction. The block must commit or abort it."""
     servers = workers.settings.kafka_bootstrap_servers
     async with AIOKafkaProducer(bootstrap_servers=servers, transactional_id=secrets.token_hex(8)) as producer:
         await producer.begin_transaction()
@@ -29,23 +29,21 @@ async def transaction(workers, events):
 
 
 async def until_lag(worker, lag):
-    """Wait until the worker tells this lag of the one partition of the checkout topic."""
-    told = None
+    """Wait until the worker's metrics show this lag for the only partition of the checkout topic."""
+    shown = None
     try:
         async with asyncio.timeout(LIMIT):
-            while told != lag:
+            while shown != lag:
                 worker.check()
                 pattern = r'^upsell_consumer_lag_records\{partition="0",topic="[^"]*checkout"\} (\S+)$'
                 found = re.search(pattern, await worker.get("/metrics"), re.MULTILINE)
-                told = float(found[1]) if found else None
+                shown = float(found[1]) if found else None
                 await asyncio.sleep(0.1)
     except TimeoutError:
-        raise AssertionError(f"the lag is {told}, not {lag}") from None
+        raise AssertionError(f"the lag is {shown}, not {lag}") from None
 
 
-async def test_what_was_committed_counts_and_a_marker_is_no_record_that_waits(
-    kafka, redis_server, name_prefix, tmp_path
-):
+async def test_committed_records_count_and_transaction_markers_add_no_lag(kafka, redis_server, name_prefix, tmp_path):
     with group(kafka.bootstrap_servers, redis_server.url, name_prefix, tmp_path) as workers:
         worker = await workers.begin(traffic.checkouts(10))
         async with transaction(workers, traffic.checkouts(10, first=10)) as producer:
@@ -58,7 +56,7 @@ async def test_what_was_committed_counts_and_a_marker_is_no_record_that_waits(
         await workers.applied()
         await until_lag(worker, 0)
 
-        # Another worker goes on from there, also where retention has taken everything up to the end of the log, markers and what was aborted included.
+        # Another worker continues there, also if retention has deleted the whole log, with markers and aborted records.
         assert await worker.stop() == 0
         worker = workers.start()
         await workers.until_shared(lambda shares: shares == [2])
@@ -68,7 +66,7 @@ async def test_what_was_committed_counts_and_a_marker_is_no_record_that_waits(
         shard = ShardId(workers.settings.checkout_topic, 0)
         try:
             async with asyncio.timeout(LIMIT):
-                while (await tables.owners([shard]))[0].offset != 73:  # noqa: ASYNC110 - a tick tells nobody
+                while (await tables.owners([shard]))[0].offset != 73:  # noqa: ASYNC110 - a tick has no event
                     await asyncio.sleep(0.05)
         finally:
             await tables.close()
@@ -80,7 +78,7 @@ async def test_what_was_committed_counts_and_a_marker_is_no_record_that_waits(
         later = list(traffic.checkouts(10, first=30))
         async with transaction(workers, later) as producer:
             await workers.send(traffic.checkouts(10, first=40))
-            await until_lag(worker, 0)  # Kafka gives nothing beyond the beginning of an open transaction
+            await until_lag(worker, 0)  # Kafka delivers nothing after the start of an open transaction
             await producer.commit_transaction()
         workers.sent += later
         await workers.applied()

@@ -1,4 +1,4 @@
-"""Workers as users run them: processes, on the embedded servers and on real ones."""
+"""Workers as separate processes, on the embedded servers and on real ones."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from stream.core.shard.write_set import ShardId
 from stream.tables.redis import connect
 
 SERVERS = ["embedded", "real"]
-"""Both, where it is about the servers; where it is about the worker, the quick ones."""
+"""Tests that depend on the servers run on both, other tests on the embedded ones, which start faster."""
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ on_real = pytest.mark.parametrize("servers", [real], indirect=True)
 
 
 @on_both
-async def test_events_in_totals_out_and_a_restart_goes_on(servers, name_prefix, tmp_path):
+async def test_totals_are_right_and_a_restart_continues_them(servers, name_prefix, tmp_path):
     with group(*servers, name_prefix, tmp_path) as workers:
         worker = workers.start()
         await workers.send([*traffic.checkouts(200), *traffic.subscriptions(50), *traffic.junk(3)])
@@ -58,7 +58,7 @@ async def test_events_in_totals_out_and_a_restart_goes_on(servers, name_prefix, 
 
 
 @on_both
-async def test_workers_come_and_go_and_nothing_is_lost_or_doubled(servers, name_prefix, tmp_path):
+async def test_workers_start_and_stop_and_nothing_is_lost_or_counted_twice(servers, name_prefix, tmp_path):
     with group(*servers, name_prefix, tmp_path, batch_records=50) as workers:
         await workers.create_topics(4, 4)
         first = workers.start()
@@ -75,7 +75,7 @@ async def test_workers_come_and_go_and_nothing_is_lost_or_doubled(servers, name_
 
 
 @on_real
-async def test_it_reads_what_producers_compress(servers, name_prefix, tmp_path):
+async def test_it_reads_compressed_records(servers, name_prefix, tmp_path):
     with group(*servers, name_prefix, tmp_path) as workers:
         workers.start()
         for number, compression in enumerate(["gzip", "snappy", "lz4", "zstd"]):
@@ -84,7 +84,7 @@ async def test_it_reads_what_producers_compress(servers, name_prefix, tmp_path):
 
 
 @on_real
-async def test_killed_workers_lose_and_double_nothing(servers, name_prefix, tmp_path):
+async def test_killed_workers_lose_nothing_and_count_nothing_twice(servers, name_prefix, tmp_path):
     with group(*servers, name_prefix, tmp_path, batch_records=50) as workers:
         await workers.create_topics(4, 2)
         for _ in range(2):
@@ -102,13 +102,13 @@ async def test_killed_workers_lose_and_double_nothing(servers, name_prefix, tmp_
     versions = {}
     for record in outcomes:
         versions.setdefault(json.loads(record.value)["id"], set()).add((record.key, record.value))
-    assert all(len(bodies) == 1 for bodies in versions.values()), "a repeat has the same id, key and body"
+    assert all(len(bodies) == 1 for bodies in versions.values()), "a repeat must have the same id, key and body"
     sold = sum(total["kind_transactions"]["any"] for total in traffic.expected(workers.sent).values())
     assert len(versions) == sold
 
 
 @on_real
-async def test_a_worker_too_many_idles_and_takes_over(servers, name_prefix, tmp_path):
+async def test_a_surplus_worker_is_idle_and_takes_over(servers, name_prefix, tmp_path):
     with group(*servers, name_prefix, tmp_path) as workers:
         await workers.create_topics(2, 1)
         for _ in range(3):
@@ -123,13 +123,10 @@ async def test_a_worker_too_many_idles_and_takes_over(servers, name_prefix, tmp_
         await workers.applied()
 
 
-async def test_it_stops_while_redis_and_kafka_are_not_there(name_prefix, tmp_path):
+async def test_it_stops_while_redis_and_kafka_are_unreachable(name_prefix, tmp_path):
     with group("127.0.0.1:9", "redis://127.0.0.1:9/0", name_prefix, tmp_path) as workers:
         worker = workers.start()
-        async with asyncio.timeout(60):
-            while "waiting for Redis" not in worker.said:
-                workers.check()
-                await asyncio.sleep(0.05)
+        await workers.until_said(worker, "waiting for Redis")
         with pytest.raises(urllib.error.HTTPError, match="503"):
             await worker.get("/readyz")
         assert await worker.stop() == 0
@@ -149,18 +146,18 @@ async def test_it_serves_health_and_metrics(servers, name_prefix, tmp_path):
         assert json.loads(await worker.get("/readyz")) == {"ready": True, "reasons": []}
         assert await worker.get("/livez") == "ok\n"
         started = f'topic="{workers.settings.checkout_topic}",type="commerce.checkout.started.v1"'
-        assert f'upsell_events_total{{result="late",{started}}} 10.0' in metrics  # they are older than every window
+        assert f'upsell_events_total{{result="late",{started}}} 10.0' in metrics  # their times are before every window
         assert await worker.stop() == 0
 
 
 @pytest.mark.embedded
-async def test_five_hundred_slow_clients_hold_up_neither_the_work_nor_a_scrape(servers, name_prefix, tmp_path):
+async def test_five_hundred_slow_clients_delay_neither_the_work_nor_a_scrape(servers, name_prefix, tmp_path):
     with group(*servers, name_prefix, tmp_path) as workers:
         worker = workers.start()
         await workers.until_shared(lambda shares: shares == [8])
         port = int(worker.url.rpartition(":")[2])
         async with slow_clients(500, "127.0.0.1", port, again=True) as clients, asyncio.timeout(LIMIT):
-            while clients.made < 500:  # noqa: ASYNC110 - a connection that is made tells nobody else
+            while clients.made < 500:  # noqa: ASYNC110 - a connection has no event
                 await asyncio.sleep(0.05)
             await workers.send([*traffic.checkouts(500), *traffic.subscriptions(100)])
             await workers.applied()
@@ -186,8 +183,5 @@ async def test_a_log_that_lost_unread_records_halts_its_shard_and_no_other(serve
         again = workers.start()
         await workers.send(traffic.subscriptions(20, first=20))
         await workers.applied()
-        async with asyncio.timeout(60):
-            while f"{shard.topic}/0: halted" not in again.said:
-                workers.check()
-                await asyncio.sleep(0.05)
+        await workers.until_halted(again, shard.topic)
         assert await again.stop() == 0

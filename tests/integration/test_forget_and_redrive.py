@@ -1,4 +1,4 @@
-"""`forget` and `redrive` with a worker: what they do to the tables and the figures, and that it happens once."""
+"""`forget` and `redrive` with a worker: their effect on the tables and the figures, and that it happens once."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ def servers(request):
 
 
 async def stored(url, prefix):
-    """Every byte of the application in Redis."""
+    """All bytes of the application in Redis."""
     found = []
     async with Redis.from_url(url) as redis:
         async for key in redis.scan_iter(f"{prefix}*"):
@@ -47,16 +47,16 @@ async def test_a_customer_is_forgotten_and_the_totals_stay(servers, name_prefix,
         await workers.send([*traffic.checkouts(30, first=7000), *traffic.subscriptions(30, first=7000)])
         await workers.applied()
         key = load({}).core().customer_key
-        marks = (b"k7007", member("k7007", key))
-        held = await stored(servers[1], name_prefix)
-        assert all(mark in held for mark in marks)
+        traces = (b"k7007", member("k7007", key))
+        found = await stored(servers[1], name_prefix)
+        assert all(trace in found for trace in traces)
         await output("forget", "k7007", settings=workers.settings)
         async with asyncio.timeout(LIMIT):
-            while any(mark in held for mark in marks):
+            while any(trace in found for trace in traces):
                 workers.check()
                 await asyncio.sleep(0.1)
-                held = await stored(servers[1], name_prefix)
-        assert b"erased-" in held
+                found = await stored(servers[1], name_prefix)
+        assert b"erased-" in found
         await workers.applied()
         assert 'type="commerce.customer.erased.v1"' in await worker.get("/metrics")
         assert "k7007" not in worker.said
@@ -68,7 +68,7 @@ async def test_dead_letters_sent_back_twice_count_once(servers, name_prefix, tmp
         worker = workers.start()
         await workers.until_shared(lambda shares: shares == [3])
         early = list(traffic.checkouts(20))
-        # Their time stamps lie a day before what they tell.
+        # Their timestamps in Kafka are a day before their event times.
         async with AIOKafkaProducer(bootstrap_servers=servers[0]) as producer:
             for sent in early:
                 stamp = (traffic.START - 86_400) * 1000
@@ -78,8 +78,8 @@ async def test_dead_letters_sent_back_twice_count_once(servers, name_prefix, tmp
             while len(await read_topic(servers[0], workers.settings.dead_letter_topic)) < 42:
                 workers.check()
                 await asyncio.sleep(0.2)
-        told = json.loads(await output("redrive", "--json", settings=workers.settings))
-        assert told["reasons"] == {"future": {"sent": 40}, "not_json": {"sent": 2}}
+        report = json.loads(await output("redrive", "--json", settings=workers.settings))
+        assert report["reasons"] == {"future": {"sent": 40}, "not_json": {"sent": 2}}
         workers.sent += early
         await workers.applied()
         await output("redrive", "--reason", "future", settings=workers.settings)
@@ -88,8 +88,8 @@ async def test_dead_letters_sent_back_twice_count_once(servers, name_prefix, tmp
         assert 'result="duplicate"' in await worker.get("/metrics")
         letters = await read_topic(servers[0], workers.settings.dead_letter_topic)
         assert [dict(each.headers).get("upsell-redriven") is not None for each in letters].count(True) == 2
-        told = json.loads(await output("redrive", "--json", "--dry-run", settings=workers.settings))
-        assert told["reasons"]["not_json"] == {"sent": 2, "sent back before": 2}
+        report = json.loads(await output("redrive", "--json", "--dry-run", settings=workers.settings))
+        assert report["reasons"]["not_json"] == {"sent": 2, "sent back before": 2}
 
 
 async def refuse_larger_than(kafka, topic, size):
@@ -103,15 +103,15 @@ async def refuse_larger_than(kafka, topic, size):
 
 @pytest.mark.kafka
 @pytest.mark.redis
-@pytest.mark.parametrize("by", ["Ctrl-C", "kill -9", "a refusal of Kafka's"])
-async def test_a_redrive_that_ended_half_way_is_made_again_and_everything_counts_once(
+@pytest.mark.parametrize("by", ["Ctrl-C", "kill -9", "refused by Kafka"])
+async def test_an_interrupted_redrive_can_be_repeated_and_everything_counts_once(
     kafka, redis_server, name_prefix, tmp_path, by
 ):
     with group(kafka.bootstrap_servers, redis_server.url, name_prefix, tmp_path) as workers:
         worker = await workers.begin(traffic.subscriptions(1))
         topic = workers.settings.checkout_topic
         rejected = list(traffic.checkouts(3_000))
-        if by == "a refusal of Kafka's":
+        if by == "refused by Kafka":
             await refuse_larger_than(kafka, topic, 100_000)
             rejected[4_000] = rejected[4_000]._replace(value=rejected[4_000].value + b" " * 100_000)
         source = [("upsell-source-topic", topic.encode()), ("upsell-source-partition", b"0")]
@@ -120,21 +120,21 @@ async def test_a_redrive_that_ended_half_way_is_made_again_and_everything_counts
             for sent in rejected:
                 await producer.send(workers.settings.dead_letter_topic, sent.value, key=sent.key, headers=headers)
         first = await started("redrive", "--json", settings=workers.settings)
-        if by != "a refusal of Kafka's":
+        if by != "refused by Kafka":
             await workers.until_committed(1)
             first.send_signal(signal.SIGINT if by == "Ctrl-C" else signal.SIGKILL)
-        told, said = await first.communicate()
-        gone = len(await read_topic(kafka.bootstrap_servers, topic))
-        assert 0 < gone < len(rejected)
+        printed, errors = await first.communicate()
+        sent_back = len(await read_topic(kafka.bootstrap_servers, topic))
+        assert 0 < sent_back < len(rejected)
         assert first.returncode not in (0, None)
         if by == "Ctrl-C":
-            assert json.loads(told)["reasons"] == {"invalid": {"sent": gone}}
-        if by == "a refusal of Kafka's":
-            assert b"MessageSizeTooLarge" in said
-            assert b"Traceback" not in said
+            assert json.loads(printed)["reasons"] == {"invalid": {"sent": sent_back}}
+        if by == "refused by Kafka":
+            assert b"MessageSizeTooLarge" in errors
+            assert b"Traceback" not in errors
             await refuse_larger_than(kafka, topic, 1_000_000)
-        told = json.loads(await output("redrive", "--json", settings=workers.settings))
-        assert told["reasons"] == {"invalid": {"sent": len(rejected)}}
+        report = json.loads(await output("redrive", "--json", settings=workers.settings))
+        assert report["reasons"] == {"invalid": {"sent": len(rejected)}}
         workers.sent += rejected
         await workers.applied()
         assert f'result="duplicate",topic="{topic}"' in await worker.get("/metrics")
