@@ -1,7 +1,7 @@
-"""`upsell-stream check`: what must be mended before a worker can be relied on.
+"""`upsell-stream check`: what to fix before a worker runs in production.
 
-Rules: nothing is changed, nothing is created (so a topic that does not exist is never asked about). Every finding that is not well says how to
-mend it. An error is something that loses data or stops the work; a warning is something that somebody may want as it is.
+Rules: nothing is changed or created (so Kafka is never asked about a topic that does not exist: it might create it). Each warning and each error
+says what to do. An error means lost data or a worker that cannot run; a warning may be intended.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from aiokafka.protocol.admin import ApiVersionRequest
 from rich.markup import escape
 from rich.table import Table
 
-from stream.cli.number import Number
 from stream.cli.options import EVERYTHING, with_settings
+from stream.cli.parameters import Number
 from stream.cli.screen import output, quiet_clients
 from stream.kafka.security import client_options, refusal
 from stream.settings import Settings, variable
@@ -29,7 +29,7 @@ Level = Literal["ok", "warning", "error"]
 _COLOURS: Final[Mapping[Level, str]] = {"ok": "green", "warning": "yellow", "error": "bold red"}
 _DAY_MS: Final = 86_400_000
 _PRODUCE, _FETCH, _METADATA, _JOIN_GROUP = 0, 1, 3, 11
-# The newest version of Fetch that a release knows.
+# Newest version of the Fetch API -> the first release of Kafka that has it.
 _RELEASES: Final = {
     4: "0.11",
     7: "1.1",
@@ -54,7 +54,7 @@ class Finding(NamedTuple):
     level: Level
     about: str
     text: str
-    """What was found, and where it is not well, what to do."""
+    """What was found; for a warning or an error also what to do."""
 
 
 @click.command(
@@ -74,9 +74,9 @@ Examples:
 @with_settings(EVERYTHING)
 @click.pass_context
 def check(ctx: click.Context, settings: Settings, timeout: float) -> None:
-    """Look at Kafka, its topics, Redis and the settings; say what is wrong and how to mend it.
+    """Check Kafka, its topics, Redis and the settings. Say what is wrong and what to do.
 
-    Exit status 1 where something must be mended; warnings alone leave it 0.
+    The exit status is 1 if there is an error; with warnings only it is 0.
     """
     quiet_clients()
     console = output()
@@ -94,17 +94,17 @@ async def _findings(settings: Settings, limit: float) -> list[Finding]:
 
 
 def about_settings(settings: Settings) -> Iterator[Finding]:
-    """What is allowed and yet seldom wanted."""
+    """Settings that are allowed but rarely intended."""
     yield Finding("ok", "settings", f"application {settings.app_id}, windows {', '.join(settings.windows)}")
     if "customer_hash_key" not in settings.model_fields_set and settings.customer_hash_key_file is None:
         yield Finding(
             "warning",
             "settings",
-            "customers are hashed with the key that everybody knows; "
+            "customer ids are hashed with the default key, which is public; "
             f"set {variable('customer_hash_key_file')} to a file with a key of your own",
         )
     if settings.kafka_security_protocol == "SASL_PLAINTEXT":
-        yield Finding("warning", "settings", "SASL_PLAINTEXT sends Kafka's password in the clear; use SASL_SSL")
+        yield Finding("warning", "settings", "SASL_PLAINTEXT sends the Kafka password unencrypted; use SASL_SSL")
 
 
 async def _about_kafka(settings: Settings, limit: float) -> list[Finding]:
@@ -120,16 +120,19 @@ async def _about_kafka(settings: Settings, limit: float) -> list[Finding]:
             finally:
                 await admin.close()
     except KafkaConnectionError:
-        return [Finding("error", "Kafka", f"cannot be asked at {servers}: {await refusal(settings)}")]
+        return [Finding("error", "Kafka", f"cannot connect to {servers}: {await refusal(settings)}")]
     except TimeoutError:
-        mend = f"is it running, and are {variable('kafka_bootstrap_servers')} and {variable('kafka_security_protocol')} right?"
-        return [Finding("error", "Kafka", f"cannot be asked at {servers} (no answer); {mend}")]
+        hint = (
+            f"check that Kafka is running and that {variable('kafka_bootstrap_servers')} and "
+            f"{variable('kafka_security_protocol')} are right"
+        )
+        return [Finding("error", "Kafka", f"no answer from {servers} within {limit:g} s; {hint}")]
     except (KafkaError, OSError) as error:
-        return [Finding("error", "Kafka", f"cannot be asked at {servers} ({str(error) or type(error).__name__})")]
+        return [Finding("error", "Kafka", f"request to {servers} failed: {str(error) or type(error).__name__}")]
 
 
 async def _kafka_findings(admin: AIOKafkaAdminClient, settings: Settings) -> AsyncIterator[Finding]:
-    answer = await admin._send_request(ApiVersionRequest())  # noqa: SLF001 - the client has no public way to ask for versions
+    answer = await admin._send_request(ApiVersionRequest())  # noqa: SLF001 - the client has no public method for this
     versions = {key: newest for key, _, newest in answer.api_versions}
     cluster = await admin.describe_cluster()
     yield about_versions(versions, len(cluster["brokers"]), settings)
@@ -146,7 +149,7 @@ async def _kafka_findings(admin: AIOKafkaAdminClient, settings: Settings) -> Asy
             yield Finding(
                 "error",
                 name,
-                f"Kafka refuses to describe it (error {topics[name]['error_code']}); may this user read it?",
+                f"Kafka does not describe it (error {topics[name]['error_code']}); grant this user Describe and Read on the topic",
             )
         else:
             for finding in about_topic(name, len(topics[name]["partitions"]), configs.get(name, {}), settings):
@@ -155,7 +158,9 @@ async def _kafka_findings(admin: AIOKafkaAdminClient, settings: Settings) -> Asy
     if len(set(counts.values())) > 1:
         text = ", ".join(f"{name} {count}" for name, count in counts.items())
         yield Finding(
-            "ok", "partitions", f"{text}: unequal counts work; at most {max(counts.values())} workers share the work"
+            "ok",
+            "partitions",
+            f"{text}: the numbers may differ; at most {max(counts.values())} workers can share the work",
         )
 
 
@@ -171,24 +176,26 @@ async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, di
 
 
 def about_versions(versions: Mapping[int, int], brokers: int, settings: Settings) -> Finding:
-    """What Kafka can do: `versions` maps an API's key to the newest version that it knows."""
+    """What this Kafka supports. `versions`: key of an API -> its newest version on the brokers."""
     fetch = versions.get(_FETCH, 0)
     release = next((release for version, release in reversed(_RELEASES.items()) if version <= fetch), None)
-    speaks = f"{brokers} broker{'s' if brokers > 1 else ''}, protocol of Kafka {release or 'before 0.11'} or later"
+    found = f"{brokers} broker{'s' if brokers > 1 else ''}, protocol of Kafka {release or 'before 0.11'} or later"
     if any(versions.get(key, 0) < version for key, version in _HEADERS.items()):
-        return Finding("error", "Kafka", f"{speaks}: it keeps no headers of records; upgrade it to 2.3 or later")
+        return Finding("error", "Kafka", f"{found}: record headers are not supported; upgrade to 2.3 or later")
     if settings.kafka_group_instance_id is not None and versions.get(_JOIN_GROUP, 0) < _STATIC_MEMBERSHIP:
         return Finding(
-            "error", "Kafka", f"{speaks}: it knows no static membership; unset {variable('kafka_group_instance_id')}"
+            "error",
+            "Kafka",
+            f"{found}: static membership is not supported; unset {variable('kafka_group_instance_id')}, or upgrade to 2.3 or later",
         )
     if versions.get(_METADATA, 0) < _TOPIC_IDS:
         return Finding(
             "warning",
             "Kafka",
-            f"{speaks}: it tells no ids of topics, so a topic that is deleted and made anew while a worker runs may go unnoticed; "
-            "stop the workers before you do that, or upgrade it to 3.1 or later",
+            f"{found}: topic ids are not supported, so a worker may not notice that a topic was deleted and created again; "
+            "stop all workers before you do that, or upgrade to 3.1 or later",
         )
-    return Finding("ok", "Kafka", speaks)
+    return Finding("ok", "Kafka", found)
 
 
 def about_missing(name: str, settings: Settings) -> Finding:
@@ -198,33 +205,35 @@ def about_missing(name: str, settings: Settings) -> Finding:
         return Finding(
             "warning",
             name,
-            f"does not exist; the first worker creates it with {count} partitions "
-            f"({variable('kafka_partitions')}), or create it yourself",
+            f"does not exist; the first worker will create it with {count} partitions "
+            f"({variable('kafka_partitions')}), unless you create it before",
         )
     return Finding(
         "error",
         name,
         f"does not exist; create it (kafka-topics.sh --create --topic {name} --partitions {count}), "
-        f"or let workers do it ({variable('kafka_create_topics')}=true)",
+        f"or let the first worker create it ({variable('kafka_create_topics')}=true)",
     )
 
 
 def about_topic(name: str, partitions: int, config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
-    """An existing topic: `config` is Kafka's own."""
+    """A topic that exists. `config` is its configuration in Kafka."""
     retention = int(config.get("retention.ms") or 7 * _DAY_MS)
-    kept = "kept for good" if retention < 0 else f"kept for {retention / _DAY_MS:g} days"
+    kept = "no retention limit" if retention < 0 else f"retention {retention / _DAY_MS:g} days"
     compacted = "compact" in config.get("cleanup.policy", "delete")
     alter = f"kafka-configs.sh --alter --topic {name} --add-config"
     if compacted:
         yield Finding(
             "error",
             name,
-            f"is compacted, so all but the newest record of a key are lost; {alter} cleanup.policy=delete",
+            f"is compacted: Kafka deletes all but the newest record of a key; {alter} cleanup.policy=delete",
         )
     elif name in (settings.outcome_topic, settings.dead_letter_topic):
         if retention < 0:
             days = settings.outcome_retention_days
-            yield Finding("warning", name, f"is {kept} and grows without end; {alter} retention.ms={days * _DAY_MS}")
+            yield Finding(
+                "warning", name, f"has no retention limit, so it grows forever; {alter} retention.ms={days * _DAY_MS}"
+            )
         else:
             yield Finding("ok", name, f"{partitions} partitions, {kept}")
     else:
@@ -233,8 +242,8 @@ def about_topic(name: str, partitions: int, config: Mapping[str, str], settings:
             yield Finding(
                 "warning",
                 name,
-                f"{partitions} partitions, {kept}, less than the longest window ({settings.windows[-1]}): "
-                f"should Redis lose everything, windows would stay too low that long; {alter} retention.ms={horizon}",
+                f"{partitions} partitions, {kept}: shorter than the longest window ({settings.windows[-1]}). If Redis lost its data, "
+                f"the figures could not be rebuilt completely; {alter} retention.ms={horizon}",
             )
         else:
             yield Finding("ok", name, f"{partitions} partitions, {kept}")
@@ -243,10 +252,10 @@ def about_topic(name: str, partitions: int, config: Mapping[str, str], settings:
 async def _about_redis(settings: Settings, limit: float) -> list[Finding]:
     url = settings.redis_url
     where = f"{url.scheme}://{url.host}:{url.port}" if url.scheme != "unix" else str(url.path)
-    mend = f"is it running, and is {variable('redis_url')} right?"
+    hint = f"check that Redis is running and that {variable('redis_url')} is right"
     try:
         async with asyncio.timeout(limit):
-            # As a worker connects: it takes fewer options in the URL, and knows what a refusal means.
+            # The worker's own client: it accepts fewer options in the URL, and explains what Redis refuses.
             tables = connect(settings)
             try:
                 await tables.now()
@@ -255,27 +264,29 @@ async def _about_redis(settings: Settings, limit: float) -> list[Finding]:
             except IncompatibleStateError as refused:
                 if "'info'" not in str(refused):
                     raise
-                seen = "version, role, eviction and persistence cannot be seen, as this user may not run INFO"
+                unknown = "version, role, eviction and persistence are unknown: this user may not run INFO"
                 return [
-                    Finding("ok", "Redis", "answers this user"),
-                    Finding("warning", "Redis", f"{seen}; grant it +info"),
+                    Finding("ok", "Redis", "connected"),
+                    Finding("warning", "Redis", f"{unknown}; grant it +info"),
                 ]
             finally:
                 await tables.close()
     except IncompatibleStateError as error:
         return [Finding("error", "Redis", str(error))]
     except TimeoutError:
-        return [Finding("error", "Redis", f"cannot be asked at {where} (no answer); {mend}")]
+        return [Finding("error", "Redis", f"no answer from {where} within {limit:g} s; {hint}")]
     except (TablesUnavailableError, OSError) as error:
-        return [Finding("error", "Redis", f"cannot be asked at {where} ({error}); {mend}")]
+        return [Finding("error", "Redis", f"cannot connect to {where}: {error}; {hint}")]
 
 
 def about_redis(info: Mapping[str, Any]) -> Iterator[Finding]:
-    """What Redis says of itself (`INFO`)."""
+    """What the answer to `INFO` shows."""
     version = str(info.get("valkey_version") or info.get("redis_version") or "0")
     name = "Valkey" if "valkey_version" in info else "Redis"
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < _REDIS:
-        yield Finding("error", "Redis", f"is {version}; 7.0 or later is needed, or Valkey 7.2 or later")
+        yield Finding(
+            "error", "Redis", f"version {version} is too old; upgrade to Redis 7.0 or later, or Valkey 7.2 or later"
+        )
     else:
         yield Finding("ok", "Redis", f"{name} {version}")
     if info.get("role") != "master":
@@ -284,22 +295,22 @@ def about_redis(info: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "error",
             "Redis",
-            f"is a Redis Cluster, whose redirections are not followed; set {variable('redis_url')} to a single primary",
+            f"is a Redis Cluster, which is not supported; set {variable('redis_url')} to a Redis without cluster mode",
         )
     policy = info.get("maxmemory_policy")
     if policy == "noeviction":
-        yield Finding("ok", "Redis", "refuses writes when it is full (noeviction)")
+        yield Finding("ok", "Redis", "rejects writes when its memory is full (noeviction)")
     else:
         yield Finding(
             "error",
             "Redis",
-            f"throws data away when it is full (maxmemory-policy {policy}); CONFIG SET maxmemory-policy noeviction",
+            f"deletes data when its memory is full (maxmemory-policy {policy}); CONFIG SET maxmemory-policy noeviction",
         )
     if info.get("aof_enabled"):
-        yield Finding("ok", "Redis", "writes an append-only file")
+        yield Finding("ok", "Redis", "has an append-only file")
     else:
         yield Finding(
             "warning",
             "Redis",
-            "loses up to everything in a restart (no append-only file) and is then rebuilt from Kafka; CONFIG SET appendonly yes",
+            "has no append-only file: a restart may lose all data, which is then rebuilt from Kafka; CONFIG SET appendonly yes",
         )

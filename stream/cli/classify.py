@@ -1,4 +1,4 @@
-"""`upsell-stream classify`: events from files through the worker's own core, without Kafka, Redis or a clock."""
+"""`upsell-stream classify`: judges events from files with the same core as a worker, without Kafka, Redis or a clock."""
 
 import json
 from codecs import BOM_UTF8
@@ -11,57 +11,57 @@ import click
 import msgspec
 
 from stream.cli.figures import one_window
-from stream.cli.moment import Moment
 from stream.cli.options import JUDGEMENT, with_settings
+from stream.cli.parameters import Time
 from stream.cli.screen import output, progress
 from stream.core.offline import Offline
 from stream.core.result import Step
 from stream.events.decode import LARGEST_RECORD, Rejected, decode_line
 from stream.settings import Settings
 
-_SHOWN: Final = 5
-"""Rejected lines that are shown one by one."""
-_OFTEN: Final = 500
-"""Lines between two looks at the progress bar."""
+_PRINTED_REJECTIONS: Final = 5
+"""Rejected lines that are printed; further ones are only counted."""
+_PROGRESS_LINES: Final = 500
+"""Lines between two updates of the progress bar."""
 
 
 class Transactions:
-    """The newest version of every judged transaction, in order of first appearance."""
+    """The newest version of every judged transaction, in the order of the first versions."""
 
     def __init__(self, *, everything: bool) -> None:
-        """`everything`: also those without kinds."""
+        """`everything`: also transactions without kinds."""
         self._everything = everything
         self._newest: dict[str, bytes] = {}
 
-    def take(self, step: Step) -> None:
-        """Take over what one event did."""
+    def add(self, step: Step) -> None:
+        """Add the versions of one step."""
         for version in step.versions:
-            # Without kinds, or withdrawn, it keeps its place in the order: a later version may have some.
+            # A version without kinds, or withdrawn, keeps its place in the order: a later version may have kinds.
             shown = version.judged.kinds or (self._everything and not version.withdrawn)
             self._newest[version.transaction] = msgspec.json.encode(version.judged) if shown else b""
 
     def lines(self) -> Iterator[bytes]:
-        """JSON, without line breaks."""
+        """JSON without line breaks."""
         return (line for line in self._newest.values() if line)
 
 
 class Reader:
-    """Events out of JSON Lines. What is wrong is counted, and the first of it shown."""
+    """Applies events from JSON Lines. Counts the results, and prints the first rejected lines."""
 
     def __init__(self) -> None:
         self.results: Counter[str] = Counter()
-        """What became of every line read."""
+        """Number of lines by result."""
 
     @property
     def events(self) -> int:
-        """Lines read; blank ones are none."""
+        """Lines read, without blank ones."""
         return sum(self.results.values())
 
-    def feed(self, name: str, file: IO[bytes], offline: Offline) -> Iterator[Step]:
-        """Apply a file line by line."""
+    def apply(self, name: str, file: IO[bytes], offline: Offline) -> Iterator[Step]:
+        """Apply the events of a file, one at a time."""
         for number, line in enumerate(_lines(file), start=1):
             if number == 1:
-                line = line.removeprefix(BOM_UTF8)  # noqa: PLW2901 - the same line, of a program for Windows
+                line = line.removeprefix(BOM_UTF8)  # noqa: PLW2901 - programs on Windows write it
             if not line or line.isspace():
                 continue
             event = decode_line(line.rstrip(b"\r\n"))
@@ -72,21 +72,21 @@ class Reader:
             self.results[step.result] += 1
             yield step
 
-    def conclude(self) -> None:
-        """Say what was not simply applied."""
-        notable = {result: count for result, count in sorted(self.results.items()) if result != "applied"}
-        if notable:
-            told = ", ".join(f"{count:,} {result}" for result, count in notable.items())
-            click.echo(f"{self.events:,} events, of them {told}", err=True)
+    def print_results(self) -> None:
+        """Print how many events were not applied, by result."""
+        others = {result: count for result, count in sorted(self.results.items()) if result != "applied"}
+        if others:
+            counts = ", ".join(f"{count:,} {result}" for result, count in others.items())
+            click.echo(f"{self.events:,} events, of which {counts}", err=True)
 
     def _reject(self, place: str, rejected: Rejected) -> None:
         self.results["rejected"] += 1
         count = self.results["rejected"]
-        if count <= _SHOWN:
+        if count <= _PRINTED_REJECTIONS:
             field = f" {rejected.path}:" if rejected.path else ""
             click.echo(f"{place}: {rejected.reason}:{field} {rejected.detail}", err=True)
-        elif count == _SHOWN + 1:
-            click.echo("more lines are rejected; they are counted", err=True)
+        elif count == _PRINTED_REJECTIONS + 1:
+            click.echo("more lines are rejected; they are only counted", err=True)
 
 
 @click.command(
@@ -99,33 +99,35 @@ Examples:
 """
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option("--all", "everything", is_flag=True, help="Also transactions that are no upsell, cross-sell or downsell.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Also print transactions without an upsell, cross-sell or downsell."
+)
 @click.option("--summary", is_flag=True, help="Print the figures instead of the transactions.")
-@click.option("--json", "as_json", is_flag=True, help="The summary as JSON instead of a table.")
-@click.option("--as-of", metavar="TIME", type=Moment(), help="The summary, with the rolling windows at this time.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of tables.")
+@click.option("--as-of", metavar="TIME", type=Time(), help="Print the summary with the rolling windows at this time.")
 @with_settings(JUDGEMENT)
 def classify(
     files: tuple[str, ...], *, everything: bool, summary: bool, as_json: bool, as_of: int | None, settings: Settings
 ) -> None:
-    """Judge events from FILES of JSON Lines (- is standard input), in the order given.
+    """Judge events from FILES of JSON Lines (- is standard input), in the given order.
 
-    Prints one transaction per line: its last version, in the order in which transactions first appeared. Lines that are no events
-    are reported on standard error and counted as rejected.
+    Prints the last version of each transaction, one per line, in the order in which the transactions started. Lines that are not
+    valid events are reported on standard error and counted as rejected.
     """
     offline = Offline(settings.core(), settings.registry(), as_of)
     reader = Reader()
     transactions = Transactions(everything=everything)
-    wanted = not summary and as_of is None
+    print_transactions = not summary and as_of is None
     for step in _read(files, reader, offline):
-        if wanted:
-            transactions.take(step)
-    if wanted:
+        if print_transactions:
+            transactions.add(step)
+    if print_transactions:
         stdout = click.get_binary_stream("stdout")
         stdout.writelines(line + b"\n" for line in transactions.lines())
         stdout.flush()
     else:
         _print_summary(reader, offline, as_json=as_json, windows=as_of is not None)
-    reader.conclude()
+    reader.print_results()
 
 
 def _read(files: Iterable[str], reader: Reader, offline: Offline) -> Iterator[Step]:
@@ -135,8 +137,8 @@ def _read(files: Iterable[str], reader: Reader, offline: Offline) -> Iterator[St
         before = 0
         for name, size in zip(files, sizes, strict=True):
             with click.open_file(name, "rb") as file:
-                for count, step in enumerate(reader.feed(name, file, offline)):
-                    if size and not count % _OFTEN:
+                for count, step in enumerate(reader.apply(name, file, offline)):
+                    if size and not count % _PROGRESS_LINES:
                         bar.update(task, completed=before + file.tell())
                     yield step
             before += size
@@ -144,7 +146,7 @@ def _read(files: Iterable[str], reader: Reader, offline: Offline) -> Iterator[St
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Lines of a file, of which no more is held in memory than is needed to know that one is too large."""
+    """The lines of a file. A line that is too large for a record is cut, so that it does not fill the memory."""
     while line := file.readline(LARGEST_RECORD + 2):
         yield line
         while not line.endswith(b"\n") and len(line) == LARGEST_RECORD + 2:

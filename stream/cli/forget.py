@@ -1,7 +1,7 @@
 """`upsell-stream forget`: erases customers from the state of every worker.
 
-Rules: one erasure has one identity, in every partition of both topics, since producers' partitioners differ and a cart may lie under another key than
-its customer. What is typed is shown, and nothing else that would name anybody.
+Rules: an erasure goes to every partition of both input topics, with the same event id: partitioners of producers differ, and a cart may have another
+key than its customer. Only the ids that the user typed are printed.
 """
 
 import asyncio
@@ -14,8 +14,7 @@ from typing import Any, Final
 import click
 
 from stream.cli.options import INPUT, KAFKA, with_settings
-from stream.cli.producing import partitions, producer, run
-from stream.cli.screen import quiet_clients
+from stream.cli.records import partitions, producer, run
 from stream.events.decode import Rejected, decode_line
 from stream.settings import Settings
 
@@ -31,29 +30,28 @@ Examples:
 """
 )
 @click.argument("customers", nargs=-1, required=True, metavar="CUSTOMER...")
-@click.option("--source", default="upsell-stream/forget", show_default=True, help="The erasures' source.")
+@click.option("--source", default="upsell-stream/forget", show_default=True, help="`source` of the erasure events.")
 @with_settings((*KAFKA, *INPUT))
 def forget(settings: Settings, *, customers: tuple[str, ...], source: str) -> None:
-    """Erase each CUSTOMER (- reads ids from standard input, one a line): every worker puts a pseudonym in their place, and all counts stay.
+    """Erase each CUSTOMER (- reads ids from standard input, one per line). Workers replace the id by a pseudonym; all counts stay.
 
-    An id is as events have it in customer_id or anonymous_id. Returns when Kafka has the erasures; workers apply them in their turn. What Kafka
-    itself holds stays there until its retention ends.
+    CUSTOMER is an id as in customer_id or anonymous_id of the events. The command ends when Kafka has acknowledged the erasures;
+    workers apply them in the order of each partition. Records in Kafka stay there until their retention ends.
     """
-    quiet_clients()
     erasures = [
         (customer, erasure(customer, source, str(uuid.uuid4()), datetime.now(UTC))) for customer in _named(customers)
     ]
     for customer, value in erasures:
         if isinstance(made := decode_line(value), Rejected):
-            raise click.UsageError(f"{customer!r} cannot be a customer's id or {source!r} no source: {made.detail}")
+            raise click.UsageError(f"the customer id {customer!r} or the source {source!r} is not valid: {made.detail}")
     run(settings, _send(settings, erasures))
 
 
 def _named(customers: Iterable[str]) -> list[str]:
-    """Those on the command line, with standard input's in the place of a dash.
+    """The ids on the command line, with those of standard input in place of a dash.
 
     Raises:
-        click.UsageError: nobody is named, or standard input is not UTF-8.
+        click.UsageError: there is no id, or standard input is not UTF-8.
     """
     stdin = click.get_binary_stream("stdin")
     try:
@@ -66,7 +64,7 @@ def _named(customers: Iterable[str]) -> list[str]:
     except UnicodeDecodeError as error:
         raise click.UsageError(f"standard input is not UTF-8: {error.object!r}") from None
     if not names:
-        raise click.UsageError("no customer is named")
+        raise click.UsageError("no customer id was given")
     return names
 
 

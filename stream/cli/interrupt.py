@@ -1,4 +1,4 @@
-"""Ctrl-C as a request: what is under way comes to a clean end first."""
+"""Graceful stop of a command by SIGINT (Ctrl-C) or SIGTERM."""
 
 import signal
 from collections.abc import Iterable, Iterator
@@ -13,21 +13,21 @@ _Item = TypeVar("_Item")
 
 
 class Stop:
-    """Whether it is time to stop."""
+    """A request to stop."""
 
     def __init__(self) -> None:
         self.requested = False
         self.interrupted = False
-        """It was a signal that asked."""
+        """True if a signal requested it."""
 
     def request(self) -> None:
-        """Ask to stop."""
+        """Request to stop."""
         self.requested = True
 
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """Inside, the first SIGINT or SIGTERM only asks to stop; the next one acts as it did before. Main thread only."""
+    """Within this context the first SIGINT or SIGTERM requests a stop; the next one has its usual effect. Main thread only."""
     stop = Stop()
     before = {number: signal.getsignal(number) for number in _SIGNALS}
 
@@ -48,7 +48,7 @@ def stopping() -> Iterator[Stop]:
 
 
 def until_stopped(items: Iterable[_Item], stop: Stop) -> Iterator[_Item]:
-    """The items, up to the one after which it is time to stop."""
+    """The items, until a stop is requested."""
     for item in items:
         yield item
         if stop.requested:

@@ -1,4 +1,4 @@
-"""Options that several commands share: the settings."""
+"""The settings as options of the commands."""
 
 from collections.abc import Callable, Iterable
 from functools import wraps
@@ -35,7 +35,7 @@ EVERYTHING: Final = tuple(name for name in Settings.model_fields if not is_secre
 
 
 def default_of(name: str) -> str:
-    """A field's default as one would write it in the environment; empty where there is none, or none to show."""
+    """A field's default as it would be written in the environment; empty if there is none, and for secrets."""
     value = Settings.model_fields[name].default
     if value is None or is_secret(name):
         return ""
@@ -45,7 +45,11 @@ def default_of(name: str) -> str:
 
 
 def with_settings(names: Iterable[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command `--config` and an option for each field named; it is called with `settings`. Wrong settings are wrong usage."""
+    """Give a command `--config` and an option for each of these fields, and call it with `settings`.
+
+    Raises:
+        click.UsageError: a setting is wrong.
+    """
     chosen = tuple(names)
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -53,7 +57,7 @@ def with_settings(names: Iterable[str]) -> Callable[[Callable[..., None]], Calla
         def run(config: Path | None, **values: Any) -> None:
             options = {name: value for name in chosen if (value := values.pop(name)) is not None}
             for wrong, meant in misspelt():
-                click.echo(f"{wrong} is no setting; did you mean {meant}?", err=True)
+                click.echo(f"{wrong} is not a setting; did you mean {meant}?", err=True)
             try:
                 settings = load(options, config)
             except WrongSettingsError as error:
@@ -62,11 +66,11 @@ def with_settings(names: Iterable[str]) -> Callable[[Callable[..., None]], Calla
 
         for name in reversed(chosen):
             default = default_of(name)
-            told = f"  [{variable(name)}{f'; default: {default}' if default else ''}]"
+            variable_and_default = f"  [{variable(name)}{f'; default: {default}' if default else ''}]"
             description = Settings.model_fields[name].description or ""
-            run = click.option(option(name), name, metavar=_metavar(name), help=description + told)(run)
+            run = click.option(option(name), name, metavar=_metavar(name), help=description + variable_and_default)(run)
         file = click.Path(exists=True, dir_okay=False, path_type=Path)
-        return click.option("--config", type=file, help="Settings as TOML.  [UPSELL_CONFIG]")(run)
+        return click.option("--config", type=file, help="File with settings (TOML).  [UPSELL_CONFIG]")(run)
 
     return decorate
 

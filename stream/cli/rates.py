@@ -1,4 +1,4 @@
-"""`upsell-stream rates`: what all workers together have counted, read from Redis."""
+"""`upsell-stream rates`: the current figures of all workers, read from Redis."""
 
 import asyncio
 import json
@@ -19,8 +19,8 @@ from stream.settings import Settings
 from stream.tables.interface import IncompatibleStateError, ShardSummary, Tables, TablesUnavailableError
 from stream.tables.redis import connect
 
-_STANDSTILL: Final = 30
-"""Seconds after which somebody should be told that no worker moves the windows."""
+_IDLE: Final = 30
+"""Seconds without a commit of any worker after which a warning is printed."""
 
 
 @click.command(
@@ -31,24 +31,22 @@ Examples:
   upsell-stream rates --json | jq '.windows["1h"].checkout.rates'
 """
 )
-@click.option(
-    "--window", metavar="NAME", help="The window whose segments, channels and categories are shown.  [the longest]"
-)
-@click.option("--watch", is_flag=True, help="Go on, with new figures every 5 seconds.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document; with --watch, one per line.")
+@click.option("--window", metavar="NAME", help="Window for the tables by segment, channel and category.  [the longest]")
+@click.option("--watch", is_flag=True, help="Continue, with new figures every 5 seconds.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document; with --watch one per line.")
 @with_settings(("app_id", *REDIS))
 def rates(settings: Settings, *, window: str | None, watch: bool, as_json: bool) -> None:
-    """Show the current figures of all workers of an application."""
+    """Show the current figures of all workers with the same --app-id."""
     try:
         asyncio.run(_rates(settings, window, watch=watch, as_json=as_json))
     except TablesUnavailableError as error:
-        raise click.ClickException(f"Redis cannot answer ({error}); `upsell-stream check` says more") from None
+        raise click.ClickException(f"cannot read from Redis ({error}); run `upsell-stream check`") from None
     except IncompatibleStateError as error:
         raise click.ClickException(str(error)) from None
 
 
 def figures_of(summaries: list[ShardSummary]) -> Figures:
-    """All shards together."""
+    """The figures of all shards together."""
     return Figures(ShardFigures(decode_summary(each.summary, each.recent), each.customers) for each in summaries)
 
 
@@ -82,7 +80,7 @@ async def _view(tables: Tables, window: str | None, *, brief: bool) -> list[Rend
     document = figures_of(summaries).plain()
     windows = document["windows"]
     if summaries and window is not None and window not in windows:
-        raise click.BadParameter(f"{window!r} is none of {', '.join(windows)}", param_hint="--window")
+        raise click.BadParameter(f"{window!r} is not one of {', '.join(windows)}", param_hint="--window")
     shown = (
         window
         if window is not None and window in windows
@@ -100,8 +98,10 @@ def _tables(document: dict[str, Any], window: str, *, brief: bool) -> Iterator[R
 
 def _warn(summaries: list[ShardSummary], now: int) -> None:
     if not summaries:
-        click.echo("no worker of this application has counted anything yet; is --app-id right?", err=True)
+        click.echo("no worker with this --app-id has counted anything yet; check --app-id", err=True)
         return
     idle = (now - max(each.committed_at for each in summaries)) // MICROSECONDS
-    if idle > _STANDSTILL:
-        click.echo(f"no worker has moved the windows for {idle:,} s: these figures stand still", err=True)
+    if idle > _IDLE:
+        click.echo(
+            f"no worker has committed for {idle:,} s: the figures are that old; check that workers run", err=True
+        )

@@ -1,45 +1,102 @@
-"""Where simulated and replayed records go: to Kafka, at their own pace or as fast as it takes them, or to a file."""
+"""Records that commands send to Kafka or write to a file.
+
+Rules: a command runs its work with `run`, which reports a failure of Kafka as an error of the command.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Iterable
-from typing import Any, Final, Self
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import click
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from stream.cli.options import INPUT, KAFKA
 from stream.cli.screen import progress, quiet_clients
 from stream.core.shard.write_set import ShardId
+from stream.kafka.producer import connect, disconnect
 from stream.kafka.security import client_options, refusal
-from stream.kafka.topics import Topic, TopicError, create_topics
+from stream.kafka.topics import Topic, TopicError, admin_client, create_topics
 from stream.settings import Settings
 from stream.simulate.record import Emitted
 
-_OFTEN: Final = 500
-"""Records between two looks at the progress bar."""
-_WAIT: Final = 0.01
-"""Seconds until asking again, where nothing is to be sent yet."""
+if TYPE_CHECKING:
+    from aiokafka.structs import RecordMetadata
 
+_PROGRESS_RECORDS: Final = 500
+"""Records between two updates of the progress bar."""
+_WAIT: Final = 0.01
+"""Seconds until the next attempt if there is no record to send yet."""
+_LINGER_MS: Final = 10
+_BATCH_BYTES: Final = 128 * 1024
+
+_T = TypeVar("_T")
 
 to_file_option: Final = click.option(
     "--to-file",
     type=click.Path(dir_okay=False, writable=True, allow_dash=True),
     metavar="FILE",
-    help="Write JSON Lines instead of sending (- is standard output).",
+    help="Write JSON Lines to a file instead of sending to Kafka (- is standard output).",
 )
 SETTINGS: Final = (*KAFKA, *INPUT, "kafka_create_topics", "kafka_partitions", "kafka_replication_factor")
-"""Of a command that sends records."""
+"""Settings of a command that sends to the input topics."""
 
 
-def deliver(
-    records: Iterable[Emitted],
-    settings: Settings,
-    to_file: str | None,
-    *,
-    total: int | None = None,
-) -> None:
-    """Write or send all records as fast as they are taken, and say how many. Raises as `deliver_live`."""
+def run(settings: Settings, work: Coroutine[Any, Any, _T]) -> _T:
+    """Run a command's work with Kafka.
+
+    Raises:
+        click.ClickException: Kafka cannot be reached or refuses, or a file that the settings name cannot be read.
+    """
+    quiet_clients()
+    servers = settings.kafka_bootstrap_servers
+    try:
+        return asyncio.run(work)
+    except KafkaConnectionError:
+        reason = asyncio.run(refusal(settings))
+        raise click.ClickException(f"cannot connect to Kafka at {servers}: {reason}") from None
+    except KafkaError as error:
+        raise click.ClickException(f"Kafka at {servers} returned an error: {error!r}") from None
+    except (TopicError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+@asynccontextmanager
+async def producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
+    """A connected producer. Await what you send with it: leaving the context reports no failure.
+
+    Raises:
+        KafkaError: Kafka cannot be reached, or refuses.
+    """
+    connected = await _connected(settings)
+    try:
+        yield connected
+    finally:
+        await disconnect(connected)
+
+
+async def _connected(settings: Settings) -> AIOKafkaProducer:
+    security = client_options(settings)
+    return await connect(settings.kafka_bootstrap_servers, security, linger_ms=_LINGER_MS, max_batch_size=_BATCH_BYTES)
+
+
+async def partitions(settings: Settings, sender: AIOKafkaProducer, topics: Sequence[str]) -> list[set[int]]:
+    """The partitions of each topic.
+
+    Raises:
+        click.ClickException: a topic does not exist. (Kafka may create a topic that a producer asks for.)
+    """
+    async with admin_client(settings.kafka_bootstrap_servers, client_options(settings)) as admin:
+        existing = await admin.list_topics()
+    for topic in topics:
+        if topic not in existing:
+            raise click.ClickException(f"topic {topic} does not exist; check the names of the topics in the settings")
+    return [await sender.partitions_for(topic) for topic in topics]
+
+
+def deliver(records: Iterable[Emitted], settings: Settings, to_file: str | None, *, total: int | None = None) -> None:
+    """Write all records to the file, or send them as fast as Kafka accepts them; print how many. Raises as `run`."""
     if to_file is not None:
         click.echo(f"{write(records, to_file, total):,} events written", err=True)
     else:
@@ -47,69 +104,53 @@ def deliver(
 
 
 def deliver_live(records: Iterable[Emitted | None], settings: Settings, *, total: int | None = None) -> None:
-    """Send all records as `send` does, and say how many.
+    """Send all records as `send` does; print how many. Raises as `run`."""
 
-    Raises:
-        click.ClickException: Kafka did not take them.
-    """
-    quiet_clients()
-
-    async def run() -> int:
+    async def sent() -> int:
         async with Sender(settings) as sender:
             return await send(sender, records, total=total)
 
-    try:
-        click.echo(f"{asyncio.run(run()):,} events sent", err=True)
-    except KafkaConnectionError:
-        reason = asyncio.run(refusal(settings))
-        raise click.ClickException(f"cannot send to {settings.kafka_bootstrap_servers}: {reason}") from None
-    except (KafkaError, TopicError, OSError) as error:
-        raise click.ClickException(f"cannot send to {settings.kafka_bootstrap_servers}: {error}") from None
+    click.echo(f"{run(settings, sent()):,} events sent", err=True)
 
 
 def write(records: Iterable[Emitted], name: str, total: int | None = None) -> int:
-    """Write records to a file as JSON Lines (`-` is standard output); returns how many."""
+    """Write records to a file as JSON Lines (`-` is standard output). Returns their number."""
     count = 0
     with click.open_file(name, "wb") as file, progress() as bar:
         task = bar.add_task("writing", total=total)
         for count, record in enumerate(records, start=1):
             file.write(record.value + b"\n")
-            if not count % _OFTEN:
+            if not count % _PROGRESS_RECORDS:
                 bar.update(task, completed=count)
     return count
 
 
 class Sender:
-    """Records to the input topics. Use as an async context manager; leaving it waits until Kafka has everything."""
+    """Sends records to the input topics. An asynchronous context manager; at its end Kafka has acknowledged all records."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._topics = {"checkout": settings.checkout_topic, "subscription": settings.subscription_topic}
         self.ends: dict[ShardId, int] = {}
-        """Of every partition that Kafka took records in: the offset after the last one."""
+        """For each partition: the offset after the last acknowledged record."""
         self._error: BaseException | None = None
         self._producer: AIOKafkaProducer
 
     async def __aenter__(self) -> Self:
-        """Create the topics that are missing, if the settings say so, and connect.
+        """Create missing topics, if the settings allow it, and connect.
 
         Raises:
-            KafkaError: Kafka cannot be reached, or refuses.
-            TopicError: likewise.
+            KafkaError, TopicError: Kafka cannot be reached, or refuses.
         """
         settings = self._settings
-        security = client_options(settings)
         if settings.kafka_create_topics:
             await create_topics(
                 settings.kafka_bootstrap_servers,
                 [Topic(name, settings.kafka_partitions) for name in self._topics.values()],
                 replication_factor=settings.kafka_replication_factor,
-                **security,
+                **client_options(settings),
             )
-        try:
-            self._producer = await self._connect(security, idempotent=True)
-        except UnknownError:  # a broker without producer ids, such as the embedded one
-            self._producer = await self._connect(security, idempotent=False)
+        self._producer = await _connected(settings)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -117,26 +158,28 @@ class Sender:
             if kind is None:
                 await self.flush()
         finally:
-            await self._producer.stop()
+            await disconnect(self._producer)
 
     async def send(self, record: Emitted) -> None:
-        """Hand a record to the client, which may have to wait for Kafka.
+        """Put a record into the producer's buffer; waits if the buffer is full.
 
         Raises:
-            KafkaError: this one or an earlier one was not taken.
+            KafkaError: Kafka refused this record or an earlier one.
         """
         if self._error is not None:
             raise self._error
-        sent: Awaitable[Any] = await self._producer.send(self._topics[record.topic], record.value, key=record.key)
-        asyncio.ensure_future(sent).add_done_callback(self._note)
+        sent: asyncio.Future[RecordMetadata] = await self._producer.send(
+            self._topics[record.topic], record.value, key=record.key
+        )
+        sent.add_done_callback(self._note)
 
     async def flush(self) -> None:
-        """Wait until Kafka has everything; raises as `send`."""
+        """Wait until Kafka has acknowledged all records. Raises as `send`."""
         await self._producer.flush()
         if self._error is not None:
             raise self._error
 
-    def _note(self, sent: "asyncio.Future[Any]") -> None:
+    def _note(self, sent: "asyncio.Future[RecordMetadata]") -> None:
         if sent.cancelled():
             return
         if (error := sent.exception()) is not None:
@@ -146,25 +189,9 @@ class Sender:
         shard = ShardId(place.topic, place.partition)
         self.ends[shard] = max(self.ends.get(shard, 0), place.offset + 1)
 
-    async def _connect(self, security: dict[str, Any], *, idempotent: bool) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._settings.kafka_bootstrap_servers,
-            acks="all",
-            enable_idempotence=idempotent,
-            linger_ms=10,
-            max_batch_size=128 * 1024,
-            **security,
-        )
-        try:
-            await producer.start()
-        except BaseException:
-            await producer.stop()
-            raise
-        return producer
-
 
 async def send(sender: Sender, records: Iterable[Emitted | None], *, total: int | None = None) -> int:
-    """Send all records as fast as Kafka takes them; returns how many. Where None comes instead of a record, wait a little."""
+    """Send all records as fast as Kafka accepts them. Returns their number. None among the records means: wait a moment."""
     count = 0
     with progress() as bar:
         task = bar.add_task("sending", total=total)
@@ -175,7 +202,7 @@ async def send(sender: Sender, records: Iterable[Emitted | None], *, total: int 
                 continue
             await sender.send(record)
             count += 1
-            if not count % _OFTEN:
+            if not count % _PROGRESS_RECORDS:
                 bar.update(task, completed=count)
                 await asyncio.sleep(0)
     return count

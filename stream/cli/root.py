@@ -1,4 +1,4 @@
-"""The command `upsell-stream`: which subcommands there are, and how every one of them ends."""
+"""The command `upsell-stream`: its subcommands, and their exit status."""
 
 import os
 import sys
@@ -11,32 +11,32 @@ from typing import Any, Final
 import click
 
 _COMMANDS: Final[Mapping[str, str]] = {
-    "demo": "Everything on this machine: a simulated shop, a broker, tables, a worker, live rates.",
-    "worker": "One worker against real Kafka and Redis.",
-    "rates": "The current figures, from Redis.",
-    "check": "What is wrong with Kafka, its topics, Redis and the settings, and how to mend it.",
+    "demo": "Run everything on this machine: a simulated shop, a broker, Valkey, a worker, live rates.",
+    "worker": "Run one worker with Kafka and Redis.",
+    "rates": "Show the current figures, read from Redis.",
+    "check": "Check Kafka, its topics, Redis and the settings; say what to do.",
     "forget": "Erase customers from all state; counts stay.",
-    "redrive": "Send dead letters back to their topic, after a mend.",
-    "classify": "Judge events from JSON Lines; no Kafka, no Redis.",
-    "simulate": "A realistic stream of events, to Kafka or to a file.",
-    "replay": "Recorded real baskets as events, to Kafka or to a file.",
+    "redrive": "Send dead letters back to their topic, after the cause is fixed.",
+    "classify": "Judge events from files, without Kafka and Redis.",
+    "simulate": "Send a realistic stream of events to Kafka, or write it to a file.",
+    "replay": "Send recorded real baskets as events to Kafka, or write them to a file.",
 }
 _INTERRUPTED: Final = 130
 
 
 class _Commands(click.Group):
-    """Subcommands by name, each in the module of that name."""
+    """The subcommands. Each is imported from the module with its name when it runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - likewise
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's interface
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"stream.cli.{cmd_name}"), cmd_name)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - likewise
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's interface
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
 
@@ -62,7 +62,7 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and end the process with its exit status."""
     status: Any
-    # Python has None in the place of a standard stream that the shell has closed.
+    # If the shell has closed a standard stream, Python has None in its place.
     sys.stdin, sys.stdout, sys.stderr = (
         stream or Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
         for stream, mode in ((sys.stdin, "r"), (sys.stdout, "w"), (sys.stderr, "w"))
@@ -76,11 +76,11 @@ def main(arguments: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         status = _INTERRUPTED
     except BrokenPipeError:
-        # As click ends where a command notices it: quietly, also when the interpreter flushes at exit.
+        # End without a message, as click does, also when the interpreter flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     except OSError as error:
-        # A file or a disk: the message says which, and where in our code it was met helps nobody.
+        # A file or a disk: the message names it, so a traceback would not help.
         click.ClickException(str(error)).show()
         status = 1
     sys.exit(status)

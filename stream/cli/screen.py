@@ -1,6 +1,6 @@
-"""Where text goes: tables to standard output, progress to standard error, and neither drawn where nobody looks.
+"""Output of the commands: tables to standard output, progress bars to standard error.
 
-Rules: a pipe or a file gets the same words as a terminal, without colours, on lines that are not cut to a terminal's width.
+Rules: a pipe or a file gets the same text as a terminal, without colours and without line breaks at a terminal's width. It gets no progress bar.
 """
 
 import logging
@@ -11,39 +11,39 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 _PIPE: Final = 1000
-"""Columns where there is no terminal: more than any line has."""
+"""Columns if the output is not a terminal: more than any line has."""
 
 
 class _Output(Console):
-    """A console whose reader may go away."""
+    """A console that raises if its reader has closed the pipe."""
 
     def on_broken_pipe(self) -> None:
-        """Let the command end as it does with any other error, and clean up: Rich would end the process, from whatever task this is.
+        """Raise the error again, so that the command can clean up. Rich would end the process.
 
         Raises:
-            BrokenPipeError: as met.
+            BrokenPipeError: the reader has closed the pipe.
         """
-        raise  # noqa: PLE0704 - Rich calls this while it handles one
+        raise  # noqa: PLE0704 - Rich calls this in its `except` clause
 
 
 def output(*, stderr: bool = False) -> Console:
-    """Standard output, or standard error."""
+    """A console on standard output, or on standard error."""
     stream = sys.stderr if stderr else sys.stdout
     return _Output(stderr=stderr, width=None if stream.isatty() else _PIPE, highlight=False)
 
 
 def printable(text: str) -> str:
-    """What an event said, for a terminal: whoever sends events must not be able to write to it, so what is not seen is written as its escape."""
+    """Text from an event, safe for a terminal: unprintable characters, such as control sequences, are escaped."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def quiet_clients() -> None:
-    """Let Kafka's client log nothing: what matters comes as an error."""
+    """Disable the log of the Kafka client. The commands report its errors themselves."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)
 
 
 def progress(*, counted: bool = True) -> Progress:
-    """A bar on standard error; nothing at all where that is no terminal. `counted`: show how many of how many, else the share."""
+    """A progress bar on standard error; invisible if that is not a terminal. `counted`: show numbers instead of a percentage."""
     console = Console(stderr=True)
     amount = MofNCompleteColumn() if counted else TaskProgressColumn()
     return Progress(

@@ -1,4 +1,4 @@
-"""`upsell-stream simulate`: the simulated shop's records, to Kafka or to a file, and the truth about them."""
+"""`upsell-stream simulate`: sends the records of a simulated shop to Kafka or writes them to a file, with the counts to expect."""
 
 import json
 from collections.abc import Iterator
@@ -10,23 +10,23 @@ from typing import IO, Final
 import click
 
 from stream.cli.interrupt import Stop, stopping, until_stopped
-from stream.cli.number import Number
 from stream.cli.options import with_settings
+from stream.cli.parameters import Number
 from stream.cli.records import SETTINGS, deliver, deliver_live, to_file_option
 from stream.settings import Settings
 from stream.simulate.record import Emitted
 from stream.simulate.shop import FASTEST, HIGHEST_RATE, SLOWEST, Shop, ShopSettings, month_for
 
-_DENSITY: Final = 50.0
-"""Events per second by event time, where they are not sent at that rate."""
-_RHYTHM: Final = 0.6
-"""How far the rate swings around its mean in a day."""
-_OPENING: Final = datetime(2026, 1, 1, tzinfo=UTC)
-"""Of a shop whose records go to a file: the same seed makes the same file."""
+_DEFAULT_RATE: Final = 50.0
+"""Events per second of event time."""
+_DAILY_RHYTHM: Final = 0.6
+"""Amplitude of the rate's daily rhythm, as a share of its mean."""
+_START_IN_FILES: Final = datetime(2026, 1, 1, tzinfo=UTC)
+"""Default start for files, so that the same seed always gives the same file."""
 _LONGEST: Final = 50 * 365 * 86_400
-"""Seconds by event time."""
-_SLACK: Final = timedelta(minutes=5)
-"""How much before now a stream that is sent at once should end, as its length is known roughly."""
+"""Longest event time of a run, in seconds."""
+_END_BEFORE_NOW: Final = timedelta(minutes=5)
+"""A stream that is sent as fast as possible should end this long before now; its length is only known approximately."""
 
 
 @click.command(
@@ -41,18 +41,18 @@ Examples:
     "--events",
     type=click.IntRange(1),
     metavar="N",
-    help="How many, duplicates and bad records included.  [to a file 100000; to Kafka no end]",
+    help="Number of events, with duplicates and bad records.  [file: 100000; Kafka: no limit]",
 )
 @click.option(
     "--rate",
     type=Number(0, HIGHEST_RATE),
-    default=_DENSITY,
+    default=_DEFAULT_RATE,
     show_default=True,
-    help="Events per second, by event time and, to Kafka, by the clock; 0 sends as fast as Kafka takes them.",
+    help="Events per second of event time, and of real time to Kafka; 0 sends as fast as Kafka accepts.",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="The same seed and start make the same events.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed and start give the same events.")
 @click.option(
-    "--customers", type=click.IntRange(1), default=5000, show_default=True, help="Known customers, who come back."
+    "--customers", type=click.IntRange(1), default=5000, show_default=True, help="Number of customers who return."
 )
 @click.option(
     "--currency",
@@ -60,35 +60,39 @@ Examples:
     multiple=True,
     default=("EUR",),
     show_default=True,
-    help="Repeatable, at most four; first the usual one.",
+    help="Repeatable, at most four; the first one is the most frequent.",
 )
-@click.option("--duplicates", type=Number(0, 1), default=0.0, show_default=True, help="Share of events sent twice.")
+@click.option(
+    "--duplicates", type=Number(0, 1), default=0.0, show_default=True, help="Share of events that are sent twice."
+)
 @click.option(
     "--disorder",
     type=Number(0, 43_200),
     default=0.0,
     show_default=True,
-    help="Seconds that events arrive late, at most; a subscription's month lasts at least half as long.",
+    help="Largest delay of an event, in seconds. A subscription's month lasts at least half as long.",
 )
-@click.option("--poison", type=Number(0, 1), default=0.0, show_default=True, help="Bad records for each good one.")
+@click.option(
+    "--poison", type=Number(0, 1), default=0.0, show_default=True, help="Number of bad records per good record."
+)
 @click.option(
     "--pace",
     type=Number(SLOWEST, FASTEST),
     default=1.0,
     show_default=True,
-    help="How much faster than in life a cart becomes an order.",
+    help="How much faster than in reality a cart becomes an order.",
 )
 @click.option(
     "--start",
     type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ"]),
-    help="When the shop opens, UTC, in the years 1971 to 2999.  [2026-01-01T00:00:00Z; to Kafka, so that it ends now]",
+    help="Time of the first event, UTC, in the years 1971 to 2999.  [file: 2026-01-01T00:00:00Z; Kafka: so that it ends now]",
 )
 @to_file_option
 @click.option(
     "--truth",
     type=click.Path(dir_okay=False, writable=True, allow_dash=True),
     metavar="FILE",
-    help="Write the counts that were planted, as JSON (- is standard output).",
+    help="Write the expected counts to a file, as JSON (- is standard output).",
 )
 @with_settings(SETTINGS)
 @click.pass_context
@@ -109,10 +113,10 @@ def simulate(
     to_file: str | None,
     truth: str | None,
 ) -> None:
-    """Run a simulated shop: a seeded, realistic stream of checkouts and subscriptions.
+    """Run a simulated shop: a realistic stream of checkouts and subscriptions from a seed.
 
-    To Kafka it runs until Ctrl-C, or for so many --events. What was planted (--truth) is what a perfect observer of exactly these
-    records counts, in the shape of `classify --summary --json`.
+    To Kafka it runs until Ctrl-C or until --events are sent. --truth writes the counts that a correct worker must reach with
+    exactly these records, in the format of `classify --summary --json`.
     """
     live = to_file is None and rate > 0
     if to_file is not None and events is None:
@@ -124,7 +128,7 @@ def simulate(
     try:
         wanted = ShopSettings(
             seed=seed,
-            rate=rate or _DENSITY,
+            rate=rate or _DEFAULT_RATE,
             customers=customers,
             currencies=currencies,
             duplicates=duplicates,
@@ -132,61 +136,61 @@ def simulate(
             poison=poison,
             pace=pace,
             month_seconds=month_for(disorder, pace),
-            # A stream that is to end about now must have a length that is known.
-            daily_rhythm=_RHYTHM if live or to_file is not None else 0.0,
+            # A stream that ends about now needs a known length, so a constant rate.
+            daily_rhythm=_DAILY_RHYTHM if live or to_file is not None else 0.0,
         )
         if events is not None and events / wanted.rate > _LONGEST:
-            raise click.UsageError("so many --events at such a --rate take more than 50 years")
-        shop = Shop(wanted, _opening(start, wanted, events, to_file=to_file is not None, live=live))
+            raise click.UsageError("this many --events at this --rate last more than 50 years; raise --rate")
+        shop = Shop(wanted, _start(start, wanted, events, to_file=to_file is not None, live=live))
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     with ExitStack() as stack:
-        told = None if truth is None else stack.enter_context(_opened(truth))
+        truth_file = None if truth is None else stack.enter_context(_opened(truth))
         stop = stack.enter_context(stopping())
         if live:
             deliver_live(as_they_arrive(shop, events, stop), settings, total=events)
         else:
             deliver(exactly(shop, events, stop), settings, to_file, total=events)
-        if told is not None:
-            told.write(json.dumps(shop.truth.summary(), indent=2) + "\n")
+        if truth_file is not None:
+            truth_file.write(json.dumps(shop.truth.summary(), indent=2) + "\n")
     if stop.interrupted and events is not None:
         raise click.Abort
     ctx.exit()
 
 
 def _same(one: str, other: str) -> bool:
-    """Whether two names are of one file, or both of standard output."""
+    """Whether two names mean the same file, or both mean standard output."""
     first, second = Path(one), Path(other)
     return first.resolve() == second.resolve() or (first.exists() and second.exists() and first.samefile(second))
 
 
 def _opened(name: str) -> AbstractContextManager[IO[str]]:
-    """A file to write to, before anything is sent in vain."""
+    """Open a file for writing. This happens first: an error must come before anything is sent."""
     try:
         return click.open_file(name, "w", encoding="utf-8")
     except OSError as error:
         raise click.FileError(name, error.strerror) from None
 
 
-def _opening(start: datetime | None, shop: ShopSettings, events: int | None, *, to_file: bool, live: bool) -> datetime:
+def _start(start: datetime | None, shop: ShopSettings, events: int | None, *, to_file: bool, live: bool) -> datetime:
     if start is not None:
         return start.replace(tzinfo=UTC)
     if to_file:
-        return _OPENING
+        return _START_IN_FILES
     now = datetime.now(UTC)
-    return now if live or events is None else now - timedelta(seconds=events / shop.rate) - _SLACK
+    return now if live or events is None else now - timedelta(seconds=events / shop.rate) - _END_BEFORE_NOW
 
 
 def exactly(shop: Shop, events: int | None, stop: Stop) -> Iterator[Emitted]:
-    """So many records, fewer if it is time to stop. What disorder holds back is among them, at the end, so the shop's truth is theirs."""
+    """This number of records, or fewer if a stop is requested. They include the delayed ones, at the end, so the shop's truth is about them."""
     yield from until_stopped(shop.events(events), stop)
     yield from shop.flush()
 
 
 def as_they_arrive(shop: Shop, events: int | None, stop: Stop) -> Iterator[Emitted | None]:
-    """As `exactly`, but each only when it arrives by the clock; None where there is nothing to hand out yet.
+    """As `exactly`, but each record at its time of arrival. None if no record has arrived yet.
 
-    Nothing that lies ahead is made, so when it is time to stop, only what disorder holds back is left to send.
+    Records are made when they arrive, so after a request to stop only the delayed ones are left to send.
     """
     while not stop.requested and (events is None or shop.truth.events < events or shop.has_pending):
         yield from until_stopped(shop.until(datetime.now(UTC), events), stop)

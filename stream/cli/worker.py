@@ -18,9 +18,9 @@ Examples:
 @with_settings(EVERYTHING)
 @click.pass_context
 def worker(ctx: click.Context, settings: Settings) -> None:
-    """Run one worker until it is told to stop (SIGTERM or Ctrl-C).
+    """Run one worker until SIGTERM or Ctrl-C.
 
-    Workers with the same --app-id share the partitions of both topics. Metrics, health and rates are served on
-    --http-host and --http-port. What the options do not say comes from the environment, then from the file.
+    Workers with the same --app-id share the partitions of both input topics. Metrics, health, rates and the live page are served
+    on --http-host and --http-port. Settings that are not given as options come from the environment, then from the file.
     """
     ctx.exit(run(settings))

@@ -97,7 +97,7 @@ def test_bad_lines_are_shown_at_first_and_then_counted():
     result = classify(lines(*bad, "", *UPSELL), "--summary", "--json")
     assert result.stderr.splitlines()[0].startswith("-:1: not_json: ")
     assert result.stderr.count("not_json") == 5
-    assert result.stderr.splitlines()[-1] == "10 events, of them 8 rejected"
+    assert result.stderr.splitlines()[-1] == "10 events, of which 8 rejected"
     assert json.loads(result.stdout)["rejected"] == 8
 
 

@@ -95,19 +95,19 @@ def test_an_unknown_window_is_wrong_usage(arguments, settings):
     asyncio.run(committed(settings, 1))
     result = rates(arguments, "--window", "2h")
     assert result.exit_code == 2
-    assert "'2h' is none of 5m, 1h, 24h, 30d, total" in result.stderr
+    assert "'2h' is not one of 5m, 1h, 24h, 30d, total" in result.stderr
 
 
-def test_nothing_counted_yet_is_told(arguments):
+def test_nothing_counted_yet_is_reported(arguments):
     result = rates(arguments)
     assert result.exit_code == 0
-    assert "is --app-id right?" in result.stderr
+    assert "check --app-id" in result.stderr
     result = rates(arguments, "--window", "1h")
     assert result.exit_code == 0
-    assert "is --app-id right?" in result.stderr
+    assert "check --app-id" in result.stderr
     result = rates(arguments, "--json")
     assert json.loads(result.stdout)["as_of"] is None
-    assert "is --app-id right?" in result.stderr
+    assert "check --app-id" in result.stderr
 
 
 def test_watch_goes_on_until_ctrl_c(arguments, settings):

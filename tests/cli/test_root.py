@@ -91,7 +91,7 @@ def test_its_version():
         (["classify"], "Missing argument 'FILES...'"),
         (["classify", "nowhere.jsonl"], "'nowhere.jsonl' does not exist"),
         (["classify", "-", "--windows", "5x"], "--windows: '5x' is not allowed: '5x' is no window"),
-        (["classify", "-", "--as-of", "today"], "'today' is no time like"),
+        (["classify", "-", "--as-of", "today"], "'today' is not a time like"),
         (["simulate", "--rate", "0"], "--rate 0 needs --events"),
         (["simulate", "--currency", "EURO", "--to-file", "-"], "EURO"),
         (["rates", "--redis-url", "redis://:secret@localhost"], "redis_url contains a password"),
@@ -116,7 +116,7 @@ def test_a_file_that_cannot_be_written_is_named():
 def test_a_misspelt_variable_is_told_and_does_not_stop():
     result = CliRunner().invoke(cli, ["classify", "-"], env={"UPSELL_WINDOW": "5m"})
     assert result.exit_code == 0
-    assert "UPSELL_WINDOW is no setting; did you mean UPSELL_WINDOWS?" in result.stderr
+    assert "UPSELL_WINDOW is not a setting; did you mean UPSELL_WINDOWS?" in result.stderr
 
 
 def test_a_reader_that_has_seen_enough_ends_it_quietly():

@@ -208,4 +208,4 @@ def test_without_an_end_it_runs_until_ctrl_c(embedded_broker, name_prefix, tmp_p
 def test_a_broker_that_is_away_is_an_error():
     result = CliRunner().invoke(cli, ["simulate", "--bootstrap-servers", "127.0.0.1:1", "--rate", "0", "--events", "1"])
     assert result.exit_code == 1
-    assert "cannot send to 127.0.0.1:1" in result.stderr
+    assert "cannot connect to Kafka at 127.0.0.1:1" in result.stderr
