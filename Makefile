@@ -47,9 +47,7 @@ format: $(VENV)/dev.stamp ## format the code, and sort its imports
 generate: $(VENV)/dev.stamp ## write again what is generated: rules, dashboards, schemas, tables of the pages
 	@$(BIN)/python -m deploy.generate.rules
 	@$(BIN)/python -m deploy.generate.dashboards
-	@$(BIN)/python -m stream.events.schema docs/events
-	@$(BIN)/python -m stream.observe.reference docs/reference/metrics.md
-	@$(BIN)/python -m stream.cli.reference docs/reference/configuration.md
+	@$(BIN)/python -m docs.generate
 
 simulate: $(VENV)/dev.stamp ## whole workers in virtual time with faults: SEEDS=10000, or SEED=17 for one, with its trace
 	@PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)

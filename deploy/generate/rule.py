@@ -1,10 +1,12 @@
 """What a Prometheus rule is here, and how rules become a file.
 
-Rules: durations are written by `Times` alone, so that all of them follow one time scale. A record's name says `level:metric:operation`. Every alert
-carries what its receiver needs: severity, team, scope, summary, description, and the addresses of its runbook and its dashboard.
+Rules: expressions and durations are written in real time. `TimeScale` rewrites them for a trial in which time passes faster, and nothing else does.
+A record's name is `level:metric:operation`. Every alert has what its receiver needs: severity, team, scope, summary, description, and links to its
+runbook and its dashboard.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -13,37 +15,55 @@ import yaml  # type: ignore[import-untyped]  # no stubs among the dependencies
 Severity = Literal["critical", "warning", "none"]
 Team = Literal["commerce", "platform"]
 Scope = Literal["kpi", "input", "pipeline"]
-"""What an alert speaks of: the sales, the events that come in, or the product itself."""
+"""What an alert is about: sales, the incoming events, or the product itself."""
 
-MINUTE, HOUR, DAY, WEEK = 60, 3600, 86_400, 604_800
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DURATION = r"\d+[smhdw]"
 _SHORTEST_RANGE = 15
-"""Seconds; what a range must hold at least to have several scrapes in it, at any time scale."""
+"""Seconds; a shorter range would hold too few scrapes, at any time scale."""
 _SHORTEST_WINDOW = 60
 """Seconds; the product has no shorter rolling window."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Times:
-    """Durations at a time scale: 1 is real time, 1/30 makes an hour of two minutes."""
+class TimeScale:
+    """Durations at a time scale: 1 is real time; at 1/30 an hour becomes two minutes."""
 
-    scale: float = 1.0
+    factor: float = 1.0
 
-    def span(self, seconds: float) -> str:
-        """A `for`, an offset or a step; 1 s at least."""
-        return _duration(max(1, round(seconds * self.scale)))
+    def span(self, duration: str) -> str:
+        """A `for`, an offset, or a subquery's range and step; at least 1 s."""
+        return self._scaled(duration, 1)
 
-    def range(self, seconds: float) -> str:
-        """What a range selector looks back on."""
-        return _duration(max(_SHORTEST_RANGE, round(seconds * self.scale)))
+    def range(self, duration: str) -> str:
+        """The range of a range selector."""
+        return self._scaled(duration, _SHORTEST_RANGE)
 
-    def window(self, seconds: float) -> str:
-        """The name of the product's rolling window."""
-        return _duration(max(_SHORTEST_WINDOW, round(seconds * self.scale)), days=False)
+    def window(self, name: str) -> str:
+        """The name of the product's rolling window; other names stay as they are."""
+        return self._scaled(name, _SHORTEST_WINDOW, "hms") if re.fullmatch(_DURATION, name) else name
+
+    def expression(self, promql: str) -> str:
+        """PromQL with its ranges, subqueries, offsets and `window` matchers scaled. Plain numbers, such as the ages of shards, stay."""
+        promql = re.sub(rf"\[({_DURATION})\]", lambda m: f"[{self.range(m[1])}]", promql)
+        promql = re.sub(rf"\[({_DURATION}):({_DURATION})\]", lambda m: f"[{self.span(m[1])}:{self.span(m[2])}]", promql)
+        promql = re.sub(rf"\boffset ({_DURATION})", lambda m: f"offset {self.span(m[1])}", promql)
+        return re.sub(
+            r'\b(window=~?)"([^"]*)"', lambda m: f'{m[1]}"{"|".join(map(self.window, m[2].split("|")))}"', promql
+        )
+
+    def _scaled(self, duration: str, shortest: int, units: str = "wdhms") -> str:
+        """In the largest of the units that divides it."""
+        if self.factor == 1:
+            return duration
+        seconds = max(shortest, round(int(duration[:-1]) * _UNITS[duration[-1]] * self.factor))
+        unit = next(unit for unit in units if seconds % _UNITS[unit] == 0)
+        return f"{seconds // _UNITS[unit]}{unit}"
 
 
 @dataclasses.dataclass(frozen=True)
-class Places:
-    """Where people are sent; addresses without a slash at the end."""
+class Links:
+    """Where alerts lead; addresses without a slash at the end."""
 
     runbooks: str = "https://runbooks.example.com/upsell-stream"
     grafana: str = "http://localhost:3000"
@@ -57,9 +77,10 @@ class Record:
     expr: str
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self, scale: TimeScale) -> dict[str, Any]:
         """As Prometheus reads it."""
-        return {"record": self.name, "expr": self.expr, **({"labels": dict(self.labels)} if self.labels else {})}
+        labels = {"labels": dict(self.labels)} if self.labels else {}
+        return {"record": self.name, "expr": scale.expression(self.expr), **labels}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,52 +89,54 @@ class Alert:
 
     name: str
     expr: str
+    hold: str = ""
+    """`for`: how long the expression must hold before the alert fires."""
+    keep: str = ""
+    """`keep_firing_for`: how long the alert fires after the expression has stopped holding."""
     severity: Severity
     team: Team
     scope: Scope
+    inhibits_kpis: bool = False
+    """Whether no KPI can be trusted while it fires."""
     summary: str
     description: str
     dashboard: str
     """Path and variables below Grafana's address."""
-    hold: str = ""
-    """`for`: how long the expression must hold."""
-    keep: str = ""
-    """`keep_firing_for`: how long the alert outlives its expression."""
-    inhibits_kpis: bool = False
-    """Whether no KPI can be trusted while it fires."""
 
-    def plain(self, places: Places) -> dict[str, Any]:
+    def plain(self, scale: TimeScale, links: Links) -> dict[str, Any]:
         """As Prometheus reads it."""
         labels = {"severity": self.severity, "team": self.team, "scope": self.scope}
         return {
             "alert": self.name,
-            "expr": self.expr,
-            **({"for": self.hold} if self.hold else {}),
-            **({"keep_firing_for": self.keep} if self.keep else {}),
+            "expr": scale.expression(self.expr),
+            **({"for": scale.span(self.hold)} if self.hold else {}),
+            **({"keep_firing_for": scale.span(self.keep)} if self.keep else {}),
             "labels": labels | ({"inhibits": "kpi"} if self.inhibits_kpis else {}),
             "annotations": {
                 "summary": self.summary,
                 "description": self.description,
-                "runbook_url": f"{places.runbooks}/{self.name}.md",
-                "dashboard_url": f"{places.grafana}{self.dashboard}",
+                "runbook_url": f"{links.runbooks}/{self.name}.md",
+                "dashboard_url": f"{links.grafana}{self.dashboard}",
             },
         }
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Rules that are evaluated one after the other, so that a later one reads what an earlier one has just recorded."""
+    """Rules that Prometheus evaluates in order, so that a rule reads what an earlier one has just recorded."""
 
     name: str
     rules: tuple[Record | Alert, ...]
 
 
-def render(groups: Iterable[Group], places: Places) -> str:
+def render(groups: Iterable[Group], scale: TimeScale, links: Links) -> str:
     """A rule file."""
     plain = [
         {
             "name": group.name,
-            "rules": [rule.plain(places) if isinstance(rule, Alert) else rule.plain() for rule in group.rules],
+            "rules": [
+                rule.plain(scale, links) if isinstance(rule, Alert) else rule.plain(scale) for rule in group.rules
+            ],
         }
         for group in groups
     ]
@@ -122,7 +145,7 @@ def render(groups: Iterable[Group], places: Places) -> str:
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # Any, for want of stubs
-    """Writes what has several lines as a block."""
+    """Writes multi-line strings as blocks."""
 
 
 def _string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -130,12 +153,3 @@ def _string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _string)
-
-
-def _duration(seconds: int, *, days: bool = True) -> str:
-    """Prometheus' notation, in the largest unit that divides it."""
-    units = {"w": WEEK, "d": DAY, "h": HOUR, "m": MINUTE} if days else {"h": HOUR, "m": MINUTE}
-    for unit, length in units.items():
-        if seconds % length == 0:
-            return f"{seconds // length}{unit}"
-    return f"{seconds}s"

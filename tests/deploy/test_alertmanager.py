@@ -24,11 +24,11 @@ from support.programs import program, program_or_skip
 from support.servers import started
 
 from deploy.generate import rules
-from deploy.generate.rule import Alert, Places, Times
+from deploy.generate.rule import Alert, Links, TimeScale
 from stream.embedded.server import HOST, Server
 
 CONFIG = Path(__file__).parents[2] / "deploy" / "alertmanager" / "alertmanager.yaml"
-ALERTS = {alert.name: alert for alert in rules.alerts()}
+ALERTS = {alert.name: alert for alert in rules.ALERTS}
 SECONDS = 60
 """How long a test waits for what must come; what must not come is told by what is sent after it."""
 
@@ -78,7 +78,7 @@ def test_whoever_receives_critical_alerts_is_a_pager():
 
 
 def labels_of(alert: Alert, **more: str) -> dict[str, str]:
-    return {"alertname": alert.name, "env": "prod", **alert.plain(Places())["labels"], **more}
+    return {"alertname": alert.name, "env": "prod", **alert.plain(TimeScale(), Links())["labels"], **more}
 
 
 class Alertmanager(Server):
@@ -306,7 +306,7 @@ class Prometheus(Server):
     def __init__(self, directory: Path, target: str, alertmanager: str) -> None:
         super().__init__()
         self.directory = directory
-        for name, text in rules.files(Times(1 / 30), Places()).items():
+        for name, text in rules.files(TimeScale(1 / 30), Links()).items():
             (directory / name).write_text(text)
         configuration = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},

@@ -14,7 +14,7 @@ import pytest
 from support.programs import program_or_skip
 
 from deploy.generate import rules
-from deploy.generate.rule import Places
+from deploy.generate.rule import Links
 
 
 class Series(NamedTuple):
@@ -143,8 +143,8 @@ KPI_STORIES = [
                         "summary": "upsell_cross_sell_rate of checkout in segment business is below its target",
                         "description": "With 99.98 % confidence the rate is 15.69% at most, less than the target, "
                         "and the newest rate is below it, too.",
-                        "runbook_url": f"{Places().runbooks}/UpsellRateBelowTarget.md",
-                        "dashboard_url": f"{Places().grafana}/d/upsell-segment"
+                        "runbook_url": f"{Links().runbooks}/UpsellRateBelowTarget.md",
+                        "dashboard_url": f"{Links().grafana}/d/upsell-segment"
                         "?var-env=a-rate-falls-below-the-target-of-a-segment-and-recovers"
                         "&var-journey=checkout&var-segment=business",
                     },
@@ -465,8 +465,8 @@ PIPELINE_STORIES = [
                         "summary": "No worker is ready",
                         "description": "Events are not read or not applied, although windows may move on: Kafka is away, most likely. "
                         "/readyz of the workers says why.",
-                        "runbook_url": f"{Places().runbooks}/UpsellNoWorkerReady.md",
-                        "dashboard_url": f"{Places().grafana}/d/upsell-pipeline?var-env=workers-start-while-Kafka-is-away",
+                        "runbook_url": f"{Links().runbooks}/UpsellNoWorkerReady.md",
+                        "dashboard_url": f"{Links().grafana}/d/upsell-pipeline?var-env=workers-start-while-Kafka-is-away",
                     },
                 }
             ],
@@ -571,8 +571,8 @@ PIPELINE_STORIES = [
                     "exp_annotations": {
                         "summary": "More values of segment than have a place",
                         "description": "Those beyond the bound are counted as `other`: 50 within an hour.",
-                        "runbook_url": f"{Places().runbooks}/UpsellLabelOverflow.md",
-                        "dashboard_url": f"{Places().grafana}/d/upsell-pipeline"
+                        "runbook_url": f"{Links().runbooks}/UpsellLabelOverflow.md",
+                        "dashboard_url": f"{Links().grafana}/d/upsell-pipeline"
                         "?var-env=values-without-a-place-in-a-burst-and-a-few-more-are-counted-once",
                     },
                 }
@@ -619,7 +619,7 @@ FIRED = {alert for story in STORIES for expected in story.firing.values() for al
 
 
 def test_every_alert_has_a_story():
-    assert FIRED | {"UpsellWatchdog"} == {alert.name for alert in rules.alerts()}
+    assert FIRED | {"UpsellWatchdog"} == {alert.name for alert in rules.ALERTS}
 
 
 @pytest.mark.prometheus

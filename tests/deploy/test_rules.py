@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from deploy.generate import rules
-from deploy.generate.rule import Places, Times
+from deploy.generate.rule import Links, TimeScale
 from stream.observe.manifest import METRICS
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ TARGET_LABELS = {"env", "job", "instance", "pod"}
 
 
 def test_what_is_committed_is_what_is_generated():
-    assert rules.files(Times(), Places()) == {path.name: path.read_text(encoding="utf-8") for path in FILES}
+    assert rules.files(TimeScale(), Links()) == {path.name: path.read_text(encoding="utf-8") for path in FILES}
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: f"{alert['alert']}-{alert['labels']['severity']}")
@@ -86,7 +86,7 @@ def test_a_global_gauge_is_read_once_and_a_worker_counter_is_summed():
 
 
 def test_all_times_follow_the_scale():
-    scaled = "".join(rules.files(Times(1 / 30), Places()).values())
+    scaled = "".join(rules.files(TimeScale(1 / 30), Links()).values())
     assert "offset 336m" in scaled
     assert 'window="2m"' in scaled
     assert 'window="48m"' in scaled

@@ -19,16 +19,16 @@ from support.servers import started
 from support.workers import LIMIT, group
 
 from deploy.generate import rules
-from deploy.generate.rule import DAY, HOUR, MINUTE, Places, Times
+from deploy.generate.rule import Links, TimeScale
 from stream.cli.records import Sender
 from stream.settings import Target
 from stream.simulate.behaviour import Shift
 from stream.simulate.shop import Shop, ShopSettings
 
-TIMES = Times(1 / 30)
-HOLD = round(300 * TIMES.scale)
+SCALE = TimeScale(1 / 30)
+HOLD = round(300 * SCALE.factor)
 """Seconds that a rate must be low before an alert fires."""
-WINDOWS = tuple(TIMES.window(seconds) for seconds in (5 * MINUTE, HOUR, DAY))
+WINDOWS = tuple(SCALE.window(name) for name in ("5m", "1h", "24h"))
 DAY_LONG = WINDOWS[-1]
 """The window that contains the whole test."""
 SHOP = ShopSettings(seed=7, rate=100, pace=20, daily_rhythm=0)
@@ -77,7 +77,7 @@ def behave(shop, behaviour):
 
 def prometheus(directory, workers):
     """A Prometheus that scrapes the workers and applies the rules."""
-    for name, text in rules.files(TIMES, Places()).items():
+    for name, text in rules.files(SCALE, Links()).items():
         (directory / name).write_text(text)
     targets = [urlsplit(worker.url).netloc for worker in workers]
     config = {
