@@ -53,8 +53,11 @@ _opportunities_drop = partial(
     _alert,
     name="UpsellOpportunitiesDrop",
     hold="5m",
-    summary="Far fewer opportunities of {{ $labels.journey }} than a week ago",
-    description="The last hour had {{ $value | humanizePercentage }} of the opportunities of the same hour last week.",
+    summary="Far fewer {{ $labels.journey }} opportunities than a week ago",
+    description=(
+        "The last hour had {{ $value | humanizePercentage }} of the opportunities of the same hour last week. "
+        "Either fewer customers came, or events are missing."
+    ),
     dashboard=_LIVE,
 )
 
@@ -72,7 +75,10 @@ ALERTS: tuple[Alert, ...] = (
         hold="5m",
         severity="critical",
         summary=f"{_KPI} in segment {{{{ $labels.segment }}}} is below its target",
-        description="With 99.98 % confidence the rate is {{ $value | humanizePercentage }} at most, less than the target, and the newest rate is below it, too.",
+        description=(
+            "The rate is at most {{ $value | humanizePercentage }} (99.98 % confidence), which is below the target. "
+            "The newest rate is below it as well."
+        ),
         dashboard=_SEGMENT,
     ),
     _alert(
@@ -87,7 +93,10 @@ ALERTS: tuple[Alert, ...] = (
         hold="5m",
         severity="critical",
         summary=f"{_KPI} in segment {{{{ $labels.segment }}}} is below its target",
-        description="Over a day it is {{ $value | humanize }} at most, as far as its hours scatter, which is less than the target, and the last hour is below it, too.",
+        description=(
+            "Over 24 hours it is at most {{ $value | humanize }}, allowing for how much its hours vary, which is below the target. "
+            "The last hour is below it as well."
+        ),
         dashboard=_SEGMENT,
     ),
     _alert(
@@ -96,7 +105,7 @@ ALERTS: tuple[Alert, ...] = (
         hold="5m",
         severity="warning",
         summary=f"{_KPI} is lower than a week ago",
-        description="It is {{ $value | humanizePercentage }} of what it was at the same time last week, by more than chance explains.",
+        description="It is {{ $value | humanizePercentage }} of its value at the same time last week. Chance does not explain the difference.",
         dashboard=_LIVE,
     ),
     _opportunities_drop(severity="critical", expr=_fewer_than(0.2)),
@@ -106,8 +115,8 @@ ALERTS: tuple[Alert, ...] = (
         expr=f"    {_REVERSALS} / {_REVERSALS} offset 1w > 1.5\nand\n    {WEEK_Z} > {Z}",
         hold="15m",
         severity="warning",
-        summary="Unusually many sales of {{ $labels.journey }} are refunded or canceled",
-        description="The share of reversed transactions of a day is {{ $value | humanize }} times that of a week ago.",
+        summary="Unusually many {{ $labels.journey }} sales are refunded or canceled",
+        description="Over 24 hours the share of reversed transactions is {{ $value | humanize }} times that of a week ago.",
         dashboard=_LIVE,
     ),
     _alert(
@@ -118,8 +127,11 @@ ALERTS: tuple[Alert, ...] = (
         keep="15m",
         severity="warning",
         scope="input",
-        summary="Unusually many sales of {{ $labels.journey }} without a known intent",
-        description="In the last hour {{ $value | humanizePercentage }} had none, more than a week ago. They can be no upsell, so the rates are too low.",
+        summary="Unusually many {{ $labels.journey }} sales have no known intent",
+        description=(
+            "In the last hour the intent of {{ $value | humanizePercentage }} of the transactions is unknown, more than a week ago. "
+            "Such a transaction cannot be an upsell, so the rates are too low."
+        ),
         dashboard=_LIVE,
     ),
 )

@@ -47,22 +47,22 @@ ALERTS: tuple[Alert, ...] = (
         name="UpsellPipelineStalled",
         expr=f"    {_LAG}:max > 0\nunless\n    time() - upsell:newest_event_timestamp_seconds:max <= {_OLD}",
         hold="5m",
-        summary=f"Events wait in {_SHARD} and the figures are old",
-        description=f"{{{{ $value | humanize }}}} records are not applied, and the newest event that is was more than {_OLD // 60} minutes ago.",
+        summary=f"Records wait in {_SHARD} and the figures are old",
+        description=f"{{{{ $value | humanize }}}} records are not applied yet, and the newest applied event is more than {_OLD // 60} minutes old.",
     ),
     _no_figures(
         name="UpsellShardUnowned",
         expr=f"upsell:shard_age_seconds:max > {_UNOWNED}",
         hold="2m",
-        summary=f"No worker moves the windows of {_SHARD}",
-        description="Its last commit or tick was {{ $value | humanizeDuration }} ago, so its part of every figure stands still.",
+        summary=f"No worker owns shard {_SHARD}",
+        description="Its last commit or tick was {{ $value | humanizeDuration }} ago. Its windows do not move, so its part of every figure is out of date.",
     ),
     _no_figures(
         name="UpsellShardHalted",
         expr="max without (instance, pod) (last_over_time(upsell_shard_halted[2m])) == 1",
         hold="1m",
         summary=f"Shard {_SHARD} has halted",
-        description="Going on would leave events out or count them twice, so it waits for a decision. The worker's log says why.",
+        description="Going on would skip events or count them twice, so its worker waits for a decision. The worker's log gives the reason.",
     ),
     _no_figures(
         name="UpsellMetricsAbsent",
@@ -75,7 +75,7 @@ ALERTS: tuple[Alert, ...] = (
         ),
         hold="5m",
         summary="No worker exposes the figures",
-        description="Either nothing is scraped, or no worker has been able to read the figures of all shards for 30 s.",
+        description="Either Prometheus scrapes no worker, or no worker has been able to read the figures of all shards for 30 s.",
     ),
     _no_figures(
         name="UpsellLagGrowing",
@@ -83,21 +83,21 @@ ALERTS: tuple[Alert, ...] = (
         hold="10m",
         severity="warning",
         summary="Workers fall behind",
-        description=f"{{{{ $value | humanize }}}} records wait, more than {_OLD // 60} minutes of work at the present pace, and they become more.",
+        description=f"{{{{ $value | humanize }}}} records wait. At the present rate that is more than {_OLD // 60} minutes of work, and the lag is growing.",
     ),
     _no_figures(
         name="UpsellRedisFull",
         expr=_FAILURES.format('reason="full"'),
         hold="1m",
         summary="Redis is full",
-        description="Nothing is applied and nothing is lost until it has more memory.",
+        description="Redis refuses writes until it has more memory. Until then no event is applied, and none is lost.",
     ),
     _no_figures(
         name="UpsellCommitsFailing",
         expr=_FAILURES.format('reason!="full"'),
         hold="5m",
         summary="Commits to Redis fail: {{ $labels.reason }}",
-        description="They are made again; {{ $value | humanize }} failed within two minutes.",
+        description="{{ $value | humanize }} commits failed within two minutes. The workers retry them.",
     ),
     _no_figures(
         name="UpsellNoWorkerReady",
@@ -110,8 +110,8 @@ ALERTS: tuple[Alert, ...] = (
         ),
         # Longer than UpsellCommitsFailing, which inhibits this alert, and shorter than what this alert inhibits.
         hold="7m",
-        summary=f"No worker{{{{ if $labels.topic }}}} that has {_SHARD}{{{{ end }}}} is ready",
-        description="Events are not read or not applied, although windows may move on: Kafka is away, most likely. /readyz of the workers says why.",
+        summary=f"No worker{{{{ if $labels.topic }}}} that owns {_SHARD}{{{{ end }}}} is ready",
+        description="Events are not read or not applied, even if windows still move. Most likely Kafka does not answer: the workers' /readyz gives the reason.",
     ),
     _alert(
         name="UpsellWorkerDown",
@@ -120,7 +120,7 @@ ALERTS: tuple[Alert, ...] = (
         keep="5m",
         severity="warning",
         summary="Worker {{ $labels.instance }} cannot be scraped",
-        description="The other workers have taken its partitions over, if there are any.",
+        description="Other workers, if there are any, have taken over its partitions.",
     ),
     _alert(
         name="UpsellWorkerUnready",
@@ -129,7 +129,10 @@ ALERTS: tuple[Alert, ...] = (
         keep="5m",
         severity="warning",
         summary="Worker {{ $labels.instance }} is not ready",
-        description="It runs, but Kafka has not given out partitions or does not answer, or it has no state or cannot commit; its /readyz says which.",
+        description=(
+            "It runs, but Kafka has assigned no partitions or does not answer, or it has not loaded its state, or it cannot commit. "
+            "Its /readyz says which."
+        ),
     ),
     _alert(
         name="UpsellFenced",
@@ -137,7 +140,7 @@ ALERTS: tuple[Alert, ...] = (
         keep="10m",
         severity="warning",
         summary="Workers take shards from each other",
-        description="Within an hour {{ $value | humanize }} shards were lost in the midst of work. No figure is wrong for it.",
+        description="Within an hour workers lost {{ $value | humanize }} shards that they were still working on. The figures are correct.",
     ),
     _alert(
         name="UpsellDeadLetters",
@@ -148,7 +151,7 @@ ALERTS: tuple[Alert, ...] = (
         severity="warning",
         scope="input",
         summary="Many records become dead letters: {{ $labels.reason }}",
-        description="More than 1 % of an hour's records are refused for this reason and are in no figure.",
+        description="More than 1 % of the last hour's records were rejected for this reason. They are not in the figures.",
     ),
     _alert(
         name="UpsellLabelOverflow",
@@ -157,15 +160,15 @@ ALERTS: tuple[Alert, ...] = (
         keep="10m",
         severity="warning",
         scope="input",
-        summary="More values of {{ $labels.label }} than have a place",
-        description="Those beyond the bound are counted as `other`: {{ $value | humanize }} within an hour.",
+        summary="Too many values of {{ $labels.label }}",
+        description="Within an hour {{ $value | humanize }} values beyond the limit were counted as `other`.",
     ),
     _alert(
         name="UpsellWatchdog",
         expr="vector(1)",
         severity="none",
         summary="Alerts are delivered",
-        description="Always fires. Whoever receives it should raise the alarm when it stops coming.",
+        description="Always fires. The service that receives it must raise an alarm when it stops.",
         dashboard="/d/upsell-pipeline",
     ),
 )

@@ -141,8 +141,8 @@ KPI_STORIES = [
                     },
                     "exp_annotations": {
                         "summary": "upsell_cross_sell_rate of checkout in segment business is below its target",
-                        "description": "With 99.98 % confidence the rate is 15.69% at most, less than the target, "
-                        "and the newest rate is below it, too.",
+                        "description": "The rate is at most 15.69% (99.98 % confidence), which is below the target. "
+                        "The newest rate is below it as well.",
                         "runbook_url": f"{Links().runbooks}/UpsellRateBelowTarget.md",
                         "dashboard_url": f"{Links().grafana}/d/upsell-segment"
                         "?var-env=a-rate-falls-below-the-target-of-a-segment-and-recovers"
@@ -463,8 +463,8 @@ PIPELINE_STORIES = [
                     },
                     "exp_annotations": {
                         "summary": "No worker is ready",
-                        "description": "Events are not read or not applied, although windows may move on: Kafka is away, most likely. "
-                        "/readyz of the workers says why.",
+                        "description": "Events are not read or not applied, even if windows still move. Most likely Kafka does not answer: "
+                        "the workers' /readyz gives the reason.",
                         "runbook_url": f"{Links().runbooks}/UpsellNoWorkerReady.md",
                         "dashboard_url": f"{Links().grafana}/d/upsell-pipeline?var-env=workers-start-while-Kafka-is-away",
                     },
@@ -569,8 +569,8 @@ PIPELINE_STORIES = [
                         "label": "segment",
                     },
                     "exp_annotations": {
-                        "summary": "More values of segment than have a place",
-                        "description": "Those beyond the bound are counted as `other`: 50 within an hour.",
+                        "summary": "Too many values of segment",
+                        "description": "Within an hour 50 values beyond the limit were counted as `other`.",
                         "runbook_url": f"{Links().runbooks}/UpsellLabelOverflow.md",
                         "dashboard_url": f"{Links().grafana}/d/upsell-pipeline"
                         "?var-env=values-without-a-place-in-a-burst-and-a-few-more-are-counted-once",
