@@ -1,8 +1,7 @@
-"""How queries are written and how panels look, the same on every dashboard.
+"""How panels look, the same on every dashboard.
 
-Rules: a global gauge is read by `view` (one worker of many, over a missed scrape), a worker's counter by `per_second`; no panel reads a metric
-otherwise. Every panel has an id that never changes (links name it), a title, a description and a unit. Figures that stand for now are instant queries:
-the last point of a range would show an old figure where there is none any more.
+Rules: every panel has an id that never changes (links contain it), a title, a description and a unit. Current figures are instant queries: the last
+point of a range query would show an old figure after its series has ended.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,12 +13,10 @@ from grafana_foundation_sdk.models import common, units
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from deploy.generate.queries import Series
 from stream.core.counting.kpi import KPIS, Kpi
 
 SOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
-ENV = 'env="$env"'
-JOURNEY = 'journey=~"$journey"'
-WINDOW = 'window="$window"'
 KPI = {kpi.name: kpi for kpi in KPIS}
 
 FACTOR = "suffix:x"
@@ -27,56 +24,6 @@ PER_SECOND = "cps"
 UNITS = {"percent": units.PercentUnit, "factor": FACTOR}
 _BAND_COLORS = ("orange", "green", "blue")
 """Lowest band first. No red: bands page nobody."""
-
-
-class Series(NamedTuple):
-    """A query and what its series are called: a legend with `{{label}}`s, or the column of a table."""
-
-    expr: str
-    name: str
-
-
-def view(metric: str, *matchers: str, offset: str = "") -> str:
-    """A global gauge: the same on every worker, so one of them; the last value of 2 minutes, so that one failed scrape is no gap."""
-    ago = f" offset {offset}" if offset else ""
-    return f"max without (instance, pod) (last_over_time({metric}{{{', '.join((ENV, *matchers))}}}[2m]{ago}))"
-
-
-def ratio(kpi: str, *matchers: str, offset: str = "") -> str:
-    """A KPI in the chosen window."""
-    return view("upsell_kpi_ratio", f'kpi="{kpi}"', *matchers, offset=offset)
-
-
-def target(kpi: str, *matchers: str) -> str:
-    """What the operator wants a KPI to reach."""
-    return view("upsell_target_ratio", f'kpi="{kpi}"', *matchers)
-
-
-def by_segment(*matchers: str) -> str:
-    """KPIs of segments, and over `all`, with the labels that targets have; the matchers choose the dimensions."""
-    value = view("upsell_kpi_ratio", *matchers)
-    return f'max by (kpi, journey, segment) (label_replace({value}, "segment", "$1", "value", "(.+)"))'
-
-
-def by_value(expr: str, label: str) -> str:
-    """The sum of a figure over everything but the journey and one more label."""
-    return f"sum by (journey, {label}) ({expr})"
-
-
-def matrix(*matchers: str) -> str:
-    """Every KPI in every window, with a label `figure` to name the row."""
-    return f'max by (figure, window) (label_join({view("upsell_kpi_ratio", *matchers)}, "figure", " · ", "journey", "kpi"))'
-
-
-def per_second(metric: str, *by: str, matchers: Iterable[str] = ()) -> str:
-    """The rate of a counter over all workers."""
-    grouping = f" by ({', '.join(by)})" if by else ""
-    return f"sum{grouping} (rate({metric}{{{', '.join((ENV, *matchers))}}}[$__rate_interval]))"
-
-
-def quantile(q: float, histogram: str) -> str:
-    """A quantile of a histogram over all workers."""
-    return f"histogram_quantile({q}, {per_second(f'{histogram}_bucket', 'le')})"
 
 
 def bands(kpi: Kpi) -> dashboard.ThresholdsConfig | None:
