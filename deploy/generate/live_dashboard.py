@@ -1,4 +1,4 @@
-"""How the shop does now, against its targets, its other windows and last week."""
+"""The dashboard Live: the whole shop now, compared with its targets, other windows and last week."""
 
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import units
@@ -30,7 +30,7 @@ _TO_SEGMENT = (
 
 
 def live() -> dashboard.Dashboard:
-    """How the shop does now, against its targets, its other windows and last week."""
+    """The whole dashboard."""
     opportunities = view("upsell_window_opportunities", JOURNEY, WINDOW)
     transactions = view("upsell_window_transactions", JOURNEY, WINDOW)
     kinds = view("upsell_window_kind_transactions", 'kind=~"upsell|cross_sell|downsell"', JOURNEY, WINDOW)
@@ -49,7 +49,7 @@ def live() -> dashboard.Dashboard:
     reached = f"{by_segment(_ALL_OR_SEGMENT, JOURNEY, WINDOW)} and on (kpi, journey, segment) {targets}"
 
     return (
-        empty(UID, "Upsell: live", "Upsell and cross-sell rates of the shop as it is now.", "now-6h")
+        empty(UID, "Upsell: live", "Current upsell and cross-sell rates of the whole shop.", "now-6h")
         .with_variable(variable("journey", "upsell_kpi_ratio", several=True))
         .with_variable(variable("window", "upsell_kpi_ratio", chosen="1h"))
         .with_row(row(100, "Now"))
@@ -74,7 +74,7 @@ def live() -> dashboard.Dashboard:
             lines(
                 10,
                 "Upsell and cross-sell rate against target",
-                "The rate in the chosen window, and the target where one is set. Horizontal lines: the bands.",
+                "The rate in the chosen window, and its target if one is set. The horizontal lines are the bands.",
                 UNITS["percent"],
                 Series(ratio(RATE, ALL, JOURNEY, WINDOW), "{{journey}}"),
                 Series(target(RATE, JOURNEY, NO_SEGMENT), "{{journey}} target"),
@@ -85,7 +85,7 @@ def live() -> dashboard.Dashboard:
             lines(
                 11,
                 "Revenue ratio against target",
-                "What was paid for every unit of money that was intended. Horizontal lines: the bands.",
+                "Money paid per unit of money in the initial intent. The horizontal lines are the bands.",
                 FACTOR,
                 Series(ratio("upsell_revenue_ratio", ALL, JOURNEY, WINDOW), "{{journey}}"),
                 Series(
@@ -100,7 +100,7 @@ def live() -> dashboard.Dashboard:
             figures(
                 13,
                 "Every target",
-                "Each target of the settings against the value in the chosen window. Below 100 % is not yet an alert: that takes evidence enough.",
+                "Each configured target, and the value in the chosen window. Below 100 % there is an alert only if chance does not explain it.",
                 ("kpi", "journey", "segment"),
                 Column(targets, "target", UNITS["percent"]),
                 Column(reached, "value", UNITS["percent"]),
@@ -117,7 +117,7 @@ def live() -> dashboard.Dashboard:
             states(
                 12,
                 "Alerts",
-                "Every alert that was pending or firing in the time shown. An empty panel is good news.",
+                "Every alert that was pending or firing in the time shown. An empty panel means that there was none.",
                 Series(
                     "max by (alertname, severity, journey, segment) "
                     f'(2 * ALERTS{{{ENV}, alertstate="firing", {ALERTS}}} or ALERTS{{{ENV}, alertstate="pending", {ALERTS}}})',
@@ -140,7 +140,7 @@ def live() -> dashboard.Dashboard:
             lines(
                 21,
                 "Upsell and cross-sell rate by window",
-                "Short windows show what happens now, long ones what is usual.",
+                "Short windows show what happens now, long windows what is usual.",
                 UNITS["percent"],
                 Series(ratio(RATE, ALL, JOURNEY), "{{journey}} {{window}}"),
             )
@@ -149,7 +149,7 @@ def live() -> dashboard.Dashboard:
             lines(
                 22,
                 "Rate now against last week",
-                "The same hour of the same weekday, a week before. Nothing until a week of figures is stored.",
+                "The rate in the chosen window, and a week before. Last week is empty until Prometheus has stored a week of figures.",
                 UNITS["percent"],
                 Series(ratio(RATE, ALL, JOURNEY, WINDOW), "{{journey}}"),
                 Series(ratio(RATE, ALL, JOURNEY, WINDOW, offset="1w"), "{{journey}} last week"),
@@ -159,7 +159,7 @@ def live() -> dashboard.Dashboard:
             lines(
                 23,
                 "Opportunities now against last week",
-                "Volume in the chosen window, and the same a week before.",
+                "Opportunities in the chosen window, and a week before.",
                 units.Short,
                 Series(f"sum by (journey) ({opportunities})", "{{journey}}"),
                 Series(
@@ -173,7 +173,7 @@ def live() -> dashboard.Dashboard:
             lines(
                 30,
                 "Volume",
-                "Opportunities and the transactions that came of them, in the chosen window.",
+                "Opportunities and transactions in the chosen window.",
                 units.Short,
                 Series(f"sum by (journey) ({opportunities})", "{{journey}} opportunities"),
                 Series(f"sum by (journey) ({transactions})", "{{journey}} transactions"),
@@ -184,7 +184,7 @@ def live() -> dashboard.Dashboard:
             lines(
                 31,
                 "Transactions by kind",
-                "In the chosen window; a transaction may have several kinds.",
+                "Transactions in the chosen window. A transaction may have several kinds.",
                 units.Short,
                 Series(by_value(kinds, "kind"), "{{journey}} {{kind}}"),
                 width=8,
@@ -194,7 +194,7 @@ def live() -> dashboard.Dashboard:
             lines(
                 32,
                 "Revenue",
-                "Amounts in the chosen window, of transactions with known intent, in major units of each currency; subscriptions as MRR.",
+                "Amounts in the chosen window, of transactions with known intent, in major units of each currency. Subscriptions count as MRR.",
                 units.Short,
                 Series(revenue, "{{journey}} {{part}} {{currency}}"),
                 width=8,
@@ -205,7 +205,7 @@ def live() -> dashboard.Dashboard:
             figures(
                 40,
                 "Segments",
-                "One row for each segment, in the chosen window; a click on the name opens it.",
+                "One row per segment, in the chosen window. Click a name to open the segment's dashboard.",
                 ("journey", "segment"),
                 Column(by_value(opportunities, "segment"), "opportunities", units.Short),
                 Column(by_value(transactions, "segment"), "transactions", units.Short),
@@ -229,7 +229,7 @@ def live() -> dashboard.Dashboard:
             lines(
                 41,
                 "Upsell and cross-sell rate by channel",
-                "In the chosen window.",
+                "The rate in the chosen window, by channel.",
                 UNITS["percent"],
                 Series(ratio(RATE, 'dimension="channel"', JOURNEY, WINDOW), "{{journey}} {{value}}"),
             )
@@ -238,7 +238,7 @@ def live() -> dashboard.Dashboard:
             figures(
                 42,
                 "Categories",
-                "Transactions with a line of the category, and how many of them it was an upsell or a cross-sell in.",
+                "Transactions with a line of the category, and the shares in which that line was an upsell or a cross-sell.",
                 ("journey", "category"),
                 Column(by_value(categories, "category"), "transactions", units.Short),
                 Column(of_category("upsell"), "upsell ratio", UNITS["percent"]),

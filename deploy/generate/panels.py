@@ -23,11 +23,11 @@ FACTOR = "suffix:x"
 PER_SECOND = "cps"
 UNITS = {"percent": units.PercentUnit, "factor": FACTOR}
 _BAND_COLORS = ("orange", "green", "blue")
-"""Lowest band first. No red: bands page nobody."""
+"""Lowest band first. Not red, because a band is no alert."""
 
 
 def bands(kpi: Kpi) -> dashboard.ThresholdsConfig | None:
-    """Colours of the KPI's bands. Grafana counts a step's own value as inside, so `> 0.3` begins at 0.3 here."""
+    """Colours of the KPI's bands. In Grafana a step includes its own value, so a band `> 0.3` starts at 0.3 here."""
     if not kpi.bands:
         return None
     steps = [
@@ -38,7 +38,7 @@ def bands(kpi: Kpi) -> dashboard.ThresholdsConfig | None:
 
 
 def thresholds(*steps: tuple[float | None, str]) -> dashboard.ThresholdsConfig:
-    """Colours from values on; the first has None, for everything below the second."""
+    """Colours by lower bound. The first bound is None: everything below the second."""
     return (
         dashboard.ThresholdsConfig()
         .mode(models.ThresholdsMode.ABSOLUTE)
@@ -60,7 +60,7 @@ def now(
     width: int = 4,
     decimals: int | None = None,
 ) -> stat.Panel:
-    """Big numbers: one for each series of the queries."""
+    """One large number per series."""
     panel = (
         stat.Panel()
         .id(identity)
@@ -90,7 +90,7 @@ def now(
 
 
 def kpi_now(identity: int, title: str, kpi: str, *series: Series, width: int = 4) -> stat.Panel:
-    """The value of a KPI now, in the colours of its bands."""
+    """The current value of a KPI, in the colours of its bands."""
     row = KPI[kpi]
     legend = ", ".join(f"{band.name} {'>' if band.above else '≥'} {band.low:g}" for band in row.bands)
     return now(
@@ -116,7 +116,7 @@ def lines(
     colors: dashboard.ThresholdsConfig | None = None,
     floor: float | None = 0,
 ) -> timeseries.Panel:
-    """Curves over time; those named `… target` and `… last week` are dashed."""
+    """Lines over time. Series whose name ends with `target` or `last week` are dashed."""
     panel = (
         timeseries.Panel()
         .id(identity)
@@ -161,7 +161,7 @@ def lines(
 def states(
     identity: int, title: str, description: str, series: Series, names: dict[str, tuple[str, str]]
 ) -> statetimeline.Panel:
-    """A bar for each series, coloured by its value; `names` gives text and colour for a value."""
+    """A bar per series, coloured by its value; `names` maps a value to text and colour."""
     mapping = models.ValueMap(
         options={
             value: models.ValueMappingResult(text=text, color=color, index=number)
@@ -190,7 +190,7 @@ def states(
 
 
 class Column(NamedTuple):
-    """A column of figures: its query, its name, its unit, its colours."""
+    """A column of a table of figures."""
 
     expr: str
     name: str
@@ -208,7 +208,7 @@ def figures(
     width: int = 24,
     height: int = 9,
 ) -> table.Panel:
-    """A row for each set of `labels`, a column for each figure. `link`: the label that carries it, its text, its URL."""
+    """A row per set of `labels`, a column per figure. `link` is the label that becomes a link, the link's text, and its URL."""
     panel = _table(identity, title, description, columns[0].unit, width).height(height)
     for query in _instant([Series(column.expr, column.name) for column in columns], PromQueryFormat.TABLE):
         panel.with_target(query)
@@ -237,7 +237,7 @@ def figures(
 def side_by_side(
     identity: int, title: str, description: str, expr: str, columns: Sequence[str], width: int = 12
 ) -> table.Panel:
-    """A row for each `figure`, a column for each `window`; those named in `columns` come first, in that order."""
+    """A row per `figure`, a column per `window`; the windows in `columns` come first, in that order."""
     panel = _table(identity, title, description, units.PercentUnit, width).decimals(1)
     for query in _instant([Series(expr, "")], PromQueryFormat.TABLE):
         panel.with_target(query)

@@ -1,4 +1,4 @@
-"""Whether events flow, and what stops them."""
+"""The dashboard Pipeline: whether events are applied, and what stops them."""
 
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import units
@@ -11,9 +11,9 @@ UID = "upsell-pipeline"
 
 
 def pipeline() -> dashboard.Dashboard:
-    """Whether events flow, and what is in the way."""
+    """The whole dashboard."""
     shard = 'topic=~"$topic"'
-    watermark = view("upsell_newest_event_timestamp_seconds", shard)
+    newest = view("upsell_newest_event_timestamp_seconds", shard)
     age = view("upsell_shard_age_seconds", shard)
     lag = f"sum by (topic, partition) (upsell_consumer_lag_records{{{ENV}, {shard}}})"
     intents = view("upsell_window_intent_transactions", 'window="5m"')
@@ -25,7 +25,7 @@ def pipeline() -> dashboard.Dashboard:
             now(
                 1,
                 "Workers ready",
-                "Workers that are assigned, have claimed their state and commit.",
+                "Workers that have partitions, have claimed their state and can commit.",
                 units.Short,
                 Series(f"sum (upsell_ready{{{ENV}}})", "ready"),
                 colors=thresholds((None, "red"), (1, "green")),
@@ -45,19 +45,19 @@ def pipeline() -> dashboard.Dashboard:
             now(
                 3,
                 "Halted shards",
-                "Shards that stand still until somebody mends them: see the log of their worker.",
+                "Shards that wait for an operator's decision. The log of their worker gives the reason.",
                 units.Short,
                 # A shard that never halted has no series.
                 Series(f"sum (upsell_shard_halted{{{ENV}}}) or 0 * sum (upsell_ready{{{ENV}}})", "halted"),
                 colors=ANY_IS_BAD,
             )
         )
-        .with_panel(now(4, "Lag", "Records that wait to be committed.", units.Short, Series(f"sum ({lag})", "lag")))
+        .with_panel(now(4, "Lag", "Records that are not committed yet.", units.Short, Series(f"sum ({lag})", "lag")))
         .with_panel(
             now(
                 5,
                 "Oldest shard",
-                "Time since the shard that is longest without a commit or tick had one. Above 30 s its windows stand still.",
+                "The longest time since any shard's last commit or tick. Above 30 s the windows of that shard do not move.",
                 units.Seconds,
                 Series(f"max ({age})", "age"),
                 colors=thresholds((None, "green"), (30, "red")),
@@ -77,7 +77,7 @@ def pipeline() -> dashboard.Dashboard:
             lines(
                 10,
                 "Events by result",
-                "What became of the records read: applied, duplicate, stale, late, unmatched, test, rejected.",
+                "Results of the records that were read: applied, duplicate, stale, late, unmatched, test, rejected.",
                 PER_SECOND,
                 Series(per_second("upsell_events_total", "result", matchers=(shard,)), "{{result}}"),
                 stacked=True,
@@ -87,7 +87,7 @@ def pipeline() -> dashboard.Dashboard:
             lines(
                 11,
                 "Events by type",
-                "All results together.",
+                "Events with any result, by type.",
                 PER_SECOND,
                 Series(per_second("upsell_events_total", "type", matchers=(shard,)), "{{type}}"),
             )
@@ -105,7 +105,7 @@ def pipeline() -> dashboard.Dashboard:
             lines(
                 13,
                 "Delay",
-                "From an event's own time to its commit. Producers that send late are in it, too.",
+                "From an event's own time to its commit. Includes the time until its producer sent it.",
                 units.Seconds,
                 *(Series(quantile(q, "upsell_event_delay_seconds"), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)),
             )
@@ -113,17 +113,17 @@ def pipeline() -> dashboard.Dashboard:
         .with_panel(
             lines(
                 14,
-                "Watermark age",
-                "How old the newest event of a shard is. Old without lag means that nothing was sent.",
+                "Age of the newest event",
+                "Age of the newest event of each shard. An old event without lag means that producers sent nothing newer.",
                 units.Seconds,
-                Series(f"time() - {watermark}", "{{topic}}/{{partition}}"),
+                Series(f"time() - {newest}", "{{topic}}/{{partition}}"),
             )
         )
         .with_panel(
             lines(
                 15,
                 "Shard age",
-                "Time since a shard's last commit or tick; its owner ticks every 5 s.",
+                "Time since a shard's last commit or tick. Its owner ticks every 5 s.",
                 units.Seconds,
                 Series(age, "{{topic}}/{{partition}}"),
                 colors=thresholds((None, "green"), (30, "red")),
@@ -134,7 +134,7 @@ def pipeline() -> dashboard.Dashboard:
             lines(
                 20,
                 "Commits",
-                "Batches committed, and attempts that failed and were made again.",
+                "Committed batches, and failed attempts, which workers retry.",
                 PER_SECOND,
                 Series(per_second("upsell_commits_total"), "commits"),
                 Series(per_second("upsell_commit_failures_total", "reason"), "failed: {{reason}}"),
@@ -145,7 +145,7 @@ def pipeline() -> dashboard.Dashboard:
             lines(
                 21,
                 "Commit duration",
-                "With all attempts.",
+                "Duration of a commit, including its retries.",
                 units.Seconds,
                 *(Series(quantile(q, "upsell_commit_duration_seconds"), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)),
                 width=8,
@@ -155,7 +155,7 @@ def pipeline() -> dashboard.Dashboard:
             lines(
                 22,
                 "Batch size",
-                "Records in a committed batch, on average. Near the setting `batch_records`, the worker is catching up.",
+                "Average number of records in a committed batch. A worker that is catching up has batches of nearly `batch_records`.",
                 units.Short,
                 Series(
                     f"{per_second('upsell_batch_events_sum')} / {per_second('upsell_batch_events_count')}", "records"
@@ -163,12 +163,12 @@ def pipeline() -> dashboard.Dashboard:
                 width=8,
             )
         )
-        .with_row(row(103, "What is in the way"))
+        .with_row(row(103, "Failures and limits"))
         .with_panel(
             lines(
                 30,
                 "Dead letters",
-                "Records that could not be used, by reason; the originals are in the dead letter topic.",
+                "Rejected records by reason. The originals are in the dead-letter topic.",
                 PER_SECOND,
                 Series(per_second("upsell_dead_letters_total", "reason"), "{{reason}}"),
                 width=8,
@@ -178,7 +178,7 @@ def pipeline() -> dashboard.Dashboard:
             lines(
                 31,
                 "Rebalances and lost shards",
-                "Times that partitions were assigned anew, and shards lost to another owner in the midst of work.",
+                "Rebalances of the consumer group, and shards that another worker took while their owner was working on them.",
                 units.Short,
                 Series(f"sum (increase(upsell_rebalances_total{{{ENV}}}[$__rate_interval]))", "rebalances"),
                 Series(f"sum (increase(upsell_fenced_total{{{ENV}}}[$__rate_interval]))", "fenced"),
@@ -188,8 +188,8 @@ def pipeline() -> dashboard.Dashboard:
         .with_panel(
             lines(
                 32,
-                "Label values without a place",
-                "Values of channel, segment, category or currency that were counted as `other`.",
+                "Label values beyond the limit",
+                "Values of channel, segment, category or currency that are counted as `other`.",
                 PER_SECOND,
                 Series(per_second("upsell_label_overflow_total", "label"), "{{label}}"),
                 width=8,
@@ -198,8 +198,8 @@ def pipeline() -> dashboard.Dashboard:
         .with_panel(
             lines(
                 33,
-                "What is known of the intent",
-                "Transactions of the last 5 minutes. Where `unknown` grows, `started` events are missing and rates are too low.",
+                "Known and unknown intents",
+                "Transactions of the last 5 minutes. If `unknown` grows, `started` events are missing and the rates are too low.",
                 units.Short,
                 Series(intents, "{{journey}} {{intent}}"),
                 width=8,
@@ -209,7 +209,7 @@ def pipeline() -> dashboard.Dashboard:
             lines(
                 34,
                 "Newly counted transactions",
-                "As they are judged, by journey: unlike the windows never corrected, and counted again when replayed.",
+                "Transactions when they are first judged, by journey. Unlike the windows, this is never corrected, and a replay counts again.",
                 PER_SECOND,
                 Series(per_second("upsell_transactions_total", "journey", matchers=('kind="all"',)), "{{journey}}"),
                 width=8,
@@ -219,7 +219,7 @@ def pipeline() -> dashboard.Dashboard:
             lines(
                 35,
                 "Details withheld",
-                "1: a detail of the windows is not exposed, to keep the bound of series.",
+                "1 if workers withhold this detail of the windows, to stay within the limit of series.",
                 units.Short,
                 Series(view("upsell_view_withheld"), "{{detail}}"),
                 width=8,

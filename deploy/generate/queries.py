@@ -13,14 +13,14 @@ WINDOW = 'window="$window"'
 
 
 class Series(NamedTuple):
-    """A query and what its series are called: a legend with `{{label}}`s, or the column of a table."""
+    """A query, and the name of its series: a legend that may contain `{{label}}`, or the name of a table's column."""
 
     expr: str
     name: str
 
 
 def view(metric: str, *matchers: str, offset: str = "") -> str:
-    """A global gauge: the same on every worker, so one of them; the last value of 2 minutes, so that one failed scrape is no gap."""
+    """A global gauge. Every worker has the same value, so one is enough; the last value of 2 minutes, so that one failed scrape leaves no gap."""
     ago = f" offset {offset}" if offset else ""
     return f"max without (instance, pod) (last_over_time({metric}{{{', '.join((ENV, *matchers))}}}[2m]{ago}))"
 
@@ -31,23 +31,23 @@ def ratio(kpi: str, *matchers: str, offset: str = "") -> str:
 
 
 def target(kpi: str, *matchers: str) -> str:
-    """What the operator wants a KPI to reach."""
+    """The operator's target of a KPI."""
     return view("upsell_target_ratio", f'kpi="{kpi}"', *matchers)
 
 
 def by_segment(*matchers: str) -> str:
-    """KPIs of segments, and over `all`, with the labels that targets have; the matchers choose the dimensions."""
+    """KPIs by segment, and of `all`, with the labels that targets have. The matchers choose the dimensions."""
     value = view("upsell_kpi_ratio", *matchers)
     return f'max by (kpi, journey, segment) (label_replace({value}, "segment", "$1", "value", "(.+)"))'
 
 
 def by_value(expr: str, label: str) -> str:
-    """The sum of a figure over everything but the journey and one more label."""
+    """The sum of a figure by journey and one more label."""
     return f"sum by (journey, {label}) ({expr})"
 
 
 def matrix(*matchers: str) -> str:
-    """Every KPI in every window, with a label `figure` to name the row."""
+    """Every KPI in every window, with a label `figure` that names the row of a table."""
     return f'max by (figure, window) (label_join({view("upsell_kpi_ratio", *matchers)}, "figure", " · ", "journey", "kpi"))'
 
 

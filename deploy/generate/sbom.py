@@ -1,7 +1,7 @@
-"""What an image consists of, as CycloneDX 1.6 JSON on standard output: `python sbom.py`, run by the Python whose packages are meant.
+"""Print the software bill of materials of an image (CycloneDX 1.6 JSON): run `python sbom.py` with the Python whose packages it must list.
 
-Rules: it lists what is installed, not what was asked for: the distributions on this Python's path, and the Debian packages of the system around it.
-Standard library only, and the same input gives the same bytes: no time stamp, no serial number.
+Rules: it lists what is installed: the distributions on this Python's path, and the Debian packages of the system. It uses only the standard library.
+The same input gives the same bytes, so there is no time stamp and no serial number.
 """
 
 import json
@@ -17,7 +17,7 @@ PRODUCT = "upsell-stream"
 
 
 def components(status: Path = DPKG_STATUS) -> Iterator[dict[str, object]]:
-    """Every component, Python's first; a system without dpkg has none of its own."""
+    """Every component: Python distributions first, then Debian packages, if the system has dpkg."""
     for metadata in sorted((found.metadata for found in distributions()), key=lambda one: one["Name"].lower()):
         yield _python(metadata)
     if status.exists():
@@ -30,7 +30,9 @@ def _python(metadata: PackageMetadata) -> dict[str, object]:
     component: dict[str, object] = {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
     if "License-Expression" in metadata:
         component["licenses"] = [{"expression": metadata["License-Expression"]}]
-    elif "License" in metadata and "\n" not in metadata["License"]:  # some put the whole text there
+    elif (
+        "License" in metadata and "\n" not in metadata["License"]
+    ):  # some packages put the whole text of the licence there
         component["licenses"] = [{"license": {"name": metadata["License"]}}]
     return component
 
@@ -46,7 +48,7 @@ def _debian(status: str) -> Iterator[dict[str, object]]:
 
 
 def document(status: Path = DPKG_STATUS) -> dict[str, object]:
-    """The whole document; the product itself is what it describes."""
+    """The whole document. Its subject is upsell-stream itself."""
     everything = list(components(status))
     product = next((one for one in everything if one["name"] == PRODUCT), None)
     return {

@@ -1,4 +1,4 @@
-"""One segment of one journey in depth."""
+"""The dashboard Segment: one segment of one journey in detail."""
 
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import units
@@ -12,7 +12,7 @@ _ONE = ('dimension="segment"', 'value="$segment"')
 
 
 def segment() -> dashboard.Dashboard:
-    """One segment of one journey in depth."""
+    """The whole dashboard."""
     rate = ratio(RATE, *_ONE, JOURNEY, WINDOW)
     wanted = target(RATE, JOURNEY, 'segment="$segment"')
     here = (JOURNEY, 'segment="$segment"', 'channel=~"$channel"', WINDOW)
@@ -35,7 +35,7 @@ def segment() -> dashboard.Dashboard:
             now(
                 2,
                 "Target",
-                f"What `{RATE}` is to reach in this segment; none where the settings name none.",
+                f"The configured target of `{RATE}` in this segment, if there is one.",
                 UNITS["percent"],
                 Series(wanted, "target"),
             )
@@ -49,7 +49,7 @@ def segment() -> dashboard.Dashboard:
             lines(
                 10,
                 "Rate against target and the whole shop",
-                "This segment in the chosen window, its target where one is set, and all segments together.",
+                "This segment in the chosen window, its target if one is set, and all segments together.",
                 UNITS["percent"],
                 Series(rate, "{{value}}"),
                 Series(wanted, "target"),
@@ -61,7 +61,7 @@ def segment() -> dashboard.Dashboard:
             lines(
                 11,
                 "Rate now against last week",
-                "The same hour of the same weekday, a week before.",
+                "The rate in the chosen window, and a week before.",
                 UNITS["percent"],
                 Series(rate, "{{value}}"),
                 Series(ratio(RATE, *_ONE, JOURNEY, WINDOW, offset="1w"), "{{value}} last week"),
@@ -91,7 +91,7 @@ def segment() -> dashboard.Dashboard:
             figures(
                 20,
                 "Channels",
-                "One row for each chosen channel; one row `all` where the detail is withheld to keep the bound of series.",
+                "One row per chosen channel. A single row `all` means that workers withhold this detail, to stay within the limit of series.",
                 ("journey", "channel"),
                 Column(opportunities, "opportunities", units.Short),
                 Column(transactions, "transactions", units.Short),
@@ -109,7 +109,7 @@ def segment() -> dashboard.Dashboard:
             lines(
                 21,
                 "Revenue",
-                "In major units of each currency; `total` and `reversed` of all transactions, the rest of those with known intent.",
+                "In major units of each currency. `total` and `reversed` cover all transactions, the other parts those with known intent.",
                 units.Short,
                 Series(view("upsell_window_revenue", *_ONE, JOURNEY, WINDOW), "{{part}} {{currency}}"),
             )
@@ -118,7 +118,7 @@ def segment() -> dashboard.Dashboard:
             lines(
                 22,
                 "Customers",
-                "Distinct customers with a transaction (all), and with one of a kind.",
+                "Distinct customers with a transaction (`all`), and with one of each kind.",
                 units.Short,
                 Series(view("upsell_window_customers", *_ONE, JOURNEY, WINDOW), "{{kind}}"),
                 width=6,
@@ -128,7 +128,7 @@ def segment() -> dashboard.Dashboard:
             lines(
                 23,
                 "Reversed transactions",
-                "Transactions of the window that lost everything (all) or a kind to refunds and cancellations. KPIs are gross: this does not lower them.",
+                "Transactions of the window that were reversed completely (`all`) or in one kind. KPIs are gross, so this does not lower them.",
                 units.Short,
                 Series(reversed_, "{{kind}}"),
                 width=6,
