@@ -14,21 +14,19 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from stream.core.labels import OTHER
 from stream.core.result import Version
 from stream.events.catalogue import EVENT_TYPES
 from stream.observe.manifest import METRICS, Metric
 from stream.observe.sales import NewestSales
 
-OTHER = "other"
-"""The label `type` of an unknown type."""
-
 
 class Counters:
-    """The worker's metrics. To be counted on the event loop; `exposition` may be called from any thread."""
+    """The worker's metrics. Count on the event loop; `exposition` may be called from any thread."""
 
     def __init__(self) -> None:
-        """Make every `worker` metric of the manifest."""
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client left it out
+        """Create all `worker` metrics of the manifest."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client has no type for it
         self._registry = CollectorRegistry(auto_describe=False)
         self._events = self._counter("upsell_events_total")
         self._dead_letters = self._counter("upsell_dead_letters_total")
@@ -48,14 +46,14 @@ class Counters:
         build_info = self._gauge("upsell_build_info")
         build_info.labels(version("upsell-stream"), platform.python_version(), version("faust-streaming")).set(1)
         self.sales = NewestSales()
-        # Looking up a label set costs more than counting it, and these two are called for every event.
+        # Looking up a label set takes longer than incrementing it, and these two are used for every event.
         self._events_of: dict[tuple[str, str | None, str], Counter] = {}
         self._transactions_of: dict[tuple[str, str, str, str], Counter] = {}
 
     def event(self, topic: str, type: str | None, result: str, count: int = 1) -> None:  # noqa: A002 - the label's name
-        """`count` records of one topic, type and result; `type` is None where it could not be read."""
+        """Count records with the same topic, type and result. `type` is None if it could not be read."""
         if type not in EVENT_TYPES:
-            type = OTHER  # noqa: A001 - likewise
+            type = OTHER  # noqa: A001 - the label's name
         key = (topic, type, result)
         counter = self._events_of.get(key)
         if counter is None:
@@ -63,11 +61,11 @@ class Counters:
         counter.inc(count)
 
     def dead_letter(self, reason: str) -> None:
-        """A record became a dead letter."""
+        """Count a dead letter."""
         self._dead_letters.labels(reason).inc()
 
     def transactions(self, kind: str, journey: str, channel: str, segment: str, number: int) -> None:
-        """Transactions (`all`) or a kind of them were newly counted; labels bounded (`Step.counted`)."""
+        """Count transactions (kind `all`), or transactions that have a kind for the first time (`Step.counted`)."""
         key = (kind, journey, channel, segment)
         counter = self._transactions_of.get(key)
         if counter is None:
@@ -75,59 +73,59 @@ class Counters:
         counter.inc(number)
 
     def commit(self, events: int, seconds: float) -> None:
-        """A batch of so many records was committed, which took so long."""
+        """Count the commit of a batch: its records, and the seconds that the commit took."""
         self._commits.inc()
         self._batch_events.observe(events)
         self._commit_duration.observe(seconds)
 
     def commit_failure(self, reason: str) -> None:
-        """An attempt to commit failed."""
+        """Count a failed attempt to commit."""
         self._commit_failures.labels(reason).inc()
 
     def delays(self, seconds: Sequence[float]) -> None:
-        """Event time to committed, of every event of a batch."""
+        """Observe the seconds from event time to commit, for all events of a batch."""
         self._event_delay.observe(seconds)
 
     def lag(self, topic: str, partition: int, records: int) -> None:
-        """Records of an assigned partition that are not committed yet."""
+        """Set the number of records of an assigned partition that are not committed yet."""
         self._lag.labels(topic, partition).set(records)
 
     def halted(self, topic: str, partition: int, halted: bool) -> None:  # noqa: FBT001 - the gauge's value
-        """An assigned shard stands still, or goes on."""
+        """Set whether an assigned shard is halted."""
         self._halted.labels(topic, partition).set(halted)
 
     def drop_shard(self, topic: str, partition: int) -> None:
-        """The partition is no longer assigned: its series end."""
+        """Remove the series of a partition that is no longer assigned."""
         self._lag.remove(topic, partition)
         self._halted.remove(topic, partition)
         self.sales.drop_shard(topic, partition)
 
     def fenced(self) -> None:
-        """A shard was lost to another owner in the midst of work."""
+        """Count a shard that another worker claimed while this worker processed it."""
         self._fenced.inc()
 
     def rebalance(self) -> None:
-        """Partitions were assigned anew."""
+        """Count an assignment of partitions."""
         self._rebalances.inc()
 
     def judged(self, topic: str, partition: int, versions: Sequence[Version]) -> None:
-        """Versions of a shard's transactions that were published, and are committed now."""
+        """Add versions of a shard's transactions that were published and are now committed."""
         self.sales.add(topic, partition, versions)
 
     def overflow(self, label: str) -> None:
-        """A value of the label had no place."""
+        """Count an event whose value of this label was counted as `other`."""
         self._overflow.labels(label).inc()
 
     def ready(self, ready: bool) -> None:  # noqa: FBT001 - the gauge's value
-        """Whether the worker is ready."""
+        """Set whether the worker is ready."""
         self._ready.set(ready)
 
     def total_lag(self) -> int:
-        """Records of all assigned partitions that are not committed yet, as far as that is known."""
+        """The sum of the lag of all assigned partitions whose lag is known."""
         return sum(round(sample.value) for family in self._lag.collect() for sample in family.samples)
 
     def exposition(self) -> bytes:
-        """All series in Prometheus' text format."""
+        """All series in the Prometheus text format."""
         return generate_latest(self._registry)
 
     def _counter(self, name: str) -> Counter:
@@ -150,16 +148,18 @@ def _described(name: str) -> tuple[str, str, tuple[str, ...]]:
 
 
 class _Delays(Collector):
-    """A histogram that takes a whole batch at once, which costs a tenth of what prometheus_client's own takes value by value."""
+    """A histogram that observes a whole batch at once, ten times faster than the one of prometheus_client, value by value."""
 
     def __init__(self, metric: Metric) -> None:
         self._metric = metric
         self._state = [0] * (len(metric.buckets) + 1), 0.0
-        """Values up to each bound, and their sum; replaced as a whole, for a scrape reads it from another thread."""
+        """Number of values up to each bound, and the sum of values. Replaced as a whole, because a scrape reads it from another thread."""
 
     def observe(self, values: Sequence[float]) -> None:
         ordered = sorted(values)
-        early = bisect_left(ordered, 0.0)  # events ahead of the clock were not delayed; a histogram's sum must not fall
+        early = bisect_left(
+            ordered, 0.0
+        )  # events ahead of the clock have no delay, and the sum of a histogram must not decrease
         cumulative, total = self._state
         added = [*(bisect_right(ordered, bound) for bound in self._metric.buckets), len(ordered)]
         self._state = list(map(add, cumulative, added)), total + sum(ordered[early:])

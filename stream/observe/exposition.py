@@ -1,8 +1,8 @@
-"""The global view as Prometheus text: all `global` metrics of the manifest, from the figures of all shards.
+"""The `global` metrics of the manifest in the Prometheus text format, from the figures of all shards.
 
-Rules: a label set has a series in every window from when it was first counted (in the total) on, so a count falls to 0 instead of vanishing;
-a KPI has one only where it has a value. Which label sets there are is read off the total, which only grows and is the same for every worker:
-so what is withheld to keep the bound of series is withheld everywhere alike, and does not come and go with the windows.
+Rules: once a label set was counted (so it is in the total), it has a series in every window: a count falls to 0 and does not disappear. A KPI has a
+series only if it has a value. If there would be too many series, details are withheld. That depends only on the label sets of the total, which only
+grow and are the same for every worker: so all workers withhold the same details, and a detail does not come and go.
 """
 
 from collections import defaultdict
@@ -22,12 +22,12 @@ from stream.core.shard.write_set import ShardId
 from stream.observe.manifest import METRICS
 
 WINDOW_SERIES = 12_000
-"""Series of the rolling windows at most. The rest of the bound is for what a worker counts about itself, for targets and for partitions."""
+"""Largest number of series of the rolling windows. The rest of `SERIES` is for the worker's own metrics, for targets and for partitions."""
 
 Detail = Literal["channel_segment", "revenue", "reversed"]
 DETAILS: tuple[Detail, ...] = ("channel_segment", "revenue", "reversed")
-"""What is withheld where there would be more series, in this order, until the rest fits: counts by channel and segment at once (they are by
-segment alone then, with channel `all`); revenue by channel and by segment; reversals by channel and by segment."""
+"""What is withheld if there are too many series, in this order, until the rest fits. `channel_segment`: counts by channel and segment (then they are
+by segment only, with channel `all`). `revenue` and `reversed`: revenue or reversals by channel and by segment."""
 
 _KINDS = {"upsell": Count.UPSELL, "cross_sell": Count.CROSS_SELL, "downsell": Count.DOWNSELL, "any": Count.ANY}
 _REVERSED = {
@@ -45,27 +45,27 @@ _BUYERS = {
     CustomerKind.CROSS_SELL: Count.CROSS_SELL,
     CustomerKind.ANY: Count.ANY,
 }
-"""The transactions without which there is no such customer."""
+"""A label set has customers of a kind if it has these transactions."""
 
 _PARTS = {part.name.lower(): part for part in Revenue}
 _ESCAPED = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 Key = tuple[str, tuple[str, ...]]
-"""A series: its metric, and its label values in the order of the manifest, up to the window."""
+"""A series: its metric, and its label values in the order of the manifest, without the window."""
 
 
 class ShardState(msgspec.Struct, frozen=True):
-    """What is shown of one shard."""
+    """The state of one shard, for metrics and the live page."""
 
     shard: ShardId
     stream_time: int
-    """Newest event time seen, microseconds; 0 where nothing was."""
+    """Newest event time in microseconds; 0 if there was no event."""
     age: int
-    """Time since its last commit or tick, microseconds."""
+    """Time since its last commit or tick, in microseconds."""
 
 
 class Exposition(msgspec.Struct, frozen=True):
-    """The rendered text, and what it leaves out."""
+    """The text, and the details that it leaves out."""
 
     text: bytes
     withheld: tuple[Detail, ...]
@@ -77,7 +77,7 @@ def render(
     shards: Iterable[ShardState],
     targets: Mapping[tuple[str, str, str], float],
 ) -> Exposition:
-    """Render all of it. `windows` are those to show, whatever others the figures hold; `targets` are by (kpi, journey, segment)."""
+    """Render all metrics. `windows`: the windows to show; the figures may have others. `targets`: (kpi, journey, segment) -> ratio."""
     withheld = _withheld(figures, len(windows))
     families: defaultdict[str, list[str]] = defaultdict(list)
     for journey in JOURNEYS:
@@ -99,7 +99,7 @@ def render(
 
 
 def _withheld(figures: Figures, windows: int) -> tuple[Detail, ...]:
-    """The fewest details, in their order, without which the series fit."""
+    """The smallest number of details, in their order, that must be withheld."""
     ever = {journey: figures.slice(TOTAL, journey) for journey in JOURNEYS}
     rates = sum(section[0] in kpi.dimensions for cut in ever.values() for section in cut.sets for kpi in KPIS)
     for count in range(len(DETAILS)):
@@ -110,7 +110,7 @@ def _withheld(figures: Figures, windows: int) -> tuple[Detail, ...]:
 
 
 def _samples(journey: Journey, cut: WindowFigures, withheld: Sequence[Detail]) -> Iterator[tuple[Key, str]]:
-    """Everything in a window that is not 0, KPIs apart."""
+    """All values in a window that are not 0, without KPIs."""
     for (channel, segment), vector in _by_segment(cut) if "channel_segment" in withheld else cut.pairs.items():
         place = (journey, channel, segment)
         if vector[Count.OPPORTUNITIES]:
@@ -120,7 +120,7 @@ def _samples(journey: Journey, cut: WindowFigures, withheld: Sequence[Detail]) -
         yield from _positions("upsell_window_kind_transactions", _KINDS, vector, place)
     for (dimension, value), figures in cut.sets.items():
         place = (journey, dimension, value)
-        # A total has no customers; who was ever counted shows in the transactions.
+        # The total has no numbers of customers; its transactions show which kinds of customers there were.
         for kind, position in _BUYERS.items():
             count = figures.sales[position] if figures.customers is None else figures.customers[kind]
             if count:
@@ -141,7 +141,7 @@ def _samples(journey: Journey, cut: WindowFigures, withheld: Sequence[Detail]) -
 
 
 def _by_segment(cut: WindowFigures) -> Iterator[tuple[tuple[str, str], list[int]]]:
-    """Segments, each with all its channels as one."""
+    """The counts of each segment, with channel `all`."""
     for (dimension, value), figures in cut.sets.items():
         if dimension == "segment":
             yield (ALL, value), figures.sales
@@ -150,7 +150,7 @@ def _by_segment(cut: WindowFigures) -> Iterator[tuple[tuple[str, str], list[int]
 def _positions(
     metric: str, positions: Mapping[str, Count], vector: list[int], place: tuple[str, ...]
 ) -> Iterator[tuple[Key, str]]:
-    """The named positions of a vector, the name as first label."""
+    """The values at these positions of a vector, with the name as the first label."""
     for name, position in positions.items():
         if vector[position]:
             yield (metric, (name, *place)), str(vector[position])
@@ -184,7 +184,7 @@ def _view(withheld: Sequence[Detail]) -> Iterator[tuple[Key, str]]:
 
 @lru_cache(maxsize=2 * WINDOW_SERIES)
 def _series(metric: str, values: tuple[str, ...]) -> str:
-    """`metric{label="value"` for the first labels of the manifest; to be closed, or the window added."""
+    """`metric{label="value"` without the closing brace, so that the label `window` can follow."""
     names = METRICS[metric].labels
     labels = ",".join(f'{name}="{value.translate(_ESCAPED)}"' for name, value in zip(names, values, strict=False))
     return f"{metric}{{{labels}"

@@ -1,8 +1,8 @@
-"""The worker's HTTP server: metrics, health, rates, the live page, and nothing else.
+"""The worker's HTTP server: metrics, health, rates and the live page.
 
-Rules: no handler waits for Kafka or Redis; whatever is asked for was made ready before. No framework's pages, no access log, and no
-banner but for requests that are no HTTP. Whoever asks slowly, or takes the answer slowly, costs the shards nothing: a connection is for one
-request and has so long for it, and there are so many connections; one more takes the place of the oldest.
+Rules: no handler waits for Kafka or Redis; all data is prepared in advance. No framework pages, no access log, no `Server` header (except in answers
+to requests that are not HTTP). Slow clients must not slow down the shards: a connection serves one request within `PATIENCE` seconds, and when there
+are `MOST_CONNECTIONS`, a new one closes the oldest.
 """
 
 import asyncio
@@ -22,25 +22,25 @@ from stream.observe.view import View
 from stream.settings import Settings, variable
 
 Readiness = Callable[[], tuple[bool, list[str]]]
-"""Whether the worker is ready (assigned, answered by Kafka, state claimed, committing), and what is missing."""
+"""Returns whether the worker is ready (partitions assigned, Kafka answers, shards claimed, commits succeed), and what is missing."""
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 _TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 _JSON = "application/json"
 _SHUTDOWN = 1.0
-"""Seconds that open connections get at the end."""
+"""Seconds until open connections are closed at the end."""
 PATIENCE: Final = 30.0
-"""Seconds that a connection has from its beginning until its answer is taken."""
+"""Seconds from the start of a connection until the client must have received the answer."""
 MOST_CONNECTIONS: Final = 100
-"""Connections at a time. Prometheus, probes and a few live pages need about ten."""
+"""Largest number of open connections. Prometheus, probes and a few live pages need about ten."""
 
 
 class HttpServer:
-    """Serves on the running event loop; an asynchronous context, or `start` and `stop`."""
+    """Serves on the running event loop. Use it as an asynchronous context manager, or call `start` and `stop`."""
 
     def __init__(self, settings: Settings, counters: Counters, view: View, readiness: Readiness) -> None:
-        """Bind nothing yet."""
+        """Without listening yet."""
         self._host = settings.http_host
         self._port = settings.http_port
         self._counters = counters
@@ -49,17 +49,17 @@ class HttpServer:
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
         self._connections: deque[web.RequestHandler] = deque()
-        """The newest ones, oldest first; some of them may have ended."""
-        self._metrics_in_the_making: asyncio.Task[bytes] | None = None
+        """Oldest first; some may be closed."""
+        self._running_scrape: asyncio.Task[bytes] | None = None
 
     @property
     def port(self) -> int:
-        """The port that is listened on, once started; a free one where the settings say 0."""
+        """The port. If the settings say 0, it is known after `start`."""
         return self._port
 
     @property
     def url(self) -> str:
-        """Where the server is found, without a slash at the end."""
+        """The server's URL, without a slash at the end."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}"
 
@@ -67,13 +67,13 @@ class HttpServer:
         """Listen.
 
         Raises:
-            OSError: the address cannot be had; says which settings.
+            OSError: the address is not available; the message names the settings.
         """
         application = web.Application()
         application.on_response_prepare.append(_finish_headers)
         for path, handler in self._routes().items():
             application.router.add_get(path, handler)
-        logging.getLogger("aiohttp.server").addFilter(_is_ours)
+        logging.getLogger("aiohttp.server").addFilter(_is_not_bad_http)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN)
         await runner.setup()
         self._runner = runner
@@ -81,7 +81,7 @@ class HttpServer:
             self._listener = await asyncio.get_running_loop().create_server(self._accept, self._host, self._port)
         except BaseException as error:
             await self.stop()
-            if isinstance(error, OSError | UnicodeError):  # the latter where it is no name of a host
+            if isinstance(error, OSError | UnicodeError):  # UnicodeError: not a valid host name
                 raise OSError(
                     f"cannot listen on {variable('http_host')} {self._host}, {variable('http_port')} {self._port}: {error}"
                 ) from error
@@ -89,7 +89,7 @@ class HttpServer:
         self._port = self._listener.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Close; a second time does nothing."""
+        """Stop listening and close all connections. A second call has no effect."""
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
@@ -127,18 +127,18 @@ class HttpServer:
         }
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        # Whoever asks while an answer is being made gets the same one: many at once cost what one costs.
-        if self._metrics_in_the_making is None:
-            self._metrics_in_the_making = asyncio.create_task(self._exposition())
-        body = await asyncio.shield(self._metrics_in_the_making)
+        # Requests that arrive while the text is being rendered share it, so many at once cost the same as one.
+        if self._running_scrape is None:
+            self._running_scrape = asyncio.create_task(self._exposition())
+        body = await asyncio.shield(self._running_scrape)
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: _TEXT_FORMAT})
 
     async def _exposition(self) -> bytes:
         try:
-            # In a thread: with all channels and segments seen this takes long enough to be felt by the shards.
+            # In a thread: with many channels and segments this would block the event loop noticeably.
             return await asyncio.to_thread(self._counters.exposition) + self._view.exposition()
         finally:
-            self._metrics_in_the_making = None
+            self._running_scrape = None
 
     async def _livez(self, _: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -181,8 +181,8 @@ async def _finish_headers(_: web.Request, response: web.StreamResponse) -> None:
     response.force_close()
 
 
-def _is_ours(record: logging.LogRecord) -> bool:
-    """No request that is no HTTP: aiohttp would tell it as an error, with what the client sent."""
+def _is_not_bad_http(record: logging.LogRecord) -> bool:
+    """A log filter: aiohttp logs each request that is not HTTP as an error, with what the client sent."""
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 

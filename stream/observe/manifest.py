@@ -1,8 +1,7 @@
-"""Every metric of the product: name, type, help, labels. Nothing is emitted that is not in this list.
+"""All metrics: name, type, help, labels. Only metrics in this list are exposed.
 
-Rules: base units; a `global` metric says the same on every worker (all shards together: take the `max`), a `worker` metric speaks of that
-worker alone (take the `sum`). Label values are bounded: no customer, order, sku or plan is ever one. D = `dimension,value`, X =
-`journey,channel,segment,window`.
+Rules: base units. A `global` metric is about all shards and has the same value on every worker: aggregate with `max`. A `worker` metric is about one
+worker: aggregate with `sum`. The number of label values is bounded; a customer, order, sku or plan is never a label value.
 """
 
 from typing import Literal
@@ -10,24 +9,24 @@ from typing import Literal
 import msgspec
 
 SERIES = 15_000
-"""Series that one worker exposes at most; see docs/reference/metrics.md for how it is kept."""
+"""Largest number of series of one worker; docs/reference/metrics.md explains how it is kept."""
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True):
     """One metric."""
 
     name: str
-    """As exposed; of a histogram without `_bucket`, `_sum`, `_count`."""
+    """Of a histogram: without `_bucket`, `_sum`, `_count`."""
     type: Literal["counter", "gauge", "histogram"]
     help: str
     labels: tuple[str, ...] = ()
     scope: Literal["global", "worker"]
     buckets: tuple[float, ...] = ()
-    """Upper bounds of a histogram's buckets, without the infinite one."""
+    """Upper bounds of a histogram's buckets, without `+Inf`."""
 
     @property
     def samples(self) -> tuple[str, ...]:
-        """Names of its series."""
+        """The names of its series."""
         if self.type == "histogram":
             return tuple(f"{self.name}_{part}" for part in ("bucket", "sum", "count"))
         return (self.name,)
@@ -55,67 +54,85 @@ def _histogram(name: str, help_text: str, *buckets: float) -> Metric:
 
 
 MANIFEST: tuple[Metric, ...] = (
-    _global("upsell_kpi_ratio", "A KPI in a rolling window.", "kpi", "journey", *_D, "window"),
-    _global("upsell_window_opportunities", "Checkouts and subscription moments that could have become more.", *_X),
+    _global("upsell_kpi_ratio", "Value of a KPI in a rolling window.", "kpi", "journey", *_D, "window"),
+    _global(
+        "upsell_window_opportunities",
+        "Checkouts and subscription events in which an upsell or a cross-sell was possible.",
+        *_X,
+    ),
     _global("upsell_window_transactions", "Transactions.", *_X),
-    _global("upsell_window_kind_transactions", "Transactions of a kind; any: an upsell or a cross-sell.", "kind", *_X),
+    _global(
+        "upsell_window_kind_transactions", "Transactions of a kind; any: with an upsell or a cross-sell.", "kind", *_X
+    ),
     _global(
         "upsell_window_reversed_transactions",
-        "Transactions that lost a kind, or (all) everything, to refunds and cancellations.",
+        "Transactions that lost a kind by refunds or cancellations; all: transactions that were reversed completely.",
         *("kind", "journey", *_D, "window"),
     ),
     _global(
         "upsell_window_revenue",
-        "Amounts in major units of the currency; total and reversed: of all transactions, else of those with known intent.",
+        "Amounts in major units of the currency. Parts total and reversed: all transactions; other parts: those with known intent.",
         *("part", "currency", "journey", *_D, "window"),
     ),
     _global(
         "upsell_window_customers",
-        "Distinct customers with a transaction (all) or with one of a kind.",
+        "Distinct customers with a transaction of a kind; all: with any transaction.",
         *("kind", "journey", *_D, "window"),
     ),
     _global(
         "upsell_window_category_transactions",
-        "Transactions with a line in the category (all), and by the kind of such a line.",
+        "Transactions with a line of a kind in the category; all: with any line in the category.",
         *("kind", "category", "journey", "window"),
     ),
     _global(
         "upsell_window_intent_transactions",
-        "Transactions by what is known of the initial intent.",
+        "Transactions by what is known about the initial intent.",
         *("intent", "journey", "window"),
     ),
-    _global("upsell_target_ratio", "What the operator wants a KPI to reach.", "kpi", "journey", "segment"),
-    _global("upsell_newest_event_timestamp_seconds", "Newest event time seen in a shard.", *_SHARD),
-    _global("upsell_shard_age_seconds", "Time since a shard's last commit or tick.", *_SHARD),
+    _global("upsell_target_ratio", "Configured target of a KPI.", "kpi", "journey", "segment"),
+    _global("upsell_newest_event_timestamp_seconds", "Newest event time in a shard.", *_SHARD),
+    _global("upsell_shard_age_seconds", "Time since the last commit or tick of a shard.", *_SHARD),
     _global(
-        "upsell_view_withheld", "Whether a detail of the windows is withheld to keep the bound of series.", "detail"
+        "upsell_view_withheld",
+        "1 if a detail of the windows is left out to limit the number of series, else 0.",
+        "detail",
     ),
-    _counter("upsell_events_total", "Records read, by what became of them.", "topic", "type", "result"),
-    _counter("upsell_dead_letters_total", "Records that became dead letters.", "reason"),
+    _counter("upsell_events_total", "Records read, by result.", "topic", "type", "result"),
+    _counter("upsell_dead_letters_total", "Records that were rejected and published as dead letters.", "reason"),
     _counter(
         "upsell_transactions_total",
-        "Transactions newly counted (all) and the kinds newly counted of them; never taken back.",
+        "Transactions by kind, counted when they first have it (all: when they start). Reversals do not decrease it.",
         *("kind", "journey", "channel", "segment"),
     ),
-    _counter("upsell_commits_total", "Batches committed."),
-    _counter("upsell_commit_failures_total", "Attempts to commit that failed and were made again.", "reason"),
+    _counter("upsell_commits_total", "Batches committed to Redis."),
+    _counter("upsell_commit_failures_total", "Failed attempts to commit a batch; each is retried.", "reason"),
     _histogram(
         "upsell_commit_duration_seconds",
-        "Time that a commit took, with all its attempts.",
+        "Duration of a commit, including all attempts.",
         *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
     ),
     _histogram("upsell_batch_events", "Records in a committed batch.", 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000),
     _histogram(
         "upsell_event_delay_seconds",
-        "Event time to committed.",
+        "Time from the event to its commit.",
         *(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21_600, 86_400),
     ),
     _gauge("upsell_consumer_lag_records", "Records of an assigned partition that are not committed yet.", *_SHARD),
-    _counter("upsell_fenced_total", "Shards lost to another owner in the midst of work."),
-    _gauge("upsell_shard_halted", "Whether an assigned shard stands still until somebody mends it.", *_SHARD),
-    _counter("upsell_rebalances_total", "Times that partitions were assigned anew."),
-    _gauge("upsell_ready", "Whether the worker is ready: assigned, answered by Kafka, state claimed, committing."),
-    _gauge("upsell_build_info", "Always 1; what runs here.", "version", "python", "faust"),
-    _counter("upsell_label_overflow_total", "Times that a label value had no place and was counted as other.", "label"),
+    _counter("upsell_fenced_total", "Shards that another worker claimed while this worker processed them."),
+    _gauge(
+        "upsell_shard_halted",
+        "1 if an assigned shard is halted: it makes no progress until somebody fixes the cause.",
+        *_SHARD,
+    ),
+    _counter("upsell_rebalances_total", "Rebalances: assignments of partitions to this worker."),
+    _gauge(
+        "upsell_ready", "1 if the worker is ready: partitions assigned, Kafka answers, shards claimed, commits succeed."
+    ),
+    _gauge("upsell_build_info", "Always 1; the labels have the versions.", "version", "python", "faust"),
+    _counter(
+        "upsell_label_overflow_total",
+        "Events with a label value that was counted as other, because all places were taken.",
+        "label",
+    ),
 )
 METRICS = {metric.name: metric for metric in MANIFEST}

@@ -1,7 +1,7 @@
-"""The newest sales that this worker flagged, for the live page.
+"""The newest sales with an upsell or a cross-sell of this worker, for the live page.
 
-Rules: only what was published and committed. Nothing that leads to a person: no customer, no order, no event. Bounded in number and in size,
-whatever events hold. A new version of a sale takes the place of the one before; a shard that goes to another worker takes its sales along.
+Rules: only sales that were published and committed. No data that identifies a person: no customer, order or event id. The number and size of sales
+are bounded. A new version of a sale replaces the older one. When a shard moves to another worker, its sales are removed here.
 """
 
 from collections import OrderedDict
@@ -13,16 +13,16 @@ import msgspec
 from stream.core.result import Judged, Version
 
 SHOWN: Final = 10
-"""Sales that are shown, newest first by their own time."""
+"""Largest number of sales on the page."""
 KEPT: Final = 20 * SHOWN
-"""Sales that are remembered, last judged last: what is withdrawn leaves older ones to be shown."""
+"""Largest number of sales in memory. More than `SHOWN`, so that older sales can replace withdrawn ones on the page."""
 _PRODUCTS: Final = 3
 _LENGTH: Final = 80
 _FLAGS: Final = frozenset(("upsell", "cross_sell"))
 
 
 class FlaggedSale(msgspec.Struct, frozen=True):
-    """A transaction with an upsell or a cross-sell, as the live page shows it."""
+    """A transaction with an upsell or a cross-sell, for the live page."""
 
     time: str
     """RFC 3339, UTC."""
@@ -30,23 +30,23 @@ class FlaggedSale(msgspec.Struct, frozen=True):
     kinds: Sequence[str]
     currency: str
     upsell: str
-    """Decimal string, major units, like the next."""
+    """Decimal string in major units; so is `cross_sell`."""
     cross_sell: str
     products: Sequence[str]
-    """Of the judged lines; the first ones, each cut to a length."""
+    """Products of the first flagged lines; long names are cut."""
     reversed: bool
-    """All or part of it was taken back."""
+    """The sale was reversed, in part or completely."""
 
 
 class NewestSales:
     """A bounded memory of flagged sales."""
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Without sales."""
         self._sales: OrderedDict[tuple[str, int, str], Judged] = OrderedDict()
 
     def add(self, topic: str, partition: int, versions: Iterable[Version]) -> None:
-        """Take note of versions of a shard's transactions, in their order."""
+        """Add versions of a shard's transactions, in their order."""
         for version in versions:
             key = (topic, partition, version.transaction)
             self._sales.pop(key, None)
@@ -56,12 +56,12 @@ class NewestSales:
             self._sales.popitem(last=False)
 
     def drop_shard(self, topic: str, partition: int) -> None:
-        """Forget a shard's sales: another worker will restate them."""
+        """Remove the sales of a shard that moves to another worker."""
         for key in [key for key in self._sales if key[:2] == (topic, partition)]:
             del self._sales[key]
 
     def newest(self) -> list[FlaggedSale]:
-        """At most `SHOWN`, newest first."""
+        """At most `SHOWN` sales, newest first by their own time."""
         return [
             _sale(judged) for judged in sorted(self._sales.values(), key=lambda sale: sale.time, reverse=True)[:SHOWN]
         ]

@@ -1,8 +1,8 @@
-"""The global view: what all shards together say, read from the tables every few seconds and rendered ahead of whoever asks.
+"""The global view: the figures of all shards, read from the tables every few seconds and rendered before anybody requests them.
 
-Rules: a reader never waits for the tables. A view that could not be renewed for `WITHDRAWN_AFTER` seconds is withdrawn: no series are better
-than old ones that look new. Whatever goes wrong here, the worker's own work goes on. Shards that nobody owns stay in the view as they
-were last; their growing `upsell_shard_age_seconds` is the alarm.
+Rules: a request never waits for the tables. If the view cannot be refreshed for `WITHDRAWN_AFTER` seconds, it is withdrawn: no series are better than
+old ones that look current. An error here never affects the worker's processing. Shards without an owner stay in the view with their last figures;
+their growing `upsell_shard_age_seconds` raises an alert.
 """
 
 import asyncio
@@ -20,33 +20,33 @@ from stream.settings import Settings, Target
 from stream.tables.interface import ShardSummary, Tables
 
 INTERVAL = 2.0
-"""Seconds between two reads, where reading is cheap."""
+"""Seconds between two reads."""
 SHARE = 0.1
-"""Part of its time that the view may work: where there is much to read and render, it pauses longer, up to `LONGEST_PAUSE`."""
+"""Largest share of time that reading and rendering may take. If they take long, the pause is longer, up to `LONGEST_PAUSE`."""
 LONGEST_PAUSE = 10.0
 WITHDRAWN_AFTER = 30.0
-"""Seconds after the last good read."""
+"""Seconds after the last successful read until the view is withdrawn."""
 
 _log = logging.getLogger(__name__)
 
 
 class TargetState(msgspec.Struct, frozen=True):
-    """An operator's target, and what the rate is."""
+    """A configured target, and the current values of its KPI."""
 
     kpi: str
     journey: str
     segment: str
     ratio: float
     values: dict[str, float | None]
-    """Window -> value; None without denominator."""
+    """Window -> value; None if the denominator is 0."""
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """What the live page shows beside the rates. Moments are microseconds since the epoch, by Redis' clock."""
+    """Further data for the live page. Times are microseconds since the epoch, by Redis' clock."""
 
     now: int
     as_of: int
-    """The figures' moment; 0 where there are none."""
+    """Time of the figures; 0 if there are none."""
     shards: Sequence[ShardState]
     targets: Sequence[TargetState]
 
@@ -55,17 +55,17 @@ class _Rendered(msgspec.Struct, frozen=True):
     exposition: bytes
     rates: bytes
     overview: Overview
-    """As of the read."""
+    """At the time of the read."""
     withheld: tuple[str, ...]
     read_at: float
-    """Monotonic seconds."""
+    """Seconds of the monotonic clock."""
 
 
 class View:
-    """Keeps the global view; `run` it as a task beside the worker."""
+    """The global view. `run` refreshes it; start it as a task."""
 
     def __init__(self, tables: Tables, settings: Settings, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """`monotonic`: seconds; tells how old the last good read is."""
+        """`monotonic`: a monotonic clock in seconds, to measure the age of the last read."""
         self._tables = tables
         self._windows = settings.windows
         self._targets = settings.targets
@@ -77,60 +77,67 @@ class View:
         self._failure: Exception | None = None
 
     async def run(self) -> None:
-        """Renew the view for ever."""
+        """Refresh the view forever."""
         while True:
             started = self._monotonic()
             try:
                 await self.refresh()
-            except Exception as error:  # noqa: BLE001 - the view goes stale for all to see; that must not end the worker
+            except Exception as error:  # noqa: BLE001 - no error here may end the worker; the view is withdrawn instead
                 if self._failure is None:
-                    _log.warning("the figures of all shards cannot be read: %r", error)
+                    _log.warning(
+                        "cannot read the figures of all shards: %r; retrying. Metrics and rates are withdrawn after %.0f s",
+                        error,
+                        WITHDRAWN_AFTER,
+                    )
                 self._failure = error
             else:
                 if self._failure is not None:
-                    _log.info("the figures of all shards are read again")
+                    _log.info("reading the figures of all shards works again")
                 self._failure = None
             worked = self._monotonic() - started
             await asyncio.sleep(min(max(INTERVAL, worked / SHARE), LONGEST_PAUSE))
 
     async def refresh(self) -> None:
-        """Renew the view once.
+        """Refresh the view once.
 
         Raises:
-            Retry, Unusable: from the tables.
-            msgspec.DecodeError: a summary is damaged, or of another version.
+            TablesUnavailableError, IncompatibleStateError: from the tables.
+            msgspec.DecodeError: a summary is corrupt, or from an incompatible version.
         """
         read_at = self._monotonic()
         shards = await self._tables.summaries()
         now = await self._tables.now()
         before = self._rendered.withheld if self._rendered is not None else ()
-        # In a thread: at the largest bounds this takes long enough to be felt by the shards.
+        # In a thread: with the largest number of series this would block the event loop noticeably.
         self._rendered = await asyncio.to_thread(self._render, shards, now, read_at)
         if self._rendered.withheld != before:
-            _log.warning("series withheld to stay within the bound: %s", ", ".join(self._rendered.withheld) or "none")
+            _log.warning(
+                "details withheld to limit the number of series: %s; see upsell_view_withheld in docs/reference/metrics.md",
+                ", ".join(self._rendered.withheld) or "none",
+            )
 
     def exposition(self) -> bytes:
-        """The global metrics in Prometheus' text format; nothing while there is no view."""
+        """The global metrics in the Prometheus text format; empty while there is no view."""
         return self._rendered.exposition if self._rendered is not None and self.unavailable() is None else b""
 
     def rates(self) -> bytes | None:
-        """The JSON document of `/api/v1/rates`; None while there is no view."""
+        """The JSON document for `/api/v1/rates`; None while there is no view."""
         return self._rendered.rates if self._rendered is not None and self.unavailable() is None else None
 
     def overview(self) -> Overview | None:
-        """What is shown beside the rates, aged to this moment; None while there is no view."""
+        """Further data for the live page, with ages at this time; None while there is no view."""
         if self._rendered is None or self.unavailable() is not None:
             return None
         overview = self._rendered.overview
-        passed = round((self._monotonic() - self._rendered.read_at) * MICROSECONDS)
-        shards = [msgspec.structs.replace(shard, age=shard.age + passed) for shard in overview.shards]
-        return msgspec.structs.replace(overview, now=overview.now + passed, shards=shards)
+        elapsed = round((self._monotonic() - self._rendered.read_at) * MICROSECONDS)
+        shards = [msgspec.structs.replace(shard, age=shard.age + elapsed) for shard in overview.shards]
+        return msgspec.structs.replace(overview, now=overview.now + elapsed, shards=shards)
 
     def unavailable(self) -> str | None:
-        """Why there is no view; None where there is one."""
+        """Why there is no view; None if there is one."""
         because = "" if self._failure is None else f": {self._failure!r}"
         if self._rendered is None:
-            return f"the figures were not read yet{because}"
+            return f"the figures have not been read yet{because}"
         age = self._monotonic() - self._rendered.read_at
         if age > WITHDRAWN_AFTER:
             return f"the figures were last read {age:.0f} s ago{because}"
@@ -147,10 +154,10 @@ class View:
         ]
         exposition = render(figures, self._windows, states, self._ratios)
         rates = msgspec.json.encode(figures.plain(self._windows))
-        overview = Overview(now, figures.as_of, states, [self._judged(target, figures) for target in self._targets])
+        overview = Overview(now, figures.as_of, states, [self._state(target, figures) for target in self._targets])
         return _Rendered(exposition.text, rates, overview, exposition.withheld, read_at)
 
-    def _judged(self, target: Target, figures: Figures) -> TargetState:
+    def _state(self, target: Target, figures: Figures) -> TargetState:
         values = {
             window: figures.select(
                 window, target.journey, "all" if target.segment == ALL else "segment", target.segment

@@ -66,7 +66,7 @@ async def test_metrics_of_the_worker_and_of_all_shards(get, view):
 async def test_rates(get, view):
     async with get("/api/v1/rates") as response:
         assert response.status == 503
-        assert await response.json() == {"error": "the figures were not read yet"}
+        assert await response.json() == {"error": "the figures have not been read yet"}
     await view.refresh()
     async with get("/api/v1/rates") as response:
         assert response.status == 200

@@ -40,7 +40,7 @@ def view(tables, clock):
 async def test_there_is_nothing_before_the_first_read(view):
     assert view.exposition() == b""
     assert view.rates() is None
-    assert "not read yet" in view.unavailable()
+    assert "not been read yet" in view.unavailable()
 
 
 async def test_shows_all_shards(view):

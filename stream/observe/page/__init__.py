@@ -1,8 +1,8 @@
 """The live page: the global view for people without Grafana, served by every worker.
 
-Rules: the page is three static files and loads nothing else; the browser draws it from `/api/v1/rates` and from what is said here. What comes
-from events (labels) reaches the document as text only, and the policy sent along lets no script run but the page's own. Nothing
-that leads to one customer or order is shown.
+Rules: the page consists of three static files and loads nothing else. The browser renders it from `/api/v1/rates` and `/page.json` (`state`). Text from
+events (labels) is inserted as text only, and the Content-Security-Policy allows only the page's own script. The page shows nothing that identifies a
+customer or an order.
 """
 
 from collections.abc import Mapping
@@ -30,30 +30,30 @@ HEADERS: Final[Mapping[str, str]] = {
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    # Another version may answer next time, and the three belong together.
+    # All three files must be of the same version, and the next request may reach another version.
     "Cache-Control": "no-store",
 }
-"""Sent with every file."""
+"""HTTP headers of every file."""
 
 _KPIS: Final = [{"name": kpi.name, "formula": kpi.formula, "unit": kpi.unit, "bands": kpi.bands} for kpi in KPIS]
 
 
 def read(name: str) -> bytes:
-    """A file of the page."""
+    """The content of a file of the page."""
     return files(__name__).joinpath(name).read_bytes()
 
 
 def state(
-    ready: bool,  # noqa: FBT001 - as readiness is answered
+    ready: bool,  # noqa: FBT001 - passed as readiness returns it
     reasons: list[str],
     lag: int,
     sales: list[FlaggedSale],
     unavailable: str | None,
     overview: Overview | None,
 ) -> bytes:
-    """The JSON document that the page polls beside the rates. Ages are in seconds, by Redis' clock: the browser's may be wrong.
+    """The JSON document `/page.json`. Ages are in seconds, by Redis' clock, because the browser's clock may be wrong.
 
-    `lag` and `sales` are of this worker; `unavailable` tells why there is no `overview`.
+    `lag` and `sales` are about this worker only. `unavailable` says why there is no `overview`.
     """
     return msgspec.json.encode(
         {
@@ -64,12 +64,12 @@ def state(
             "unavailable": unavailable,
             "withdrawn_after": WITHDRAWN_AFTER,
             "kpis": _KPIS,
-            **({"age": None, "shards": [], "targets": []} if overview is None else _seen(overview)),
+            **({"age": None, "shards": [], "targets": []} if overview is None else _ages(overview)),
         }
     )
 
 
-def _seen(overview: Overview) -> dict[str, Any]:
+def _ages(overview: Overview) -> dict[str, Any]:
     def age(moment: int) -> float | None:
         return None if moment == 0 else round((overview.now - moment) / MICROSECONDS, 1)
 

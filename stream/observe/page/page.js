@@ -1,15 +1,15 @@
-// The live page. Rules: what comes from the worker becomes text nodes and attributes, never markup. A figure is shown only while it can be
-// vouched for: once the worker withdraws it, or has been away for as long, it is gone. Ages are the worker's, plus what passed here since.
+// The live page. Rules: data from the worker becomes text nodes and attributes, never markup. Figures are removed when the worker withdraws them, or
+// has not answered for the same time. Ages are those of the worker, plus the time since its answer.
 
 const EVERY = 5000; // milliseconds between two polls
-const PATIENCE = 10000; // milliseconds until a poll is given up
+const PATIENCE = 10000; // milliseconds until a poll fails
 const KEPT = 15 * 60 * 1000; // milliseconds of history
-const GAP = 4 * EVERY; // a line is not drawn across more than this
-const OLD = 30; // seconds after which a shard, or the figures, should have moved on
+const GAP = 4 * EVERY; // milliseconds; longer gaps interrupt a line
+const OLD = 30; // seconds; a shard or figures without a commit for longer are shown as a problem
 const JOURNEYS = { all: "Both", checkout: "Checkout", subscription: "Subscription" };
 const DASH = "–";
 
-// Name of a KPI -> its title, and what is counted in it.
+// Name of a KPI -> its title, and the counts or amounts that it divides.
 const KPIS = {
   upsell_cross_sell_rate: { title: "Upsell and cross-sell rate", of: (set) => parts(set.kind_transactions.any, set.opportunities, "opportunities") },
   upsell_ratio: { title: "Upsell ratio", of: (set) => parts(set.kind_transactions.upsell, set.transactions, "transactions") },
@@ -37,7 +37,7 @@ const targetName = (target) => `${titleOf(target.kpi)}, ${target.journey}${targe
 
 function amounts(set, part) {
   const known = Object.entries(set.revenue).filter(([, own]) => Number(own.initial) || Number(own.final));
-  if (known.length > 1) return "several currencies, which are never added";
+  if (known.length > 1) return "several currencies; amounts are never added up";
   return known.map(([currency, own]) => `${currency} ${money(own[part])} on ${money(own.initial)} intended`).join();
 }
 
@@ -65,7 +65,7 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
-// Make the children of `parent` equal to `wanted`, touching only what differs: selections, focus and reading positions survive.
+// Make the children of `parent` equal to `wanted`. Changes only what differs, so selection, focus and scroll position survive.
 function fill(parent, wanted) {
   wanted.forEach((child, place) => {
     const present = parent.childNodes[place];
@@ -97,7 +97,7 @@ function table(id, caption, columns, rows, empty = "") {
 // --- state
 
 let kpis = [];
-let latest = null; // { rates, state, received } of the last poll that was answered
+let latest = null; // { rates, state, received } of the last successful poll
 let away = null; // { since, reason } while the worker does not answer
 let polling = false;
 let paused = false;
@@ -166,26 +166,26 @@ function condition() {
   put("freshness", detail);
   put("trouble", trouble);
   byId("trouble").hidden = !trouble;
-  // Told once, when it changes, and without the numbers that change all the time.
+  // Announced to screen readers only when it changes, and without numbers, which change all the time.
   if (announced !== word) {
     if (announced || state !== "live") put("announcement", word);
     announced = word;
   }
 }
 
-// What may be thought of what is shown: state, word, detail, trouble.
+// The condition of the page: state, word, detail, trouble.
 function diagnosis() {
   if (away !== null) {
     const since = `The worker has not answered since ${away.since.toLocaleTimeString("en-GB")} (${away.reason}).`;
-    const kept = vouched() ? ` What is shown is ${duration(passed())} old.` : " So there are no figures.";
+    const kept = vouched() ? ` The figures are ${duration(passed())} old.` : " There are no figures.";
     return ["down", "Worker away", "", since + kept];
   }
   if (latest === null) return ["wait", "Connecting", "", ""];
-  if (!vouched()) return ["down", "No figures", "", `Withdrawn: ${latest.state.unavailable ?? "they are old"}.`];
+  if (!vouched()) return ["down", "No figures", "", `Withdrawn: ${latest.state.unavailable ?? "the figures are too old"}.`];
   const age = figuresAge();
   const detail = age === null ? "no figures yet" : `figures of ${new Date(latest.rates.as_of).toLocaleTimeString("en-GB")}, ${ago(age)}`;
   if (held()) return ["wait", "Paused", detail, ""];
-  if (age !== null && age > OLD) return ["warn", "Figures stand still", detail, "No shard has been kept up to date for a while; see Pipeline."];
+  if (age !== null && age > OLD) return ["warn", "Figures stand still", detail, `No shard has committed for more than ${OLD} s; see Pipeline.`];
   if (!latest.state.ready) return ["warn", "Worker not ready", detail, latest.state.reasons.join("; ")];
   return ["live", "Live", detail, ""];
 }
@@ -267,7 +267,7 @@ function chip(kpi, value) {
   return place < 0 ? null : element("span", { class: `band band-${place}` }, glyph(place), kpi.bands[place].name);
 }
 
-// Not by colour alone.
+// Bands are recognisable without colours.
 const glyph = (place) => element("span", { class: "glyph", "aria-hidden": "true" }, "▲●▼"[place]);
 
 function verdict(target, value, unit) {
@@ -275,7 +275,7 @@ function verdict(target, value, unit) {
   return element("p", { class: missed ? "target missed" : "target" }, `Target ${shown(target.ratio, unit)}${value === null ? "" : missed ? ": missed" : ": met"}`);
 }
 
-// The bands as zones, the target and the value as marks.
+// Bands as zones, the target and the value as marks.
 function meter(kpi, value, target) {
   if (!kpi.bands.length && target === null) return null;
   const top = Math.max(1.5 * (kpi.bands[0]?.low ?? 0), 1.1 * (value ?? 0), 1.5 * (target ?? 0), 0.01);
@@ -299,7 +299,7 @@ function spark(kpi, window) {
   if (!values.length) return image;
   const [first, last] = [points[0][0], points.at(-1)[0]];
   const [low, high] = [Math.min(...values), Math.max(...values)];
-  const range = Math.max(high - low, 0.02); // less than two points is noise, and looks like it
+  const range = Math.max(high - low, 0.02); // differences below two percentage points are noise; do not magnify them
   const x = (at) => 97 - (94 * (last - at)) / Math.max(last - first, 60000);
   const y = (value) => 11 - (15 * (value - (low + high) / 2)) / range;
   let [path, before] = ["", null];
@@ -320,7 +320,7 @@ function targets(current) {
     const met = value === null ? DASH : value < target.ratio ? element("span", { class: "missed" }, "▼ missed") : "▲ met";
     return [label(targetName(target)), shown(target.ratio, unit), shown(value, unit), met];
   });
-  byId("targets-section").hidden = !rows.length && !current; // there may be some
+  byId("targets-section").hidden = !rows.length && !current; // without an answer it is not known whether there are targets
   byId("no-targets").hidden = rows.length > 0;
   byId("targets-region").hidden = !rows.length;
   table("targets", `In the window ${chosen.window ?? DASH}`, ["Target", "At least", "Now", ""], rows);
@@ -330,14 +330,14 @@ function breakdown(dimension, sets) {
   const names = { segment: "cross_sell_ratio", channel: "cross_sell_rate", category: "cross_sell_rate" };
   const rated = [...(dimension === "category" ? [] : ["upsell_cross_sell_rate"]), "upsell_ratio", names[dimension]];
   const counted = dimension === "category" ? ["transactions"] : ["opportunities", "transactions"];
-  const heads = { opportunities: "Oppor\u00adtunities", transactions: "Trans\u00adactions" }; // may be hyphenated, for phones
+  const heads = { opportunities: "Oppor\u00adtunities", transactions: "Trans\u00adactions" }; // soft hyphens, for narrow screens
   const columns = [dimension[0].toUpperCase() + dimension.slice(1), ...counted.map((name) => heads[name]), ...rated.map(titleOf)];
   const rows = Object.entries(sets ?? {}).map(([value, set]) => [
     label(value),
     ...counted.map((name) => whole.format(set[name])),
     ...rated.map((name) => rate(name, set.rates[name])),
   ]);
-  const empty = sets === null ? "No figures." : "Nothing was counted here.";
+  const empty = sets === null ? "No figures." : "Nothing was counted in this window.";
   table(dimension, `Both journeys, in the window ${chosen.window ?? DASH}`, columns, rows, empty);
 }
 
@@ -356,11 +356,11 @@ function sales() {
     ...["upsell", "cross_sell"].map((kind) => (sale.kinds.includes(kind) ? `${sale.currency} ${money(sale[kind])}` : DASH)),
     element("span", {}, ...sale.products.flatMap((product, place) => [place ? ", " : "", label(product)])),
   ]);
-  const caption = "Judged by this worker; other workers judge the rest";
+  const caption = "Sales that this worker judged; the pages of other workers show theirs";
   table("sales", caption, ["Time", "Journey", "Upsell", "Cross-sell", "Products"], rows, "None since it started.");
 }
 
-// The day only where it is not today's.
+// The date only if it is not today.
 function momentOf(text) {
   const moment = new Date(text);
   const today = moment.toDateString() === new Date().toDateString();
@@ -381,7 +381,7 @@ function pipeline() {
   };
   put("pipeline", ...Object.entries(facts).flatMap(([name, text]) => [element("dt", {}, name), element("dd", {}, text)]));
   const rows = state.shards.map((shard) => [shardName(shard), ago(shard.age + since), shard.newest_event === null ? DASH : ago(shard.newest_event + since)]);
-  table("shards", "Shards of all workers", ["Shard", "Last commit", "Newest event"], rows, "None is known.");
+  table("shards", "Shards of all workers", ["Shard", "Last commit", "Newest event"], rows, "No shard is known.");
 }
 
 const shardName = (shard) => `${shard.topic}/${shard.partition}`;
@@ -412,7 +412,7 @@ async function run() {
   }
 }
 
-// Between two polls only the ages change, until they are too high.
+// Between two polls only the ages change, until the figures are too old.
 setInterval(() => {
   if (latest === null) return;
   if (vouched() !== drawn) draw();
