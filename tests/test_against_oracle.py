@@ -98,10 +98,10 @@ def test_files_and_windows(lines, as_of):
 @given(generate.checkout_streams(16) | generate.subscription_streams(16), st.data())
 def test_what_comes_later_than_it_is_remembered(events, data):
     # Few times, days apart, so that most of what comes is late, and a clock that is mostly right.
-    times = data.draw(st.lists(st.sampled_from([0, 60, 60, 250_000]), min_size=len(events), max_size=len(events)))
+    times = data.draw(st.lists(st.sampled_from([0, 60, 60, 350_000]), min_size=len(events), max_size=len(events)))
     for event, seconds in zip(events, times, strict=True):
         event["time"] = (generate.ORIGIN + timedelta(seconds=seconds)).isoformat()
-    as_of = generate.ORIGIN + timedelta(seconds=data.draw(st.sampled_from([250_000, 100_000])))
+    as_of = generate.ORIGIN + timedelta(seconds=data.draw(st.sampled_from([350_000, 100_000])))
     lines = generate.as_lines(events)
     hour = 3_600
     config = CoreConfig(checkout_retention=hour * MICROSECONDS, subscription_retention=2 * hour * MICROSECONDS)

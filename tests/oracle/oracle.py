@@ -1,11 +1,11 @@
 """All figures of a file of events: `compute`; its judged transactions: `transactions`.
 
 Batch and offline: every event of the file is known at once. Order of arrival matters for duplicates (the first wins),
-stale subscription events, and what a customer's other subscriptions were when a first transaction arrived. sqlite
-orders, selects, windows and counts; Python matches lines (`verdicts`) and tells a subscription's history. The answer
-is one key partition's, with the default horizons, and knows no bounds on the number of label values: more channels,
-segments, categories or currencies than the product admits are not folded into `other` here. Nothing is forgotten, unless a
-`Memory` says how long things are remembered.
+stale subscription events, the 33rd order of a checkout, and what a customer's other subscriptions were when an event
+arrived. `checkout` and `subscription` judge one entity each; here the records are read, and sqlite counts. The answer
+is that of one key partition, with the default horizons. There are no bounds on the number of label values: more
+channels, segments, categories or currencies than the product admits do not become `other` here. Nothing is forgotten,
+unless a `Memory` says how long things are remembered.
 """
 
 from __future__ import annotations
@@ -18,69 +18,38 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from oracle import records, verdicts
-from oracle.verdicts import Item, Judged, Line
+from oracle import checkout, records
+from oracle.carts import Line
+from oracle.sales import PARTS, Opportunity, Sale, with_any
+from oracle.subscription import SWAP, Others, Subscription
+from oracle.verdicts import KINDS, Judged, minor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from oracle.plans import Item
     from oracle.records import Event
 
 WINDOWS = {"5m": 300, "1h": 3_600, "24h": 86_400, "30d": 2_592_000}
 DAY = 24 * 3_600 * 1_000_000
-LATENESS = DAY
-KINDS = ("upsell", "cross_sell", "downsell")
+LATENESS = 3 * DAY
+RULES = 2
 COUNTED = (*KINDS, "any")
-AMOUNTS = ("final", *KINDS)
 COUNT_KPIS = {
     "upsell_cross_sell_rate": ("any", "opportunities"),
     "upsell_ratio": ("upsell", "transactions"),
     "cross_sell_rate": ("cross_sell", "transactions"),
 }
 
-_SCHEMA = """
-CREATE TABLE fact (
-    seq INTEGER PRIMARY KEY, journey TEXT, entity TEXT, source TEXT, id TEXT, type TEXT, rank INTEGER, time INTEGER,
-    version INTEGER, channel TEXT, segment TEXT, explicit INTEGER, filled INTEGER, refund TEXT);
-CREATE VIEW history AS SELECT *, ROW_NUMBER() OVER (
-    PARTITION BY journey, entity ORDER BY time, version, rank, id, source) AS place FROM fact;
+_KIND_COLUMNS = ", ".join(f'"{kind}" INTEGER' for kind in COUNTED)
+_SCHEMA = f"""
 CREATE TABLE opportunity (journey TEXT, time INTEGER, channel TEXT, segment TEXT);
 CREATE TABLE sale (
     sale INTEGER PRIMARY KEY, journey TEXT, time INTEGER, channel TEXT, segment TEXT, customer TEXT, currency TEXT,
-    intent TEXT, upsell INTEGER, cross_sell INTEGER, downsell INTEGER, "any" INTEGER,
-    lost_all INTEGER, lost_upsell INTEGER, lost_cross_sell INTEGER, lost_downsell INTEGER, lost_any INTEGER,
-    initial_amount INTEGER, final_amount INTEGER, upsell_amount INTEGER, cross_sell_amount INTEGER,
-    downsell_amount INTEGER, reversed_amount INTEGER);
-CREATE TABLE sold (
-    sale INTEGER, category TEXT, upsell INTEGER, cross_sell INTEGER, downsell INTEGER, "any" INTEGER);
+    intent TEXT, {_KIND_COLUMNS}, lost_all INTEGER, {", ".join(f"lost_{kind} INTEGER" for kind in COUNTED)},
+    {", ".join(f"{part}_amount INTEGER" for part in ("initial", *PARTS))}, reversed_amount INTEGER);
+CREATE TABLE sold (sale INTEGER, category TEXT, {_KIND_COLUMNS});
 """
-
-
-@dataclass
-class Sale:
-    """One judged transaction. Amounts are integers in the currency's minor unit."""
-
-    event: Event
-    seq: int
-    channel: str | None
-    segment: str | None
-    currency: str
-    intent: str
-    lines: list[Judged]
-    amounts: dict[str, int]
-    categories: set[str]
-    lost_whole: bool = False
-    lost_kinds: set[str] = field(default_factory=set)
-    lost_amounts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(AMOUNTS, 0))
-
-    @property
-    def kinds(self) -> set[str]:
-        return {judged.kind for judged in self.lines}
-
-    def lose_everything(self) -> None:
-        self.lost_whole = True
-        self.lost_kinds = _with_any(self.kinds)
-        self.lost_amounts = {part: self.amounts[part] for part in AMOUNTS}
 
 
 @dataclass(frozen=True)
@@ -89,14 +58,6 @@ class Memory:
 
     retention: Mapping[str, int]
     clock: datetime
-
-
-@dataclass
-class Opportunity:
-    journey: str
-    time: int
-    channel: str | None
-    segment: str | None
 
 
 @dataclass
@@ -159,28 +120,37 @@ def _read(lines: Iterable[bytes], memory: Memory | None = None) -> Reading:
             reading.rejected += 1
         elif event.live:
             events[seq] = event
-    accepted = _accept(events, reading, _Lives(memory))
+    accepted, forgotten = _accept(events, reading, _Lives(memory))
     arrived = {seq: event for seq, event in accepted.items() if event.type != records.ERASED}
     erasures = {seq: event.entity for seq, event in accepted.items() if event.type == records.ERASED}
     taken = _named(arrived, erasures)
-    db = _fact_database(taken)
-    for (entity,) in db.execute("SELECT DISTINCT entity FROM fact WHERE journey = 'checkout'").fetchall():
-        _tell_checkout(db, entity, taken, reading)
-    siblings = _siblings(db, arrived, erasures)
-    for (entity,) in db.execute("SELECT DISTINCT entity FROM fact WHERE journey = 'subscription'").fetchall():
-        history = Subscription(siblings)
-        for seq in _history(db, entity, before=max(taken) + 1):
-            history.take(seq, taken[seq])
+    for entity in _entities(taken, "checkout"):
+        facts = _history(taken, "checkout", entity)
+        opportunity = checkout.opportunity_of([taken[seq] for seq in facts])
+        if opportunity:
+            reading.opportunities.append(opportunity)
+        completed = [seq for seq in facts if taken[seq].type == records.COMPLETED]
+        sale = checkout.sale_of([taken[seq] for seq in facts], min(completed, default=0))
+        if sale:
+            reading.sales.append(sale)
+    others = _others(arrived, erasures, forgotten)
+    for entity in _entities(taken, "subscription"):
+        history = _subscription(taken, entity, others)
         reading.opportunities += history.opportunities
         reading.sales += history.sales
     return reading
 
 
-def _accept(events: dict[int, Event], reading: Reading, lives: _Lives) -> dict[int, Event]:
-    """Arrival: the first of an identity wins; a subscription refuses what is too old. What is refused leaves no trace."""
+def _accept(events: dict[int, Event], reading: Reading, lives: _Lives) -> tuple[dict[int, Event], dict[int, set[str]]]:
+    """Arrival: the first of an identity wins; a subscription refuses what is too old, a checkout one order too many.
+
+    What is refused leaves no trace. The second answer: which subscriptions were forgotten when an event arrived.
+    """
     taken: dict[int, Event] = {}
+    forgotten: dict[int, set[str]] = {}
     seen: set[tuple[str, str, str, str]] = set()
     newest: dict[str, int] = {}
+    orders: dict[str, set[str]] = {}
     for seq, named in events.items():
         event = lives.of(named)
         identity = (event.journey, event.entity, event.source, event.id)
@@ -191,10 +161,17 @@ def _accept(events: dict[int, Event], reading: Reading, lives: _Lives) -> dict[i
             if newest.get(event.entity, event.time) - event.time > LATENESS:
                 continue
             newest[event.entity] = max(newest.get(event.entity, event.time), event.time)
+        if event.type in checkout.ORDER_TYPES and event.order:
+            known = orders.setdefault(event.entity, set())
+            if event.order not in known and len(known) == checkout.MOST_ORDERS:
+                reading.rejected += 1
+                continue
+            known.add(event.order)
         seen.add(identity)
         taken[seq] = event
+        forgotten[seq] = lives.forgotten(event.time)
         lives.note(named, event)
-    return taken
+    return taken, forgotten
 
 
 class _Lives:
@@ -233,6 +210,15 @@ class _Lives:
         if event.time <= _since_epoch(self._memory.clock) + DAY:
             self._newest[event.journey] = max(event.time, self._newest.get(event.journey, event.time))
 
+    def forgotten(self, time: int) -> set[str]:
+        """The subscriptions that an event of this time does not find: those that are over, and the earlier lives of a name."""
+        found = set()
+        for (journey, name), number in self._number.items():
+            if journey == "subscription":
+                found |= {f"{name}/{earlier}" for earlier in range(number)}
+        over = [key for key in self._life if key[0] == "subscription" and self._is_over(key, time)]
+        return found | {f"{name}/{self._number.get((journey, name), 0)}" for journey, name in over}
+
     def _is_over(self, name: tuple[str, str], time: int) -> bool:
         life = self._life.get(name)
         if not life or (name[0] == "subscription" and _is_active(life)):
@@ -249,14 +235,14 @@ class _Lives:
 
 def _is_active(life: list[Event]) -> bool:
     """Whether a subscription goes on, a trial included."""
-    history = Subscription({})
-    for event in sorted(life, key=lambda event: (event.time, event.version, event.rank, event.id, event.source)):
+    history = Subscription("", {})
+    for event in sorted(life, key=_order):
         history.take(0, event)
-    return history.began and not history.canceled
+    return history.began and not history.cancellation
 
 
 def _named(arrived: dict[int, Event], erasures: dict[int, str], before: float = math.inf) -> dict[int, Event]:
-    """The events that arrived before a record, as they are known then: whoever was erased since is a customer of another name."""
+    """The events that arrived before a record, as they are known then: a customer who was erased since has another name."""
     named = {}
     for seq, event in arrived.items():
         since = [
@@ -267,344 +253,68 @@ def _named(arrived: dict[int, Event], erasures: dict[int, str], before: float = 
     return named
 
 
-def _fact_database(taken: dict[int, Event]) -> sqlite3.Connection:
-    db = sqlite3.connect(":memory:")
-    db.executescript(_SCHEMA)
-    db.executemany(
-        "INSERT INTO fact VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-        [
-            (
-                seq,
-                event.journey,
-                event.entity,
-                event.source,
-                event.id,
-                event.type,
-                event.rank,
-                event.time,
-                event.version,
-                event.channel,
-                event.segment,
-                event.intent is not None,
-                bool(event.lines),
-                event.refund_id,
-            )
-            for seq, event in taken.items()
-        ],
-    )
-    return db
+def _order(event: Event) -> tuple[int, int, int, str, str]:
+    return event.time, event.version, event.rank, event.id, event.source
 
 
-# --- a checkout: a set of facts
+def _entities(taken: Mapping[int, Event], journey: str) -> list[str]:
+    return list(dict.fromkeys(event.entity for event in taken.values() if event.journey == journey))
 
 
-def _tell_checkout(db: sqlite3.Connection, entity: str, taken: dict[int, Event], reading: Reading) -> None:
-    def first(condition: str, *values: str, newest: bool = False) -> Event | None:
-        order = "DESC" if newest else "ASC"
-        row = db.execute(
-            f"SELECT seq FROM history WHERE journey = 'checkout' AND entity = ? AND {condition} "
-            f"ORDER BY place {order} LIMIT 1",
-            (entity, *values),
-        ).fetchone()
-        return taken[row[0]] if row else None
-
-    def label(name: str) -> str | None:
-        event = first(f"{name} IS NOT NULL", newest=True)
-        return getattr(event, name) if event else None
-
-    channel, segment = label("channel"), label("segment")
-    if first("type IN (?, ?, ?)", records.STARTED, records.UPDATED, records.COMPLETED):
-        at = first("type = ?", records.STARTED) or first("TRUE")
-        assert at is not None
-        reading.opportunities.append(Opportunity("checkout", at.time, channel, segment))
-
-    completed = first("type = ?", records.COMPLETED)
-    if completed is None:
-        return
-    last = first("type IN (?, ?)", records.COMPLETED, records.ORDER_UPDATED, newest=True)
-    assert last is not None
-    explicit = first("type = ? AND explicit", records.COMPLETED) or first("type = ? AND explicit", records.STARTED)
-    cart = first("type IN (?, ?) AND filled", records.STARTED, records.UPDATED)
-    source = explicit or cart
-    final = verdicts.merge_lines(last.lines or [])
-    wanted: list[Line]
-    if source is None:
-        intent, wanted = "unknown", []
-    elif source.currency != last.currency:
-        intent, wanted = "incomparable", []
-    else:
-        intent, wanted = "known", verdicts.merge_lines((explicit.intent if explicit else source.lines) or [])
-    lines, amounts = _judge_checkout(intent, wanted, final, last.currency)
-    (arrived,) = db.execute(
-        "SELECT MIN(seq) FROM fact WHERE journey = 'checkout' AND entity = ? AND type = ?",
-        (entity, records.COMPLETED),
-    ).fetchone()
-    sale = Sale(
-        event=completed,
-        seq=arrived,
-        channel=channel,
-        segment=segment,
-        currency=last.currency,
-        intent=intent,
-        lines=lines,
-        amounts=amounts,
-        categories={line.category for line in final if line.takes_part and line.category},
-    )
-    if first("type = ?", records.ORDER_CANCELED):
-        sale.lose_everything()
-    refunds = db.execute(
-        "SELECT MIN(place), seq FROM history WHERE journey = 'checkout' AND entity = ? AND type = ? GROUP BY refund",
-        (entity, records.ORDER_REFUNDED),
-    ).fetchall()
-    _give_back(sale, wanted, final, [taken[seq] for _, seq in sorted(refunds)])
-    reading.sales.append(sale)
+def _history(taken: Mapping[int, Event], journey: str, entity: str) -> list[int]:
+    """The facts of one checkout or subscription, in the order of facts."""
+    ours = [seq for seq, event in taken.items() if (event.journey, event.entity) == (journey, entity)]
+    return sorted(ours, key=lambda seq: _order(taken[seq]))
 
 
-def _judge_checkout(
-    intent: str, wanted: list[Line], final: list[Line], currency: str
-) -> tuple[list[Judged], dict[str, int]]:
-    lines = verdicts.judge_checkout(wanted, final) if intent == "known" else []
-    return lines, _amounts(_net(wanted), _net(final), lines, currency)
+def _subscription(taken: Mapping[int, Event], entity: str, others: Mapping[int, Others]) -> Subscription:
+    subscription = Subscription(entity, others)
+    for seq in _history(taken, "subscription", entity):
+        subscription.take(seq, taken[seq])
+    return subscription
 
 
-def _give_back(sale: Sale, wanted: list[Line], final: list[Line], refunds: list[Event]) -> None:
-    by_units = [refund for refund in refunds if refund.refund_lines]
-    by_amount = [refund for refund in refunds if refund.refund_lines is None and refund.refund_amount is not None]
-    if any(refund.refund_lines is None and refund.refund_amount is None for refund in refunds):
-        sale.lose_everything()
-    by_amount = [refund for refund in by_amount if refund.currency == sale.currency]
-    if sale.lost_whole or not (by_units or by_amount):
-        return
-    kept = verdicts.give_back(final, [line for refund in by_units for line in refund.refund_lines or []])
-    lines, _ = _judge_checkout(sale.intent, wanted, kept, sale.currency)
-    # Nothing is left without a line that counts; where none ever counted, without a unit.
-    counts = [line.takes_part for line in final]
-    still = [line.takes_part if any(counts) else line.quantity > 0 for line in kept]
-    if by_units and final and not any(still):
-        sale.lose_everything()
-        return
-    if by_amount:
-        given = sum((refund.refund_amount or Fraction(0) for refund in by_amount), Fraction(0))
-        if given >= _net(kept):
-            sale.lose_everything()
-            return
-        share = given / _net(kept)
-    else:
-        share = Fraction(0)
-    sale.lost_kinds = _with_any(sale.kinds) - _with_any({judged.kind for judged in lines})
-    # What is lost is exact until it is rounded, once, like the judgement itself.
-    for part in AMOUNTS:
-        remains = (1 - share) * _exact(part, kept, lines)
-        sale.lost_amounts[part] = _minor(max(Fraction(0), _exact(part, final, sale.lines) - remains), sale.currency)
+def _others(arrived: dict[int, Event], erasures: dict[int, str], forgotten: dict[int, set[str]]) -> dict[int, Others]:
+    """What the customer's other subscriptions were when each created and trial_converted event arrived.
 
-
-def _net(lines: list[Line]) -> Fraction:
-    return sum((line.net for line in lines), Fraction(0))
-
-
-def _exact(part: str, final: list[Line], lines: list[Judged]) -> Fraction:
-    if part == "final":
-        return _net(final)
-    return sum((judged.amount for judged in lines if judged.kind == part), Fraction(0))
-
-
-# --- a subscription: a history
-
-
-class Subscription:
-    """The state of one subscription after each event, in the order of facts.
-
-    `siblings` tells, for an event that may make the first transaction, the base products of the customer's other active
-    paid subscriptions when it arrived.
+    In the order of arrival, because each cancellation is used up by the first created event that continues it.
     """
-
-    def __init__(self, siblings: Mapping[int, list[str | None]]) -> None:
-        self.siblings = siblings
-        self.opportunities: list[Opportunity] = []
-        self.sales: list[Sale] = []
-        self.seen = self.created = self.trial = self.began = self.canceled = False
-        self.channel: str | None = None
-        self.segment: str | None = None
-        self.currency: str | None = None
-        self.customer: str | None = None
-        self.current: list[Item] | None = None
-        self.initial: list[Item] | None = None
-        self.explicit: list[Item] | None = None
-
-    @property
-    def active_paid(self) -> bool:
-        return bool(self.sales) and not self.canceled and not self.trial
-
-    @property
-    def base_product(self) -> str | None:
-        base = _base_item(self.current or [])
-        return base.product if base else None
-
-    def take(self, seq: int, event: Event) -> None:
-        if event.type == records.CREATED and self.created:
-            return
-        if event.type == records.CONVERTED and self.sales and not self.trial:
-            return
-        self.channel = event.channel or self.channel
-        self.segment = event.segment or self.segment
-        self.customer = event.customer
-        items = None if event.lines is None else verdicts.merge_items(event.lines)
-        previous = None if event.previous is None else verdicts.merge_items(event.previous)
-        intent = None if event.intent is None else verdicts.merge_items(event.intent)
-        acts = event.type in (records.CREATED, records.CONVERTED, records.CHANGED, records.RENEWED)
-        anew = acts and self.current is not None and event.currency != self.currency
-        if anew:
-            self.explicit = None
-        if self.explicit is None:
-            self.explicit = intent
-
-        if event.type in (records.CONVERTED, records.RENEWED, records.CANCELED):
-            self.trial = False
-        elif event.type == records.CREATED or not self.seen:
-            self.trial = event.status == "trialing"
-        if event.type == records.CANCELED:
-            self.canceled = True
-        elif acts:
-            self.began, self.canceled = True, False
-
-        before = self.current if self.current is not None else previous
-        came_for = self.initial
-        if anew or event.type == records.CREATED:
-            self.initial = items
-        elif self.initial is None and event.type != records.SCHEDULED:
-            self.initial = previous if previous is not None else items
-        if event.type == records.CREATED:
-            came_for = items
-        after = items if items is not None or anew else before
-
-        if acts:
-            if event.type != records.CONVERTED and not (event.type == records.CHANGED and self.trial):
-                self.opportunities.append(Opportunity("subscription", event.time, self.channel, self.segment))
-            if not (event.type in (records.CREATED, records.CHANGED) and self.trial):
-                self._sell(seq, event, before, after, previous if came_for is None else came_for, anew=anew)
-            self.current, self.currency = after, event.currency
-        elif event.type != records.SCHEDULED and self.current is None:
-            self.current, self.currency = after, event.currency
-        if event.type == records.REFUNDED and self.sales:
-            self.sales[-1].lose_everything()
-        self.created = self.created or event.type == records.CREATED
-        self.seen = True
-
-    def _sell(
-        self,
-        seq: int,
-        event: Event,
-        before: list[Item] | None,
-        after: list[Item] | None,
-        came_for: list[Item] | None,
-        *,
-        anew: bool,
-    ) -> None:
-        new = after or []
-        first = event.type in (records.CREATED, records.CONVERTED)
-        against: list[Item] | None
-        if not first:
-            against = before
-        elif self.explicit is not None:
-            against = self.explicit
-        else:
-            against = came_for
-        others = self.siblings.get(seq, [])
-        lines: list[Judged] = []
-        if anew:
-            against = None
-        elif first and not self.sales and self.explicit is None and others:
-            lines = [_additional(new, others)]
-            against = new if against is None else against
-        elif against is not None and not (event.type == records.RENEWED and _plans(against) == _plans(new)):
-            initial = self.explicit if self.explicit is not None else self.initial
-            lines = verdicts.judge_subscription(against, initial or [], new)
-        self.sales.append(
-            Sale(
-                event=event,
-                seq=seq,
-                channel=self.channel,
-                segment=self.segment,
-                currency=event.currency,
-                intent="incomparable" if anew else "unknown" if against is None else "known",
-                lines=lines,
-                amounts=_amounts(_mrr(against or []), _mrr(new), lines, event.currency),
-                categories={item.category for item in new if item.category},
-            )
-        )
-
-
-def _additional(items: list[Item], others: list[str | None]) -> Judged:
-    base = _base_item(items)
-    if base is not None and base.product in others:
-        return Judged("upsell", "quantity", base, None, _mrr(items))
-    return Judged("cross_sell", "additional_product", base, None, _mrr(items))
-
-
-def _siblings(db: sqlite3.Connection, taken: dict[int, Event], erasures: dict[int, str]) -> dict[int, list[str | None]]:
-    """For each created and trial_converted event: its customer's other active paid subscriptions when it arrived."""
-    found: dict[int, list[str | None]] = {}
-    for seq, event in taken.items():
+    found: dict[int, Others] = {}
+    used_up: set[tuple[str, int]] = set()
+    for seq, event in arrived.items():
         if event.type not in (records.CREATED, records.CONVERTED):
             continue
-        found[seq] = []
-        known = _named(taken, erasures, before=seq)
-        rows = db.execute(
-            "SELECT DISTINCT entity FROM fact WHERE journey = 'subscription' AND entity <> ? AND seq < ?",
-            (event.entity, seq),
-        ).fetchall()
-        for (entity,) in rows:
-            other = Subscription({})
-            for earlier in _history(db, entity, before=seq):
-                other.take(earlier, known[earlier])
-            if other.customer == event.customer and other.active_paid:
-                found[seq].append(other.base_product)
+        known = _named(arrived, erasures, before=seq)
+        base_products, canceled = [], []
+        for entity in _entities(known, "subscription"):
+            if entity == event.entity or entity in forgotten[seq]:
+                continue
+            other = _subscription(known, entity, found)
+            if other.customer != event.customer:
+                continue
+            if other.is_active_paid:
+                base_products.append(other.base_product)
+            if other.cancellation and other.cancellation.was_paid:
+                canceled.append(other.cancellation)
+        swapped = [
+            one
+            for one in sorted(canceled, key=lambda one: (one.time, one.entity))
+            if 0 <= event.time - one.time <= SWAP
+            and one.currency == event.currency
+            and (one.entity, one.time) not in used_up
+        ]
+        found[seq] = Others(base_products)
+        if seq in _subscription({**known, seq: event}, event.entity, found).looked_for_swaps:
+            found[seq] = Others(base_products, swapped)
+            used_up |= {(one.entity, one.time) for one in swapped}
     return found
 
 
-def _history(db: sqlite3.Connection, entity: str, *, before: int) -> list[int]:
-    """The facts of a subscription that arrived before a record, in the order of facts."""
-    rows = db.execute(
-        "SELECT seq FROM history WHERE journey = 'subscription' AND entity = ? AND seq < ? ORDER BY place",
-        (entity, before),
-    ).fetchall()
-    return [seq for (seq,) in rows]
-
-
-def _base_item(items: list[Item]) -> Item | None:
-    return next((item for item in items if item.base), items[0] if items else None)
-
-
-def _plans(items: list[Item]) -> set[tuple[str, int]]:
-    return {(item.plan, item.quantity) for item in items}
-
-
-def _mrr(items: list[Item]) -> Fraction:
-    return sum((item.mrr for item in items), Fraction(0))
-
-
-# --- amounts
-
-
-def _amounts(initial: Fraction, final: Fraction, lines: list[Judged], currency: str) -> dict[str, int]:
-    amounts = {"initial": _minor(initial, currency), "final": _minor(final, currency)}
-    for kind in KINDS:
-        exact = sum((judged.amount for judged in lines if judged.kind == kind), Fraction(0))
-        amounts[kind] = _minor(exact, currency)
-    return amounts
-
-
-def _minor(amount: Fraction, currency: str) -> int:
-    """Rounded half even, as Fraction does, to the currency's minor unit; nothing is stated beyond the largest amount."""
-    return min(round(amount * Fraction(10) ** records.exponent(currency)), records.LARGEST)
+# --- outcomes
 
 
 def _decimal(minor: int, currency: str) -> str:
     return f"{Decimal(minor).scaleb(-records.exponent(currency)):f}"
-
-
-def _with_any(kinds: set[str]) -> set[str]:
-    return kinds | {"any"} if kinds & {"upsell", "cross_sell"} else kinds
 
 
 def _outcome(sale: Sale) -> dict[str, Any]:
@@ -627,6 +337,7 @@ def _outcome(sale: Sale) -> dict[str, Any]:
             "kinds": sorted(sale.lost_kinds - {"any"}),
             "amounts": {part: _decimal(lost, sale.currency) for part, lost in sale.lost_amounts.items()},
         },
+        "rules": RULES,
     }
 
 
@@ -644,7 +355,7 @@ def _outcome_line(judged: Judged, currency: str) -> dict[str, Any]:
         "intent_product_id": intent.product if intent else None,
         "intent_sku": _sku(intent),
         "offer_id": final.offer if isinstance(final, Line) else None,
-        "amount": _decimal(_minor(judged.amount, currency), currency),
+        "amount": _decimal(minor(judged.amount, currency), currency),
     }
 
 
@@ -672,7 +383,7 @@ def _figures_database(reading: Reading) -> sqlite3.Connection:
         ],
     )
     for number, sale in enumerate(reading.sales):
-        kinds = _with_any(sale.kinds)
+        kinds = with_any(sale.kinds)
         row = (
             number,
             sale.event.journey,
@@ -685,15 +396,14 @@ def _figures_database(reading: Reading) -> sqlite3.Connection:
             *(kind in kinds for kind in COUNTED),
             sale.lost_whole,
             *(kind in sale.lost_kinds for kind in COUNTED),
-            *(sale.amounts[part] for part in ("initial", *AMOUNTS)),
+            *(sale.amounts[part] for part in ("initial", *PARTS)),
             sale.lost_amounts["final"],
         )
         db.execute(f"INSERT INTO sale VALUES ({','.join('?' * len(row))})", row)
         for category in sale.categories:
-            own = _with_any(
-                {judged.kind for judged in sale.lines if judged.final and judged.final.category == category}
-            )
-            db.execute("INSERT INTO sold VALUES (?,?,?,?,?,?)", (number, category, *(kind in own for kind in COUNTED)))
+            own = with_any({judged.kind for judged in sale.lines if judged.final and judged.final.category == category})
+            row = (number, category, *(kind in own for kind in COUNTED))
+            db.execute(f"INSERT INTO sold VALUES ({','.join('?' * len(row))})", row)
     return db
 
 
@@ -816,7 +526,7 @@ def _customers(db: sqlite3.Connection, only: Mapping[str, str], span: Span) -> d
 def _revenue(
     db: sqlite3.Connection, where: str, values: list[Any]
 ) -> tuple[dict[str, dict[str, str]], dict[str, float | None]]:
-    parts = ("initial", "upsell", "cross_sell", "downsell", "final")
+    parts = ("initial", *KINDS, "final")
     known = ", ".join(f"SUM(CASE WHEN intent = 'known' THEN {part}_amount ELSE 0 END)" for part in parts)
     rows = db.execute(
         f"SELECT currency, {known}, SUM(final_amount), SUM(reversed_amount) "

@@ -1,7 +1,7 @@
 """What is an event and what is a rejected record.
 
-`parse` gives None for a record that must become a dead letter. It does not say why. A parsed event has empty
-strings taken as absent and lines of quantity 0 dropped, so that nobody further on has to think of either.
+`parse` returns None for a record that must become a dead letter. It does not say why. In a parsed event an empty
+string is absent and lines of quantity 0 are dropped, so the other modules need not handle either.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -61,7 +62,10 @@ CURRENCIES = frozenset(_ACTIVE.split())
 EXPONENTS = {code: digits for digits, codes in _DIGITS.items() for code in codes.split()}
 
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:([Zz])|([+-])(\d\d):(\d\d))", re.ASCII)
-_MONEY = re.compile(r"\d{1,18}(?:\.\d{1,18})?", re.ASCII)
+_MONEY = re.compile(r"\d{1,15}(?:\.\d{1,10})?", re.ASCII)
+_QUANTITY = re.compile(r"\d{1,10}(?:\.\d{1,3})?", re.ASCII)
+_WHOLE = re.compile(r"\d{1,16}", re.ASCII)
+LARGEST_QUANTITY = 10**9
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -71,7 +75,11 @@ class _InvalidError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Event:
-    """One valid event. `time` is in microseconds since the epoch; `rank` is the place of its type in the reference."""
+    """One valid event. `time` is in microseconds since the epoch; `rank` is the position of its type in the reference.
+
+    `refund_lines` is None where the refund has no `products`; `refund_empty` says that the list was given and is empty.
+    `sold_in` is the `checkout_id` of a created subscription.
+    """
 
     source: str
     id: str
@@ -90,9 +98,13 @@ class Event:
     lines: list[dict[str, Any]] | None
     previous: list[dict[str, Any]] | None
     intent: list[dict[str, Any]] | None
+    order: str | None
+    sold_in: str | None
     refund_id: str | None
     refund_lines: list[dict[str, Any]] | None
+    refund_empty: bool
     refund_amount: Fraction | None
+    share: Fraction
 
 
 def exponent(currency: str) -> int:
@@ -103,7 +115,7 @@ def parse(line: bytes) -> Event | None:
     if len(line) > MAX_RECORD_BYTES:
         return None
     try:
-        return _event(json.loads(line.decode("utf-8"), parse_constant=_no_constant))
+        return _event(json.loads(line.decode("utf-8"), parse_constant=_no_constant, parse_float=Decimal))
     except (_InvalidError, ValueError, RecursionError):
         return None
 
@@ -114,11 +126,12 @@ def _event(body: Any) -> Event:
     kind = _required(body, "type")
     data = body.get("data")
     _demand(isinstance(data, dict))
+    order = sold_in = None
     if kind in CHECKOUT_TYPES:
         journey, rank = "checkout", CHECKOUT_TYPES.index(kind)
         entity = _required(data, "checkout_id")
         customer = _text(data, "customer_id") or _text(data, "anonymous_id") or entity
-        _text(data, "order_id")
+        order = _text(data, "order_id")
         _text(data, "coupon")
         lines = _lines(data, "products", _product, needed=kind not in (ORDER_REFUNDED, ORDER_CANCELED))
         intent = _nested(data, "intent", "products", _product)
@@ -130,6 +143,7 @@ def _event(body: Any) -> Event:
         lines = _lines(data, "items", _item, needed=kind not in (RENEWED, CANCELED, REFUNDED))
         intent = _nested(data, "intent", "items", _item)
         previous = _nested(data, "previous", "items", _item)
+        sold_in = _text(data, "checkout_id") if kind == CREATED else None
     elif kind == ERASED:
         journey, rank = "customer", 0
         entity = customer = _required(data, "customer_id")
@@ -139,26 +153,35 @@ def _event(body: Any) -> Event:
     _demand(_required(body, "subject") == f"{journey}/{entity}")
     currency = _required(data, "currency") if kind != ERASED else ""
     _demand(currency in CURRENCIES or kind == ERASED)
-    refund_id, refund_lines, refund_amount = None, None, None
+    refund_id, refund_lines, refund_empty, refund_amount, share = None, None, False, None, Fraction(1)
     if kind == ORDER_REFUNDED:
         refund = data.get("refund")
         _demand(isinstance(refund, dict))
         refund_id = _required(refund, "refund_id")
-        refund_lines = _lines(refund, "products", _product, needed=False) if refund.get("products") != [] else None
+        refund_lines = _lines(refund, "products", _product, needed=False)
+        refund_empty = refund.get("products") == []
         refund_amount = _money(refund, "amount", needed=False)
+    if kind == REFUNDED and data.get("refund") is not None:
+        refund = data["refund"]
+        _demand(isinstance(refund, dict))
+        refund_id = _text(refund, "refund_id")
+        _demand(refund.get("amount") in (None, ""))
+        given = _money(refund, "share", needed=False)
+        share = Fraction(1) if given is None else given
+        _demand(share <= 1)
     for lines_of_one_list in (lines, previous, intent, refund_lines):
         _demand(_worth(lines_of_one_list or []) * 10 ** exponent(currency) <= LARGEST)
     _demand("\0" not in _required(body, "source") + _required(body, "id"))
     live = body.get("livemode")
-    _demand(live is None or isinstance(live, bool))
+    _demand(live is None or isinstance(live, bool) or live in ("", "true", "false"))
     return Event(
         source=_required(body, "source"),
         id=_required(body, "id"),
         type=kind,
         rank=rank,
         time=_microseconds(_required(body, "time")),
-        version=0 if body.get("entityversion") is None else _count(body, "entityversion", least=0),
-        live=live is not False,
+        version=_version(body.get("entityversion")),
+        live=live not in (False, "false"),
         journey=journey,
         entity=entity,
         customer=customer,
@@ -169,9 +192,13 @@ def _event(body: Any) -> Event:
         lines=lines,
         previous=previous,
         intent=intent,
+        order=order,
+        sold_in=sold_in,
         refund_id=refund_id,
         refund_lines=refund_lines,
+        refund_empty=refund_empty,
         refund_amount=refund_amount,
+        share=share,
     )
 
 
@@ -181,9 +208,9 @@ def _product(line: dict[str, Any]) -> dict[str, Any]:
         "variant_id": _text(line, "variant_id"),
         "product_id": _text(line, "product_id"),
         "category": _text(line, "category"),
-        "replaces": _text(line, "replaces"),
+        "replaces": _names(line.get("replaces")),
         "offer_id": _text(line, "offer_id"),
-        "quantity": _count(line, "quantity", least=0),
+        "quantity": _quantity(line.get("quantity")),
         "price": _money(line, "price", needed=True),
         "discount": _money(line, "discount", needed=False) or Fraction(0),
     }
@@ -255,6 +282,31 @@ def _money(holder: dict[str, Any], name: str, *, needed: bool) -> Fraction | Non
         return None
     _demand(_MONEY.fullmatch(value))
     return Fraction(value)
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """One id or a list of ids; empty strings are absent."""
+    names = value if isinstance(value, list) else [] if value is None else [value]
+    _demand(all(isinstance(name, str) for name in names))
+    return tuple(name for name in names if name)
+
+
+def _quantity(value: Any) -> Fraction:
+    """A whole number, or a decimal of at most 3 fractional digits; a JSON number or a string."""
+    if isinstance(value, str):
+        _demand(_QUANTITY.fullmatch(value))
+    else:
+        _demand(isinstance(value, (int, Decimal)) and not isinstance(value, bool))
+    quantity = Fraction(value)
+    _demand((quantity * 1000).denominator == 1 and 0 <= quantity <= LARGEST_QUANTITY)
+    return quantity
+
+
+def _version(value: Any) -> int:
+    if isinstance(value, str) and value:
+        _demand(_WHOLE.fullmatch(value))
+        value = int(value)
+    return 0 if value in (None, "") else _count({"version": value}, "version", least=0)
 
 
 def _count(holder: dict[str, Any], name: str, *, least: int) -> int:
