@@ -24,22 +24,36 @@ from stream.core.event import (
     Journey,
     Line,
     Refund,
+    Share,
     SubscriptionEvent,
     SubscriptionType,
 )
-from stream.core.money import exact
 from stream.events import models
 from stream.events.catalogue import EVENT_TYPES, TYPE_NAMES, EventType
-from stream.events.fields import check_money, check_total, parse_currency, parse_flag, parse_time, parse_version
+from stream.events.fields import (
+    MOST_UNITS,
+    check_money,
+    check_share,
+    check_total,
+    parse_currency,
+    parse_flag,
+    parse_quantity,
+    parse_replaces,
+    parse_time,
+    parse_version,
+)
 from stream.events.models import (
     CheckoutData,
     CloudEvent,
+    CreatedData,
     ErasedData,
     Identity,
+    PaymentRefundedData,
     ProductLine,
     RefundedData,
     SubscriptionData,
     check_items,
+    list_total,
 )
 from stream.events.structs import make_struct, struct_for
 
@@ -48,7 +62,17 @@ Headers = Sequence[tuple[str, bytes | None]]
 LARGEST_RECORD = 1_048_576
 """Largest accepted value of a record, in bytes."""
 
-Reason = Literal["empty", "too_large", "not_json", "not_cloudevent", "unknown_type", "wrong_topic", "invalid", "future"]
+Reason = Literal[
+    "empty",
+    "too_large",
+    "not_json",
+    "not_cloudevent",
+    "unknown_type",
+    "wrong_topic",
+    "invalid",
+    "future",
+    "too_many_orders",
+]
 
 
 class RawRecord(Protocol):
@@ -275,6 +299,7 @@ def _checkout_event(kind: CheckoutType, envelope: CloudEvent, data: CheckoutData
         data.channel or None,
         data.segment or None,
         True if envelope.livemode is None else parse_flag(envelope.livemode),
+        data.order_id or None if kind >= CheckoutType.COMPLETED else None,
     )
 
 
@@ -300,6 +325,8 @@ def _subscription_event(kind: SubscriptionType, envelope: CloudEvent, data: Subs
         channel=data.channel or None,
         segment=data.segment or None,
         livemode=True if envelope.livemode is None else parse_flag(envelope.livemode),
+        in_checkout=kind is SubscriptionType.CREATED and bool(cast("CreatedData", data).checkout_id),
+        refund=_share(cast("PaymentRefundedData", data).refund) if kind is SubscriptionType.REFUNDED else None,
     )
 
 
@@ -318,8 +345,18 @@ def _erased_event(_: CustomerType, envelope: CloudEvent, data: ErasedData) -> Er
 
 
 def _refund(refund: models.Refund, currency: str) -> Refund:
-    products = _lines(refund.products, currency) if refund.products else None
-    return Refund(refund.refund_id, products, check_money(refund.amount) if refund.amount else None)
+    products = None if refund.products is None else _lines(refund.products, currency)
+    # Where products are named the amount is not used, also where all of them have quantity 0.
+    amount = check_money(refund.amount) if refund.amount else None
+    return Refund(refund.refund_id, products, None if refund.products else amount)
+
+
+def _share(refund: models.PaymentRefund | None) -> Share | None:
+    if refund is None:
+        return None
+    if refund.amount not in (None, ""):
+        raise _Unsure
+    return Share(refund.refund_id or None, check_share(refund.share) if refund.share else "1")
 
 
 def _lines(lines: list[ProductLine] | list[msgspec.Raw] | None, currency: str) -> tuple[Line, ...]:
@@ -334,8 +371,8 @@ def _lines(lines: list[ProductLine] | list[msgspec.Raw] | None, currency: str) -
             for data in map(bytes, lines)
         ]
     kept, total = [], 0
-    for line, list_total in made:
-        total += list_total
+    for line, listed in made:
+        total += listed
         if line.quantity:
             kept.append(line)
     check_total(total, currency)
@@ -355,38 +392,38 @@ def _line(line: ProductLine) -> tuple[Line, int]:
     """The line, and price x quantity as an exact amount."""
     if not (line.sku or line.variant_id or line.product_id):
         raise _Unsure
-    price = check_money(line.price)
+    price, quantity = check_money(line.price), line.quantity
     made = Line(
         line.sku or None,
         line.variant_id or None,
         line.product_id or None,
         line.category or None,
-        line.quantity,
+        quantity if type(quantity) is int and 0 <= quantity <= MOST_UNITS else parse_quantity(quantity),
         price,
         check_money(line.discount) if line.discount else "0",
-        line.replaces or None,
+        parse_replaces(line.replaces) if line.replaces else None,
         line.offer_id or None,
     )
-    return made, exact(price) * line.quantity
+    return made, list_total(price, made.quantity)
 
 
 def _items(items: list[models.Item], currency: str) -> tuple[Item, ...]:
-    first = next((item for item in items if item.quantity), None)
-    made = [_item(item, default_base=item is first) for item in items]
+    made = [_item(item) for item in items]
     check_items(items, currency)
     return tuple([item for item in made if item.quantity])
 
 
-def _item(item: models.Item, *, default_base: bool) -> Item:
+def _item(item: models.Item) -> Item:
     return Item(
         plan_id=item.plan_id,
         product_id=item.product_id,
-        base=default_base if item.role is None else item.role == "base",
+        base=None if item.role is None else item.role == "base",
         category=item.category or None,
         quantity=item.quantity,
         price=check_money(item.price),
         interval=item.interval,
         interval_count=item.interval_count or 1,
+        offer_id=item.offer_id or None,
     )
 
 

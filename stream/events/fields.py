@@ -1,11 +1,12 @@
 """Types of the fields of input events, and the parsers that turn their texts into values.
 
-Rules: nothing is coerced (a quantity is a JSON integer, money a decimal string). A field keeps the text that was sent; the `parse_*` and `check_*`
+Rules: nothing is coerced (an integer is a JSON integer, money a decimal string). A field keeps the text that was sent; the `parse_*` and `check_*`
 functions, which the validators use too, turn the text into a value or say what is wrong with it.
 """
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -15,7 +16,7 @@ from iso4217 import Currency as Iso4217
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from stream.core.money import LARGEST, SCALE, exponent
+from stream.core.money import LARGEST, ONE, SCALE, exact, exponent
 
 CURRENCIES = frozenset(currency.code for currency in Iso4217 if currency.exponent is not None)
 """ISO 4217 codes that have a minor unit. Precious metals, test codes and some funds have none."""
@@ -52,6 +53,51 @@ def check_money(text: str) -> str:
     return text
 
 
+def parse_quantity(value: float | str) -> int | str:
+    """A quantity of a product line: an int where it is whole, else a decimal string without trailing zeros.
+
+    Raises:
+        ValueError: not a number from 0 to 10^9 with at most 3 decimal places, as a JSON number or as a string.
+    """
+    if type(value) is int:
+        if 0 <= value <= MOST_UNITS:
+            return value
+        raise ValueError(_NO_QUANTITY)
+    if not (isinstance(value, str) and _is_quantity(value)) and not (isinstance(value, float) and math.isfinite(value)):
+        raise ValueError(_NO_QUANTITY)
+    quantity = Decimal(value if isinstance(value, str) else repr(value))
+    thousandths = quantity.scaleb(3)
+    if not 0 <= quantity <= MOST_UNITS or thousandths != int(thousandths):
+        raise ValueError(_NO_QUANTITY)
+    return int(quantity) if quantity == int(quantity) else f"{quantity.normalize():f}"
+
+
+def parse_replaces(value: str | Sequence[str]) -> str | tuple[str, ...] | None:
+    """The ids of intent lines that a line replaces; None where there is none.
+
+    Raises:
+        ValueError: neither a string nor a list of at most 100 strings, or an id of more than 256 characters.
+    """
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or len(names) > _MOST_REPLACED:
+        raise ValueError(_NO_REPLACES)
+    if any(not isinstance(name, str) or len(name) > _LONGEST_ID for name in names):
+        raise ValueError(_NO_REPLACES)
+    kept = tuple(name for name in names if name)
+    return (kept[0] if len(kept) == 1 else kept) if kept else None
+
+
+def check_share(text: str) -> str:
+    """Return a part of a payment, a decimal string from 0 to 1, unchanged.
+
+    Raises:
+        ValueError: not a decimal string, or more than 1.
+    """
+    if not _is_money(text) or exact(text) > ONE:
+        raise ValueError('a share is a decimal string from "0" to "1": the part of the payment that was given back')
+    return text
+
+
 def parse_time(text: str) -> int:
     """An RFC 3339 time in microseconds since the epoch. Further digits are cut off.
 
@@ -83,6 +129,13 @@ def _parse_second(text: str, offset: str) -> int:
     return (since.days * 86_400 + since.seconds) * 1_000_000
 
 
+MOST_UNITS = 1_000_000_000
+_MOST_REPLACED = 100
+_LONGEST_ID = 256
+_QUANTITY = r"[0-9]{1,10}(\.[0-9]{1,3})?"
+_is_quantity = re.compile(_QUANTITY, re.ASCII).fullmatch
+_NO_QUANTITY = 'a quantity is a number from 0 to 1000000000 with at most 3 decimal places, like 2, 0.375 or "0.375"'
+_NO_REPLACES = "should be an id of a line of the intent, or a list of at most 100 such ids"
 _NO_TIME = 'a time is RFC 3339 with an offset, like "2026-01-05T10:00:00Z" or "2026-01-05T11:00:00.250+01:00"'
 
 
@@ -184,6 +237,11 @@ def _money_is_text(value: Any) -> Any:
     return value
 
 
+def _refuse(_: Any) -> None:
+    raise PydanticCustomError("refused", "cash is no share of a subscription's MRR: send share instead")
+
+
+Refused = Annotated[None, Sent(Any), BeforeValidator(_refuse), WithJsonSchema({"enum": [None, ""]})]
 Text = Annotated[str, Field(strict=True)]
 OptionalId = Annotated[str, Field(strict=True, max_length=256)] | None
 OptionalLabel = Annotated[str, Field(strict=True, max_length=128)] | None
@@ -193,13 +251,50 @@ Name = Annotated[
     Field(strict=True, min_length=1, max_length=256, json_schema_extra={"pattern": r"^[^\u0000]*$"}),
     _checked(check_name),
 ]
-Quantity = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000)]
+Quantity = Annotated[int, Field(strict=True, ge=0, le=MOST_UNITS)]
+LineQuantity = Annotated[
+    int | str,
+    Sent(int | float | str),
+    BeforeValidator(_validator(parse_quantity)),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": MOST_UNITS, "multipleOf": 0.001},
+                {"type": "string", "pattern": f"^{_QUANTITY}$"},
+            ],
+            "examples": [2, 0.375, "0.375"],
+        }
+    ),
+]
+Replaces = Annotated[
+    str | tuple[str, ...] | None,
+    Sent(str | list[str] | None),
+    BeforeValidator(_validator(parse_replaces)),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "maxLength": _LONGEST_ID},
+                {"type": "array", "items": {"type": "string", "maxLength": _LONGEST_ID}, "maxItems": _MOST_REPLACED},
+                {"type": "null"},
+            ]
+        }
+    ),
+]
 Money = Annotated[
     str,
     Field(strict=True),
     BeforeValidator(_money_is_text),
     _checked(check_money),
     WithJsonSchema({"type": "string", "pattern": f"^{_MONEY}$", "examples": ["12.50"]}),
+]
+Share = Annotated[
+    str,
+    Field(strict=True),
+    BeforeValidator(_money_is_text),
+    _checked(check_share),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^(0{1,15}(\.[0-9]{1,10})?|0{0,14}1(\.0{1,10})?)$", "examples": ["0.5"]}
+    ),
 ]
 Currency = Annotated[
     str,

@@ -10,17 +10,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 from stream.core.event import Interval
+from stream.core.judging.cart import UNIT, thousandths
 from stream.core.judging.items import PER_YEAR
 from stream.core.money import exact
 from stream.events.fields import (
     Currency,
     Flag,
     Id,
+    LineQuantity,
     Money,
     Name,
     OptionalId,
     OptionalLabel,
     Quantity,
+    Refused,
+    Replaces,
+    Share,
     Text,
     Time,
     Version,
@@ -62,14 +67,14 @@ class ProductLine(Sendable):
     name: Text | None = None
     """For people; not used in any figure."""
     category: OptionalLabel = None
-    quantity: Quantity
-    """Units. A line with quantity 0 is dropped."""
+    quantity: LineQuantity
+    """Units, or weight or length with at most 3 decimal places. A line with quantity 0 is dropped."""
     price: Money
     """List price of one unit, in major units of the currency."""
     discount: Money | None = None
     """Discount on the whole line, in major units. A discount above price x quantity counts as price x quantity."""
-    replaces: OptionalId = None
-    """The sku, variant_id or product_id of the intent line that this line replaces."""
+    replaces: Replaces = None
+    """The sku, variant_id or product_id of the intent line that this line replaces, or a list of such ids. An id that no intent line has is ignored."""
     offer_id: OptionalId = None
     """The offer that led to the line; copied to the outcome."""
 
@@ -86,7 +91,7 @@ class Item(Sendable):
     plan_id: Id
     product_id: Id
     role: Literal["base", "addon"] | None = None
-    """Default: the first item with a quantity above 0 is `base`, all others are `addon`."""
+    """Where no item has the role `base`, the one without a role with the highest MRR is the base."""
     category: OptionalLabel = None
     quantity: Quantity
     """Units. An item with quantity 0 is dropped."""
@@ -95,6 +100,8 @@ class Item(Sendable):
     interval: Interval
     interval_count: Annotated[int, Field(strict=True, ge=1, le=1_000)] | None = None
     """Default 1. How many intervals the price covers: 3 with `month` is a quarter."""
+    offer_id: OptionalId = None
+    """The offer that led to the item; copied to the outcome."""
 
 
 def check_items(items: Iterable[Item], currency: str) -> None:
@@ -129,7 +136,12 @@ def _bounded(value: Any, info: ValidationInfo) -> Any:
 
 
 def _list_total(lines: Iterable[ProductLine]) -> int:
-    return sum(exact(line.price) * line.quantity for line in lines)
+    return sum(list_total(line.price, line.quantity) for line in lines)
+
+
+def list_total(price: str, quantity: int | str) -> int:
+    """Price x quantity, an exact amount."""
+    return exact(price) // UNIT * thousandths(quantity)
 
 
 ProductLines = Annotated[list[ProductLine], Field(max_length=MAX_LINES)]
@@ -154,8 +166,20 @@ class Refund(Sendable):
     refund_id: Id
     """A second refund with the same id changes nothing."""
     products: ProductLines | None = None
-    """Lines with the returned quantities. If present, `amount` is ignored."""
+    """Lines with the returned quantities. If it names lines, `amount` is ignored."""
     amount: Money | None = None
+    """Money for goods that was given back without a return: no shipping, no tax, no tips."""
+
+
+class PaymentRefund(Sendable):
+    """How much of a subscription's newest payment was given back. Without `share`: all of it."""
+
+    refund_id: OptionalId = None
+    """A second refund with the same id changes nothing. Default: the id of the event."""
+    share: Share | None = None
+    """The part of the payment, from 0 to 1."""
+    amount: Refused = None
+    """Not allowed: cash is no share of MRR. Send `share`."""
 
 
 class CheckoutData(Sendable):
@@ -226,6 +250,19 @@ class PlanData(SubscriptionData):
 
     items: Items
     """The complete new items."""
+
+
+class CreatedData(PlanData):
+    """`data` of the first event of a subscription."""
+
+    checkout_id: OptionalId = None
+    """The checkout in which the subscription was sold: that has the opportunity and the transaction."""
+
+
+class PaymentRefundedData(SubscriptionData):
+    """`data` of a refund of a subscription."""
+
+    refund: PaymentRefund | None = None
 
 
 class ErasedData(Sendable):
@@ -301,6 +338,18 @@ class PlanCloudEvent(CloudEvent):
     """An event with the items of a subscription."""
 
     data: PlanData
+
+
+class CreatedCloudEvent(CloudEvent):
+    """The first event of a subscription."""
+
+    data: CreatedData
+
+
+class PaymentRefundedCloudEvent(CloudEvent):
+    """A refund of a subscription."""
+
+    data: PaymentRefundedData
 
 
 class ErasedCloudEvent(CloudEvent):
