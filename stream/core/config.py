@@ -60,8 +60,10 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A checkout is forgotten this long after its newest fact, by event time."""
     subscription_retention: int = 400 * DAY
     """A subscription is forgotten this long after its newest event, once it is no longer active."""
-    lateness: int = DAY
-    """How much older than its newest event an event of a subscription may be."""
+    lateness: int = 3 * DAY
+    """How much older than its newest event an event of a subscription may be: payment platforms repeat a delivery for three days."""
+    swap_window: int = DAY
+    """How long after a cancellation a change still follows on what was canceled, of the same subscription or of another one."""
     customer_key: bytes = b""
     """Key of the hash under which customers are counted."""
     forget: bool = True

@@ -50,13 +50,14 @@ class Line(msgspec.Struct, frozen=True, array_like=True, gc=False):
     variant_id: str | None
     product_id: str | None
     category: str | None
-    quantity: int
-    """Units, at least 1."""
+    quantity: int | str
+    """Units, above 0; a decimal string where they are not whole (at most three decimal places)."""
     price: str
     """Unit list price, major units."""
     discount: str = "0"
     """Off the whole line, major units, as sent (it may exceed the list total)."""
-    replaces: str | None = None
+    replaces: str | tuple[str, ...] | None = None
+    """Ids of intent lines that the line stands for."""
     offer_id: str | None = None
 
 
@@ -65,14 +66,15 @@ class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     plan_id: str
     product_id: str
-    base: bool
-    """Role base (True) or addon; the default of the contract is already applied."""
+    base: bool | None
+    """Role base (True) or addon (False); None where the event has none: `core.judging.items` decides which item is the base then."""
     category: str | None
     quantity: int
     price: str
     """Per unit and interval, major units."""
     interval: Interval
     interval_count: int = 1
+    offer_id: str | None = None
 
 
 class Refund(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -82,6 +84,15 @@ class Refund(msgspec.Struct, frozen=True, array_like=True, gc=False):
     products: tuple[Line, ...] | None = None
     """None where the refund names none; empty where all of them have quantity 0."""
     amount: str | None = None
+
+
+class Share(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The `refund` of a subscription's payment."""
+
+    refund_id: str | None = None
+    """None: the event's id stands for it."""
+    share: str = "1"
+    """The part of the payment that was given back: a decimal string from 0 to 1."""
 
 
 class CheckoutEvent(msgspec.Struct, frozen=True, gc=False):
@@ -108,6 +119,8 @@ class CheckoutEvent(msgspec.Struct, frozen=True, gc=False):
     channel: str | None = None
     segment: str | None = None
     livemode: bool = True
+    order_id: str | None = None
+    """Of facts about an order; None where they name none."""
 
 
 class SubscriptionEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -131,6 +144,10 @@ class SubscriptionEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     channel: str | None = None
     segment: str | None = None
     livemode: bool = True
+    in_checkout: bool = False
+    """Created in a checkout (`checkout_id`), which has the opportunity and the transaction."""
+    refund: Share | None = None
+    """On REFUNDED, and only there; None: all of the payment."""
 
 
 class ErasedEvent(msgspec.Struct, frozen=True):

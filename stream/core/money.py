@@ -10,18 +10,21 @@ from functools import cache, lru_cache
 
 from iso4217 import Currency
 
-SCALE = 10
-"""Decimal places that an exact amount carries: as many as the contract lets a price have."""
+SCALE = 13
+"""Decimal places of an exact amount: those of a price (10) and of a quantity (3)."""
 
 LARGEST = 10**14
 """Largest amount of a transaction, in minor units of any currency: the sum of 92,000 of them fits 64 bits."""
 
 Exact = int | Fraction
 
+ONE = 10**SCALE
+"""1 as an exact amount."""
+
 
 @lru_cache(maxsize=16_384)  # prices repeat
 def exact(amount: str) -> int:
-    """A decimal string of major units with at most `SCALE` places as an exact amount."""
+    """A decimal string of major units (at most 10 decimal places) as an exact amount."""
     return int(Decimal(amount).scaleb(SCALE))
 
 
@@ -53,7 +56,12 @@ def rounded(amount: Exact, places: int) -> int:
         return 0
     divisor: int = _DIVISORS[places]
     if isinstance(amount, Fraction):
-        amount, divisor = amount.numerator, amount.denominator * divisor
+        return half_even(amount.numerator, amount.denominator * divisor)
+    return half_even(amount, divisor)
+
+
+def half_even(amount: int, divisor: int) -> int:
+    """The quotient, rounded half even. Neither is negative."""
     whole, rest = divmod(amount, divisor)
     if 2 * rest > divisor or (2 * rest == divisor and whole % 2):
         whole += 1

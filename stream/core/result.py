@@ -9,10 +9,23 @@ from stream.core.event import Journey
 Amount = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)?$")]
 """Decimal string in major units, with the decimals of the currency."""
 
-Kind = Literal["upsell", "cross_sell", "downsell"]
+Kind = Literal["upsell", "cross_sell", "downsell", "restored"]
 Intent = Literal["known", "unknown", "incomparable"]
-Reason = Literal["quantity", "variant", "substitute", "addition", "plan", "addon", "additional_product"]
-Result = Literal["applied", "duplicate", "stale", "late", "unmatched", "test"]
+Reason = Literal[
+    "quantity",
+    "variant",
+    "substitute",
+    "addition",
+    "plan",
+    "addon",
+    "additional_product",
+    "restored",
+    "removed",
+]
+Result = Literal["applied", "duplicate", "stale", "late", "unmatched", "unchanged", "test", "rejected"]
+
+RULES = 2
+"""Version of the rules of the verdict: 1 compared lines, 2 compares families of lines and gains and losses of items."""
 
 
 # The docstrings of the next four, and of their fields, are published in the JSON Schema of outcomes.
@@ -24,8 +37,9 @@ class JudgedLine(msgspec.Struct, frozen=True, gc=False):
     kind: Kind
     reason: Reason
     product_id: str | None
+    """Null where something was removed."""
     sku: str | None
-    """The sku of a line; the plan_id of a subscription's item."""
+    """The sku of a line; the plan_id of a subscription's item; null where something was removed."""
     intent_product_id: str | None
     """The product_id of the matching line of the intent; null if there is none."""
     intent_sku: str | None
@@ -40,6 +54,7 @@ class ReversedAmounts(TypedDict):
     upsell: Amount
     cross_sell: Amount
     downsell: Amount
+    restored: Amount
 
 
 class Reversed(msgspec.Struct, frozen=True, gc=False):
@@ -76,9 +91,13 @@ class Judged(msgspec.Struct, frozen=True, gc=False):
     upsell: Amount
     cross_sell: Amount
     downsell: Amount
+    restored: Amount
+    """Back to what the customer once came for: neither an upsell nor a cross-sell."""
     reversed: Reversed
     version: Annotated[int, msgspec.Meta(ge=1)]
     """1 for the first version; one more for every change of the fields above. The highest version is valid."""
+    rules: int = RULES
+    """Version of the rules that judged the transaction."""
 
 
 class Version(msgspec.Struct, frozen=True, gc=False):
@@ -106,7 +125,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     """Names of labels whose value had to be `other`."""
 
 
-APPLIED, DUPLICATE, STALE, LATE, UNMATCHED, TEST = (
-    Step(result) for result in ("applied", "duplicate", "stale", "late", "unmatched", "test")
+APPLIED, DUPLICATE, STALE, LATE, UNMATCHED, UNCHANGED, TEST, TOO_MANY_ORDERS = (
+    Step(result) for result in ("applied", "duplicate", "stale", "late", "unmatched", "unchanged", "test", "rejected")
 )
-"""Steps that report nothing but their result."""
+"""Steps that report nothing but their result. The last one is a fact of a further order of a checkout that has as many as it may have: a dead letter."""

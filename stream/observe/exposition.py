@@ -29,16 +29,29 @@ DETAILS: tuple[Detail, ...] = ("channel_segment", "revenue", "reversed")
 """What is withheld if there are too many series, in this order, until the rest fits. `channel_segment`: counts by channel and segment (then they are
 by segment only, with channel `all`). `revenue` and `reversed`: revenue or reversals by channel and by segment."""
 
-_KINDS = {"upsell": Count.UPSELL, "cross_sell": Count.CROSS_SELL, "downsell": Count.DOWNSELL, "any": Count.ANY}
+_CATEGORY_KINDS = {
+    "all": Count.TRANSACTIONS,
+    "upsell": Count.UPSELL,
+    "cross_sell": Count.CROSS_SELL,
+    "downsell": Count.DOWNSELL,
+    "any": Count.ANY,
+}
+_KINDS = {
+    "upsell": Count.UPSELL,
+    "cross_sell": Count.CROSS_SELL,
+    "downsell": Count.DOWNSELL,
+    "restored": Count.RESTORED,
+    "any": Count.ANY,
+}
 _REVERSED = {
     "all": Count.REVERSED_ALL,
     "upsell": Count.REVERSED_UPSELL,
     "cross_sell": Count.REVERSED_CROSS_SELL,
     "downsell": Count.REVERSED_DOWNSELL,
+    "restored": Count.REVERSED_RESTORED,
     "any": Count.REVERSED_ANY,
 }
 _INTENTS = {"known": Count.KNOWN, "unknown": Count.UNKNOWN, "incomparable": Count.INCOMPARABLE}
-_CATEGORY_KINDS = {"all": Count.TRANSACTIONS, **_KINDS}
 _BUYERS = {
     CustomerKind.ALL: Count.TRANSACTIONS,
     CustomerKind.UPSELL: Count.UPSELL,

@@ -1,7 +1,7 @@
 """Counts: vectors of integers under a key, added and taken away again.
 
 Rules: everything that is counted is a `Cells`. Panes, windows, shards and restatements are sums and differences of them, exact in any order. A vector of
-zeros is no entry. Amounts are integers in the currency's minor unit.
+zeros is no entry. Amounts are integers in the currency's minor unit. Vectors are stored: new positions go to the end, and stored vectors are padded.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ SALES = "s"
 MONEY = "m"
 """Key (MONEY, channel, segment, currency): vector by `Revenue`."""
 CATEGORY = "c"
-"""Key (CATEGORY, category): transactions, upsells, cross-sells, downsells, any: the positions of `Count` from TRANSACTIONS to ANY."""
+"""Key (CATEGORY, category): vector by `Categorized`."""
 
 Key = tuple[str, ...]
 Cells = dict[Key, list[int]]
@@ -40,6 +40,8 @@ class Count(IntEnum):
     KNOWN = 11
     UNKNOWN = 12
     INCOMPARABLE = 13
+    RESTORED = 14
+    REVERSED_RESTORED = 15
 
 
 class Revenue(IntEnum):
@@ -54,6 +56,32 @@ class Revenue(IntEnum):
     TOTAL = 5
     """Of all transactions."""
     REVERSED = 6
+    RESTORED = 7
+    """Of transactions with known intent."""
+
+
+class Categorized(IntEnum):
+    """Positions of a CATEGORY vector: transactions with a line in the category, and by the kind of such a line."""
+
+    TRANSACTIONS = 0
+    UPSELL = 1
+    CROSS_SELL = 2
+    DOWNSELL = 3
+    ANY = 4
+    RESTORED = 5
+
+
+LENGTHS = {SALES: len(Count), MONEY: len(Revenue), CATEGORY: len(Categorized)}
+"""Length of a vector by the first part of its key."""
+
+
+def padded(entries: Iterable[tuple[Key, list[int]]]) -> Cells:
+    """Stored entries as cells. A vector that an older version wrote may be shorter than today's: what it lacks is 0."""
+    cells: Cells = {}
+    for key, vector in entries:
+        lacking = LENGTHS[key[0]] - len(vector)
+        cells[key] = vector if lacking <= 0 else vector + [0] * lacking
+    return cells
 
 
 def add(cells: Cells, key: Key, vector: Iterable[int]) -> None:
@@ -106,4 +134,4 @@ def encode(cells: Cells) -> bytes:
 
 def decode(data: bytes) -> Cells:
     """The inverse of `encode`."""
-    return dict(_CELLS.decode(data))
+    return padded(_CELLS.decode(data))

@@ -29,7 +29,7 @@ class Delta:
         self.slice = slice_length(windows)
         self._opportunities: dict[tuple[int, str, str], int] = {}
         self._sales: dict[_Profile, list[int]] = {}
-        """Number of sales, then the sums of their amounts: initial, upsell, cross-sell, downsell, final, and what of final was reversed."""
+        """Number of sales, then the sums of their amounts: initial, upsell, cross-sell, downsell, restored, final, and what of final was reversed."""
         self._categories: dict[tuple[int, tuple[tuple[str, int], ...]], int] = {}
 
     def opportunity(self, opportunity: Opportunity, sign: int) -> None:
@@ -45,14 +45,15 @@ class Delta:
         )  # fmt: skip
         sums = self._sales.get(profile)
         if sums is None:
-            sums = self._sales[profile] = [0] * 7
+            sums = self._sales[profile] = [0] * 8
         sums[0] += sign
         sums[1] += sign * money.initial
         sums[2] += sign * money.upsell
         sums[3] += sign * money.cross_sell
         sums[4] += sign * money.downsell
-        sums[5] += sign * money.final
-        sums[6] += sign * loss.amounts.final
+        sums[5] += sign * money.restored
+        sums[6] += sign * money.final
+        sums[7] += sign * loss.amounts.final
         if sale.categories:
             key = (at, sale.categories)
             self._categories[key] = self._categories.get(key, 0) + sign
@@ -71,17 +72,24 @@ class Delta:
                 yield at, (SALES, channel, segment), [n] + [0] * (len(Count) - 1)
         for (at, channel, segment, currency, intent, kinds, lost_kinds, lost), (n, *sums) in self._sales.items():
             if n:
-                vector = [0, n, *_by_kind(kinds, n), n * lost, *_by_kind(lost_kinds, n), 0, 0, 0]
+                upsell, cross_sell, downsell, any_, restored = _by_kind(kinds, n)
+                lost_upsell, lost_cross_sell, lost_downsell, lost_any, lost_restored = _by_kind(lost_kinds, n)
+                vector = [
+                    0, n, upsell, cross_sell, downsell, any_,
+                    n * lost, lost_upsell, lost_cross_sell, lost_downsell, lost_any,
+                    0, 0, 0, restored, lost_restored,
+                ]  # fmt: skip
                 vector[Count.KNOWN + intent] = n
                 yield at, (SALES, channel, segment), vector
             if currency:
-                *parts, final, back = sums
+                *parts, restored, final, back = sums
                 known = [*parts, final] if intent == 0 else [0] * 5
-                yield at, (MONEY, channel, segment, currency), [*known, final, back]
+                yield at, (MONEY, channel, segment, currency), [*known, final, back, 0 if intent else restored]
         for (at, categories), n in self._categories.items():
             for category, bits in categories if n else ():
                 yield at, (CATEGORY, category), [n, *_by_kind(bits, n)]
 
 
-def _by_kind(bits: int, n: int) -> tuple[int, int, int, int]:
-    return n * (bits & 1), n * (bits >> 1 & 1), n * (bits >> 2 & 1), n * (bits >> 3 & 1)
+def _by_kind(bits: int, n: int) -> tuple[int, int, int, int, int]:
+    """Of each bit of a mask: upsell, cross-sell, downsell, any, restored."""
+    return n * (bits & 1), n * (bits >> 1 & 1), n * (bits >> 2 & 1), n * (bits >> 3 & 1), n * (bits >> 4 & 1)

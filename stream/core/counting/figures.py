@@ -15,7 +15,7 @@ import msgspec
 
 from stream.core.config import MICROSECONDS, Window
 from stream.core.counting import kpi
-from stream.core.counting.cells import CATEGORY, MONEY, SALES, Cells, Count, Revenue
+from stream.core.counting.cells import CATEGORY, MONEY, SALES, Categorized, Cells, Count, Revenue
 from stream.core.counting.kpi import CustomerKind, Dimension
 from stream.core.counting.summary import Summary
 from stream.core.event import Journey
@@ -33,7 +33,8 @@ Section = tuple[Dimension, str]
 """A dimension and one of its values."""
 
 _NO_SALES = [0] * len(Count)
-_KINDS = (Count.UPSELL, Count.CROSS_SELL, Count.DOWNSELL, Count.ANY)
+_KINDS = (Count.UPSELL, Count.CROSS_SELL, Count.DOWNSELL, Count.RESTORED, Count.ANY)
+_CATEGORIZED = tuple(Count[position.name] for position in Categorized)
 
 
 class ShardFigures(msgspec.Struct, frozen=True):
@@ -78,6 +79,7 @@ class FigureSet(msgspec.Struct, frozen=True, dict=True):
                 "upsell": sales[Count.REVERSED_UPSELL],
                 "cross_sell": sales[Count.REVERSED_CROSS_SELL],
                 "downsell": sales[Count.REVERSED_DOWNSELL],
+                "restored": sales[Count.REVERSED_RESTORED],
                 "any": sales[Count.REVERSED_ANY],
             },
             "intents": {
@@ -139,10 +141,8 @@ class WindowFigures:
     @cached_property
     def categories(self) -> dict[str, FigureSet]:
         """Category -> its set."""
-        # A CATEGORY vector has the positions of a SALES vector from TRANSACTIONS to ANY.
-        rest = _NO_SALES[Count.ANY + 1 :]
         own = sorted((key[1], vector) for key, vector in self._cells.items() if key[0] == CATEGORY)
-        return {category: FigureSet("category", [0, *vector, *rest], None, None) for category, vector in own}
+        return {category: FigureSet("category", _as_sales(vector), None, None) for category, vector in own}
 
     def _set(self, section: Section, sales: list[list[int]], money: Mapping[str, list[list[int]]]) -> FigureSet:
         return FigureSet(
@@ -260,6 +260,14 @@ class Figures:
         for own in JOURNEYS:
             _gather(gathered, self._cells.get((window, own), {}).items())
         return WindowFigures({key: _sum(vectors) for key, vectors in gathered.items()}, None, revenue=False)
+
+
+def _as_sales(categorized: list[int]) -> list[int]:
+    """A CATEGORY vector as a SALES vector."""
+    sales = [*_NO_SALES]
+    for position, number in zip(_CATEGORIZED, categorized, strict=True):
+        sales[position] = number
+    return sales
 
 
 def _gather(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from stream.core.config import NEVER, PANES, Window
-from stream.core.counting.cells import Cells, Key, merge
+from stream.core.counting.cells import Cells, Key, merge, padded
 
 
 class Summary(msgspec.Struct, frozen=True, array_like=True):
@@ -44,7 +44,7 @@ class Recent(msgspec.Struct, frozen=True, array_like=True):
         """The cells by slices of another length. A stored slice that is longer counts at its end, or at the newest event if that lies within it."""
         slices: dict[int, Cells] = {}
         for index, cells in self.slices:
-            merge(slices.setdefault(-(-min(index * self.slice, self.stream_time) // length), {}), dict(cells))
+            merge(slices.setdefault(-(-min(index * self.slice, self.stream_time) // length), {}), padded(cells))
         return slices
 
 
@@ -74,13 +74,13 @@ def decode_summary(settled: bytes, recent: bytes) -> Summary:
         dropped = summary.dropped_through[position] if summary.dropped_through else head - PANES
         added = [pane for index, pane in since.cells(window.pane).items() if dropped < index <= head]
         windows.append((name, _sum(cells, added)))
-    total = _sum(summary.total, [dict(cells) for _, cells in since.slices])
+    total = _sum(summary.total, [padded(cells) for _, cells in since.slices])
     stream_time = 0 if since.stream_time == NEVER else since.stream_time
     return msgspec.structs.replace(summary, stream_time=stream_time, windows=windows, total=total)
 
 
 def _sum(cells: Sequence[tuple[Key, list[int]]], added: Iterable[Cells]) -> list[tuple[Key, list[int]]]:
-    merged = dict(cells)
+    merged = padded(cells)
     for each in added:
         merge(merged, each)
     return sorted(merged.items())

@@ -15,15 +15,17 @@ from stream.core.config import MICROSECONDS
 from stream.core.event import Journey
 from stream.core.identity import identity
 from stream.core.labels import OTHER, LabelRegistry
-from stream.core.money import SCALE, exponent, plain
+from stream.core.money import ONE, exponent, half_even, plain
 from stream.core.result import Intent, Judged, JudgedLine, Kind, Reversed
 
-UPSELL, CROSS_SELL, DOWNSELL, ANY = 1, 2, 4, 8
+UPSELL, CROSS_SELL, DOWNSELL, ANY, RESTORED = 1, 2, 4, 8, 16
 """Bits of a mask of kinds."""
-BITS: dict[Kind, int] = {"upsell": UPSELL, "cross_sell": CROSS_SELL, "downsell": DOWNSELL}
+BITS: dict[Kind, int] = {"upsell": UPSELL, "cross_sell": CROSS_SELL, "downsell": DOWNSELL, "restored": RESTORED}
 COUNTED_KINDS = (*BITS.items(), ("any", ANY))
 """Kinds of transactions as counters name them, with their bits."""
 INTENTS: tuple[Intent, ...] = ("known", "unknown", "incomparable")
+_PLACES = 5
+"""Currencies have 0 to 4 decimal places."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -35,6 +37,7 @@ class Amounts(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cross_sell: int = 0
     downsell: int = 0
     final: int = 0
+    restored: int = 0
 
 
 class Loss(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -77,9 +80,20 @@ class Assessment(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """Mask of the lines' kinds, with ANY."""
         return mask(line.kind for line in self.lines)
 
-    def all_lost(self) -> Loss:
-        """The loss of the whole transaction."""
-        return Loss(True, self.kinds, msgspec.structs.replace(self.amounts, initial=0))
+    def lost(self, share: int) -> "Assessment":
+        """The same transaction of which a share was given back, as an exact amount of at most `ONE`: at `ONE` it is reversed."""
+        if not share:
+            return self
+        amounts = self.amounts
+        if share >= ONE:
+            return msgspec.structs.replace(
+                self, loss=Loss(True, self.kinds, msgspec.structs.replace(amounts, initial=0))
+            )
+        parts = {
+            part: half_even(getattr(amounts, part) * share, ONE)
+            for part in ("upsell", "cross_sell", "downsell", "final", "restored")
+        }
+        return msgspec.structs.replace(self, loss=Loss(False, 0, Amounts(**parts)))
 
     def emptied(self) -> "Assessment":
         """The last version of a transaction that turned out not to be one."""
@@ -118,6 +132,7 @@ class Assessment(msgspec.Struct, frozen=True, array_like=True, gc=False):
             plain(amounts.upsell, places),
             plain(amounts.cross_sell, places),
             plain(amounts.downsell, places),
+            plain(amounts.restored, places),
             NOTHING_REVERSED[places] if loss is NO_LOSS else _reversed(loss, places),
             version,
         )
@@ -133,11 +148,12 @@ def _reversed(loss: Loss, places: int) -> Reversed:
             "upsell": plain(lost.upsell, places),
             "cross_sell": plain(lost.cross_sell, places),
             "downsell": plain(lost.downsell, places),
+            "restored": plain(lost.restored, places),
         },
     )
 
 
-NOTHING_REVERSED = [_reversed(NO_LOSS, places) for places in range(SCALE + 1)]
+NOTHING_REVERSED = [_reversed(NO_LOSS, places) for places in range(_PLACES)]
 """By the currency's exponent."""
 
 

@@ -3,9 +3,13 @@
 Rules: facts are ordered by (time, entityversion, type, id). Every field of the record is the first or the last fact of some kind in that order. So
 adding facts is associative, commutative and idempotent, and the record stays small however many facts arrive. Identities of events are
 remembered, too: a second event with the same identity changes nothing, even if its body differs.
+
+A checkout may have several orders; facts are kept by the order id that they name. Which order a fact belongs to is decided when the checkout is assessed:
+a fact without an id belongs to the order of the first completed fact; a fact whose id no completed fact has belongs to the order without an
+id, if there is one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 
 import msgspec
@@ -22,79 +26,94 @@ from stream.core.entities.assessment import (
 )
 from stream.core.event import CheckoutEvent, CheckoutType, Line, Refund
 from stream.core.identity import remember
-from stream.core.judging.cart import LineVerdict, Merged, judge, kept_whole, merge
+from stream.core.judging.cart import (
+    NOTHING,
+    CartLine,
+    Comparisons,
+    LineVerdict,
+    compare,
+    judge,
+    lines_of,
+    net,
+    quantity_of,
+    thousandths,
+)
 from stream.core.money import Exact, exact, exponent, plain, rounded
 from stream.core.result import JudgedLine, Kind
 
-Order = tuple[int, int, int, str, str]
+FactOrder = tuple[int, int, int, str, str]
 """(time, entityversion, type, id, source)."""
 
+ORDERS = 32
+"""Order ids that a checkout may have."""
 REMEMBERED = 1000
-"""Refunds that a checkout remembers at most, the first ones in order."""
+"""Refunds that an order remembers at most, the first ones in order."""
+NOWHERE = -1
+"""Position for: there is no such fact."""
+_KINDS: tuple[Kind, ...] = ("upsell", "cross_sell", "downsell")
+"""Kinds of verdicts on a cart, in the order of `Amounts`."""
 
 
 class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one event said, as far as it is still needed."""
 
-    order: Order
+    order: FactOrder
     currency: str
     lines: tuple[Line, ...]
     channel: str | None
     segment: str | None
     intent: tuple[Line, ...] | None = None
     customer: str = ""
-    """Of completed facts only."""
+    """Of the first completed fact only."""
 
 
 class Returned(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A refund."""
 
-    order: Order
+    order: FactOrder
     currency: str
     refund: Refund
     """With its lines reduced by `_reduced`."""
 
 
-NOWHERE = -1
-"""Position for: there is no such fact."""
-_STARTED, _UPDATED, _COMPLETED, _ORDER_UPDATED = (
-    CheckoutType.STARTED,
-    CheckoutType.UPDATED,
-    CheckoutType.COMPLETED,
-    CheckoutType.ORDER_UPDATED,
-)
+class Order(msgspec.Struct, array_like=True, gc=False):
+    """The facts that name one order id."""
+
+    id: str
+    """Empty for the facts that name none."""
+    completed: int = NOWHERE
+    """First completed fact."""
+    final: int = NOWHERE
+    """Last completed or order-updated fact: its lines are those of the order."""
+    refunds: tuple[Returned, ...] = ()
+    """The first fact of each refund id, in order."""
+    canceled: bool = False
 
 
 class Checkout(msgspec.Struct, array_like=True, gc=False):
     """What is remembered of a checkout. New fields go to the end."""
 
+    seen: bytes
+    """Identities of events, 8 bytes each, newest arrival last. It is the first field: a record of layout 1 begins with an integer."""
     newest: int
     """Time of the newest fact."""
-    first: int
-    """Time of the first fact."""
-    seen: bytes = b""
-    """Identities, 8 bytes each, newest arrival last."""
     started: int | None = None
     """Time of the first started fact."""
-    open: bool = False
-    """A started, updated or completed fact exists: there is an opportunity."""
+    begun: int | None = None
+    """Time of the first updated or completed fact."""
     facts: list[Fact] = []
-    """The facts that a position below names."""
+    """The facts that a position names."""
     cart: int = NOWHERE
     """First non-empty cart of started and updated."""
     intent_of_started: int = NOWHERE
+    """First started fact with an explicit intent."""
     intent_of_completed: int = NOWHERE
-    first_completed: int = NOWHERE
-    """First completed fact."""
-    final: int = NOWHERE
-    """Last completed or order-updated fact: its lines are the final ones."""
+    """First completed fact with an explicit intent."""
     channel: int = NOWHERE
     """Last fact with a channel."""
     segment: int = NOWHERE
     """Last fact with a segment."""
-    refunds: tuple[Returned, ...] = ()
-    """The first fact of each refund id, in order."""
-    canceled: bool = False
+    orders: list[Order] = []
     opportunity: Opportunity | None = None
     """As it is counted now."""
     sale: Sale | None = None
@@ -111,144 +130,95 @@ class Checkout(msgspec.Struct, array_like=True, gc=False):
 def apply(record: Checkout, event: CheckoutEvent, event_hash: bytes) -> None:
     """Add a fact whose identity, `event_hash`, is not among those seen."""
     kind, time = event.type, event.time
-    order: Order = (time, event.version, kind, event.id, event.source)
+    order: FactOrder = (time, event.version, kind, event.id, event.source)
     record.newest = max(record.newest, time)
-    record.first = min(record.first, time)
     record.seen = remember(record.seen, event_hash)
     facts = record.facts
     here = len(facts)
     lines: tuple[Line, ...] = ()
-    intent, customer, moved = None, "", False
+    intent, customer, replaced, kept = None, "", False, False
     if event.channel and _is_last(facts, record.channel, order):
+        replaced, kept = record.channel >= 0, True
         record.channel = here
     if event.segment and _is_last(facts, record.segment, order):
+        replaced, kept = replaced or record.segment >= 0, True
         record.segment = here
-    if kind <= _COMPLETED:
-        record.open = True
-    if kind <= _UPDATED:
-        if kind == _STARTED:
-            record.started = time if record.started is None else min(record.started, time)
-            if event.intent is not None and _is_first(facts, record.intent_of_started, order):
-                moved = record.intent_of_started >= 0
-                record.intent_of_started, intent = here, event.intent
+    if kind is CheckoutType.STARTED:
+        record.started = time if record.started is None else min(record.started, time)
+        if event.intent is not None and _is_first(facts, record.intent_of_started, order):
+            replaced, kept = replaced or record.intent_of_started >= 0, True
+            record.intent_of_started, intent = here, event.intent
+    if kind <= CheckoutType.UPDATED:
+        if kind is CheckoutType.UPDATED:
+            record.begun = time if record.begun is None else min(record.begun, time)
         if event.products and _is_first(facts, record.cart, order):
-            moved = moved or record.cart >= 0
+            replaced, kept = replaced or record.cart >= 0, True
             record.cart, lines = here, event.products
-    elif kind <= _ORDER_UPDATED:
-        if _is_last(facts, record.final, order):
-            moved = record.final >= 0
-            record.final, lines = here, event.products
-        if kind == _COMPLETED:
-            if _is_first(facts, record.first_completed, order):
-                moved = moved or record.first_completed >= 0
-                record.first_completed, customer = here, event.customer
-            if event.intent is not None and _is_first(facts, record.intent_of_completed, order):
-                moved = moved or record.intent_of_completed >= 0
-                record.intent_of_completed, intent = here, event.intent
-    elif event.refund is not None:
-        known = {returned.refund.refund_id: returned for returned in record.refunds}
-        other = known.get(event.refund.refund_id)
-        if other is None or order < other.order:
-            known[event.refund.refund_id] = Returned(order, event.currency, _reduced(event.refund))
-            record.refunds = tuple(sorted(known.values(), key=_order)[:REMEMBERED])
     else:
-        record.canceled = True
-    parts = {
-        NOWHERE,
-        record.cart,
-        record.final,
-        record.intent_of_started,
-        record.intent_of_completed,
-        record.first_completed,
-        record.channel,
-        record.segment,
-    }
-    if here in parts:
+        own = _order(record, event.order_id or "")
+        if kind <= CheckoutType.ORDER_UPDATED:
+            if _is_last(facts, own.final, order):
+                replaced, kept = replaced or own.final >= 0, True
+                own.final, lines = here, event.products
+            if kind is CheckoutType.COMPLETED:
+                record.begun = time if record.begun is None else min(record.begun, time)
+                if _is_first(facts, first_completed(record), order):
+                    customer = event.customer
+                if _is_first(facts, own.completed, order):
+                    replaced, kept = replaced or own.completed >= 0, True
+                    own.completed = here
+                if event.intent is not None and _is_first(facts, record.intent_of_completed, order):
+                    replaced, kept = replaced or record.intent_of_completed >= 0, True
+                    record.intent_of_completed, intent = here, event.intent
+        elif event.refund is not None:
+            known = {returned.refund.refund_id: returned for returned in own.refunds}
+            other = known.get(event.refund.refund_id)
+            if other is None or order < other.order:
+                known[event.refund.refund_id] = Returned(order, event.currency, _reduced(event.refund))
+                own.refunds = tuple(sorted(known.values(), key=_order_of)[:REMEMBERED])
+        else:
+            own.canceled = True
+    if kept:
         facts.append(Fact(order, event.currency, lines, event.channel, event.segment, intent, customer))
-        if moved or len(parts) <= len(facts):
+        if replaced:
             _drop_unused(record)
 
 
-_Name = tuple[str, str | None]
-"""(kind of id, id)."""
+def has_room(record: Checkout, order_id: str | None) -> bool:
+    """Whether a fact of this order may be added."""
+    orders = record.orders
+    return (
+        not order_id
+        or len(orders) < ORDERS
+        or (any(order.id == order_id for order in orders) or sum(bool(order.id) for order in orders) < ORDERS)
+    )
 
 
-def _name(back: Line) -> _Name:
-    """The id by which a refund line names what was bought."""
-    if back.sku:
-        return "sku", back.sku
-    return ("variant", back.variant_id) if back.variant_id else ("product", back.product_id)
+def first_completed(record: Checkout) -> int:
+    """Position of the first completed fact of all orders."""
+    orders = record.orders
+    if len(orders) == 1:
+        return orders[0].completed
+    facts = record.facts
+    made = [order.completed for order in orders if order.completed >= 0]
+    return min(made, key=lambda at: facts[at].order) if made else NOWHERE
 
 
-def _reduced(refund: Refund) -> Refund:
-    """The refund with what `_left` needs of its lines: ids and units, units of the same id added up.
-
-    Lines are not added up across a line that names by another kind of id (a sku, then a product, then that sku): the result may depend on their order.
-    """
-    if not refund.products:
-        return refund
-    units: dict[tuple[int, _Name], int] = {}
-    turn, way = 0, ""
-    for line in refund.products:
-        name = _name(line)
-        if name[0] != way:
-            turn, way = turn + 1, name[0]
-        units[turn, name] = units.get((turn, name), 0) + line.quantity
-    return Refund(refund.refund_id, tuple([_named(name, given) for (_, name), given in units.items()]), refund.amount)
-
-
-def _named(name: _Name, units: int) -> Line:
-    """A line of a refund with an id and units only."""
-    sku, variant, product = (name[1] if name[0] == way else None for way in ("sku", "variant", "product"))
-    return Line(sku, variant, product, None, units, "0")
-
-
-def _is_first(facts: Sequence[Fact], at: int, order: Order) -> bool:
-    return at < 0 or order < facts[at].order
-
-
-def _is_last(facts: Sequence[Fact], at: int, order: Order) -> bool:
-    return at < 0 or order > facts[at].order
-
-
-def _drop_unused(record: Checkout) -> None:
-    """Drop the facts that no position names, and of the others what is not needed."""
-    carts = (record.cart, record.final)
-    intents = (record.intent_of_started, record.intent_of_completed)
-    parts = (*carts, *intents, record.first_completed, record.channel, record.segment)
-    facts: list[Fact] = []
-    places = {NOWHERE: NOWHERE}
-    for at, fact in enumerate(record.facts):
-        if at not in parts:
-            continue
-        places[at] = len(facts)
-        lines = fact.lines if at in carts else ()
-        intent = fact.intent if at in intents else None
-        customer = fact.customer if at == record.first_completed else ""
-        if lines is not fact.lines or intent is not fact.intent or customer != fact.customer:
-            fact = Fact(fact.order, fact.currency, lines, fact.channel, fact.segment, intent, customer)  # noqa: PLW2901 - the same fact
-        facts.append(fact)
-    if len(facts) < len(record.facts):
-        record.cart, record.final, record.first_completed = (
-            places[record.cart],
-            places[record.final],
-            places[record.first_completed],
-        )
-        record.intent_of_started, record.intent_of_completed = (places[at] for at in intents)
-        record.channel, record.segment = places[record.channel], places[record.segment]
-    record.facts = facts
+def is_matched(record: Checkout, event: CheckoutEvent) -> bool:
+    """Whether the order that the event is about was completed by what is known."""
+    if event.type <= CheckoutType.COMPLETED:
+        return True
+    completed = {order.id for order in record.orders if order.completed >= 0}
+    if not completed:
+        return False
+    return not event.order_id or event.order_id in completed or _main(record).id == ""
 
 
 def rename(record: Checkout, customer: str, name: str) -> None:
     """Replace a customer's id by another name."""
-    if record.first_completed >= 0 and record.facts[record.first_completed].customer == customer:
-        record.facts[record.first_completed] = msgspec.structs.replace(
-            record.facts[record.first_completed], customer=name
-        )
-
-
-def _order(fact: Returned) -> Order:
-    return fact.order
+    record.facts = [
+        msgspec.structs.replace(fact, customer=name) if fact.customer == customer else fact for fact in record.facts
+    ]
 
 
 def channel(record: Checkout) -> str | None:
@@ -261,16 +231,101 @@ def segment(record: Checkout) -> str | None:
     return record.facts[record.segment].segment if record.segment >= 0 else None
 
 
-def final(record: Checkout) -> Fact | None:
-    """The fact whose lines are the final ones."""
-    return record.facts[record.final] if record.final >= 0 else None
+def final_facts(record: Checkout) -> Iterator[Fact]:
+    """The facts whose lines are those of an order."""
+    return (record.facts[order.final] for order in record.orders if order.final >= 0)
 
 
 def opportunity_time(record: Checkout) -> int | None:
     """Time of the opportunity; None while there is none."""
-    if not record.open:
+    return record.begun if record.started is None else record.started
+
+
+def assess(record: Checkout) -> Assessment | None:
+    """The judged transaction; None until an order is completed."""
+    if not record.orders or (at := first_completed(record)) < 0:
         return None
-    return record.first if record.started is None else record.started
+    facts = record.facts
+    first = facts[at]
+    currency, places = first.currency, exponent(first.currency)
+    parts = [_part(order, facts[order.final]) for order in _resolved(record)]
+    own = [part for part in parts if part.currency == currency]
+    bought = own[0].lines if len(own) == 1 else [line for part in own for line in part.lines]
+    intent = _intent(record)
+    comparable = intent is not None and intent[0] == currency and len(own) == len(parts)
+    wanted: Sequence[CartLine] = ()
+    comparisons, verdicts = NOTHING, []
+    if intent is not None and comparable:
+        if len(parts) == 1 and intent[1] == facts[parts[0].order.final].lines:
+            wanted = bought  # a cart against itself: everything is kept
+        else:
+            wanted = lines_of(intent[1])
+            comparisons = compare(wanted, bought)
+            verdicts = judge(comparisons, bought, places)
+    final = rounded(net(bought), places)
+    initial = final if wanted is bought else rounded(net(wanted), places)
+    return Assessment(
+        first.order[4],
+        first.order[3],
+        first.order[0],
+        first.customer,
+        channel(record),
+        segment(record),
+        currency,
+        "unknown" if intent is None else "known" if comparable else "incomparable",
+        tuple([_public(verdict, places) for verdict in verdicts]),
+        _amounts(initial, _sums(verdicts), final, places) if verdicts else Amounts(initial, 0, 0, 0, final),
+        by_category(
+            [line.line.category for part in parts for line in part.lines if line.net],
+            [(verdict.final.category, verdict.kind) for verdict in verdicts],
+        ),
+        _loss(parts, currency, comparisons, verdicts, places)
+        if any(part.order.refunds or part.order.canceled for part in parts)
+        else NO_LOSS,
+    )
+
+
+# Which facts belong together
+
+
+def _order(record: Checkout, order_id: str) -> Order:
+    """The facts of an order id, to which one is added."""
+    for order in record.orders:
+        if order.id == order_id:
+            return order
+    order = Order(order_id)
+    record.orders = [*record.orders, order]
+    return order
+
+
+def _main(record: Checkout) -> Order:
+    """The order of the first completed fact, as far as the facts name it."""
+    at = first_completed(record)
+    return next(order for order in record.orders if order.completed == at)
+
+
+def _resolved(record: Checkout) -> list[Order]:
+    """The orders, each with all of its facts, by their first completed facts."""
+    if len(record.orders) == 1:
+        return record.orders
+    facts, main = record.facts, _main(record)
+    # Facts without an id belong to the main order; where that has none itself, so do those of ids without a completed fact.
+    joined = [
+        order for order in record.orders if order is main or not order.id or (not main.id and order.completed < 0)
+    ]
+    others = [order for order in record.orders if order.completed >= 0 and order not in joined]
+    if len(joined) > 1:
+        refunds: dict[str, Returned] = {}
+        for returned in sorted((returned for order in joined for returned in order.refunds), key=_order_of):
+            refunds.setdefault(returned.refund.refund_id, returned)
+        main = Order(
+            main.id,
+            main.completed,
+            max((order.final for order in joined if order.final >= 0), key=lambda at: facts[at].order),
+            tuple(refunds.values())[:REMEMBERED],
+            any(order.canceled for order in joined),
+        )
+    return sorted([main, *others], key=lambda order: facts[order.completed].order)
 
 
 def _intent(record: Checkout) -> tuple[str, tuple[Line, ...]] | None:
@@ -285,145 +340,222 @@ def _intent(record: Checkout) -> tuple[str, tuple[Line, ...]] | None:
     return None
 
 
-def assess(record: Checkout) -> Assessment | None:
-    """The judged transaction; None until an order is completed."""
-    if record.first_completed < 0:
-        return None
-    facts = record.facts
-    first_completed, final = facts[record.first_completed], facts[record.final]
-    bought = merge(final.lines)
-    places = exponent(final.currency)
-    intent = _intent(record)
-    comparable = intent is not None and intent[0] == final.currency
-    same = intent is not None and comparable and intent[1] == final.lines and kept_whole(bought)
-    wanted = bought if same else merge(intent[1]) if intent is not None and comparable else []
-    verdicts = judge(wanted, bought) if comparable and not same else []
-    amount = rounded(_net(bought), places)
-    upsell, cross_sell, downsell = _kinds(verdicts) if verdicts else (0, 0, 0)
-    return Assessment(
-        first_completed.order[4],
-        first_completed.order[3],
-        first_completed.order[0],
-        first_completed.customer,
-        channel(record),
-        segment(record),
-        final.currency,
-        "unknown" if intent is None else "known" if comparable else "incomparable",
-        tuple([_public(verdict, places) for verdict in verdicts]),
-        Amounts(
-            amount if same else rounded(_net(wanted), places),
-            rounded(upsell, places),
-            rounded(cross_sell, places),
-            rounded(downsell, places),
-            amount,
-        ),
-        by_category(
-            [line.category for line in bought if line.net],
-            [(verdict.final.category, verdict.kind) for verdict in verdicts],
-        ),
-        _loss(record, final.currency, wanted if comparable else None, bought, verdicts)
-        if record.refunds or record.canceled
-        else NO_LOSS,
-    )
+def _is_first(facts: Sequence[Fact], at: int, order: FactOrder) -> bool:
+    return at < 0 or order < facts[at].order
 
 
-def _kinds(verdicts: Iterable[LineVerdict]) -> tuple[Exact, Exact, Exact]:
-    """Exact amounts of upsells, cross-sells and downsells."""
-    sums: dict[Kind, Exact] = {"upsell": 0, "cross_sell": 0, "downsell": 0}
+def _is_last(facts: Sequence[Fact], at: int, order: FactOrder) -> bool:
+    return at < 0 or order > facts[at].order
+
+
+def _order_of(returned: Returned) -> FactOrder:
+    return returned.order
+
+
+def _drop_unused(record: Checkout) -> None:
+    """Drop the facts that no position names, and of the others what is not needed."""
+    orders = record.orders
+    made = first_completed(record)
+    carts = {record.cart, *(order.final for order in orders)}
+    intents = {record.intent_of_started, record.intent_of_completed}
+    named = {*carts, *intents, record.channel, record.segment, *(order.completed for order in orders)}
+    facts: list[Fact] = []
+    places = {NOWHERE: NOWHERE}
+    for at, fact in enumerate(record.facts):
+        if at not in named:
+            continue
+        places[at] = len(facts)
+        lines = fact.lines if at in carts else ()
+        intent = fact.intent if at in intents else None
+        customer = fact.customer if at == made else ""
+        if lines is not fact.lines or intent is not fact.intent or customer != fact.customer:
+            fact = Fact(fact.order, fact.currency, lines, fact.channel, fact.segment, intent, customer)  # noqa: PLW2901 - the same fact
+        facts.append(fact)
+    if len(facts) < len(record.facts):
+        record.cart = places[record.cart]
+        record.intent_of_started, record.intent_of_completed = (
+            places[record.intent_of_started],
+            places[record.intent_of_completed],
+        )
+        record.channel, record.segment = places[record.channel], places[record.segment]
+        for order in orders:
+            order.completed, order.final = places[order.completed], places[order.final]
+    record.facts = facts
+
+
+# What is published and what was taken back
+
+
+class _Part(msgspec.Struct, frozen=True, gc=False):
+    """An order, ready to be judged."""
+
+    order: Order
+    currency: str
+    lines: list[CartLine]
+
+    def money_back(self) -> Exact:
+        """What refunds gave back without naming products."""
+        return sum(
+            exact(returned.refund.amount)
+            for returned in self.order.refunds
+            if returned.refund.amount is not None
+            and not returned.refund.products
+            and returned.currency == self.currency
+        )
+
+    def left(self) -> tuple[list[CartLine], bool]:
+        """The lines with the units that are left, and whether the whole order was given back."""
+        order, lines = self.order, self.lines
+        refunds = [returned.refund for returned in order.refunds]
+        left = _left(lines, [line for refund in refunds for line in refund.products or ()])
+        money = self.money_back()
+        given_back = (
+            order.canceled
+            or any(refund.products is None and refund.amount is None for refund in refunds)
+            or (money > 0 and money >= net(left))
+        )
+        return ([line.left(0) for line in lines] if given_back else left), given_back
+
+
+def _part(order: Order, final: Fact) -> _Part:
+    return _Part(order, final.currency, lines_of(final.lines))
+
+
+def _sums(verdicts: Iterable[LineVerdict]) -> dict[Kind, Exact]:
+    """Exact amounts by kind."""
+    sums: dict[Kind, Exact] = dict.fromkeys(_KINDS, 0)
     for verdict in verdicts:
         sums[verdict.kind] += verdict.amount
-    return sums["upsell"], sums["cross_sell"], sums["downsell"]
+    return sums
 
 
-def _net(lines: Iterable[Merged]) -> Exact:
-    return sum([line.net for line in lines])
+def _amounts(initial: int, sums: dict[Kind, Exact], final: int, places: int) -> Amounts:
+    upsell, cross_sell, downsell = (rounded(max(0, sums[kind]), places) for kind in _KINDS)
+    return Amounts(initial, upsell, cross_sell, downsell, final)
 
 
 def _public(verdict: LineVerdict, places: int) -> JudgedLine:
-    intent = verdict.intent
+    final, intent = verdict.final, verdict.intent
     return JudgedLine(
         kind=verdict.kind,
         reason=verdict.reason,
-        product_id=verdict.final.product_id,
-        sku=verdict.final.sku,
+        product_id=final.product_id,
+        sku=final.sku,
         intent_product_id=intent.product_id if intent else None,
         intent_sku=intent.sku if intent else None,
-        offer_id=verdict.final.offer_id,
+        offer_id=final.offer_id,
         amount=plain(rounded(verdict.amount, places), places),
     )
 
 
 def _loss(
-    record: Checkout,
+    parts: Sequence[_Part],
     currency: str,
-    wanted: Sequence[Merged] | None,
-    bought: Sequence[Merged],
+    comparisons: Comparisons,
     verdicts: Sequence[LineVerdict],
+    places: int,
 ) -> Loss:
-    """What refunds and a cancellation took back.
+    """What refunds and cancellations took back.
 
-    Refunded units are taken off first, and what is left is judged against the same intent. Money that was given back without naming products then takes
-    its share of the amounts that are left.
+    Refunded units are taken off first, and what is left is judged by the same comparisons. Money that was given back without naming products gives its
+    order back where it covers all that is left of it. Else all amounts that are left lose the share that it is of their net total.
     """
-    kinds = mask(verdict.kind for verdict in verdicts)
-    refunds = [returned.refund for returned in record.refunds]
-    left = _left(bought, [line for refund in refunds for line in refund.products or ()])
-    still = judge(wanted, left) if wanted is not None else []
-    after = _net(left)
-    remaining = _kinds(still)
-    money = [
-        exact(returned.refund.amount)
-        for returned in record.refunds
-        if returned.refund.amount is not None and returned.refund.products is None and returned.currency == currency
-    ]
-    back = sum(money)
-    share: Exact = 1
-    if (
-        record.canceled
-        or any(refund.products is None and refund.amount is None for refund in refunds)
-        or _all_given_back(bought, left)
-        or (money and back >= after)
-    ):
-        share, still = 0, []
-    elif back:
-        share = 1 - Fraction(back) / after
-    places = exponent(currency)
-    lost: dict[Kind, int] = {}
-    parts: tuple[Kind, ...] = ("upsell", "cross_sell", "downsell")
-    for kind, amount, kept in zip(parts, _kinds(verdicts), remaining, strict=True):
-        reduced = amount - kept * share
-        lost[kind] = rounded(reduced, places) if reduced > 0 else 0
+    remaining = [(part, *part.left()) for part in parts]
+    left = [line for part, lines, _ in remaining if part.currency == currency for line in lines]
+    back = sum(part.money_back() for part, _, given_back in remaining if part.currency == currency and not given_back)
+    after = net(left)
+    share: Exact = 1 - Fraction(back) / after if back else 1
+    still = judge(comparisons, left, places) if verdicts else []
+    gross, rest = _sums(verdicts), _sums(still)
+    final = net([line for part in parts if part.currency == currency for line in part.lines])
+    if any(line.net for part in parts for line in part.lines):
+        nothing_left = not any(line.net for _, lines, _ in remaining for line in lines)
+    elif any(part.lines for part in parts):  # all of it was free
+        nothing_left = not any(line.units for _, lines, _ in remaining for line in lines)
+    else:
+        nothing_left = all(given_back for _, _, given_back in remaining)
     return Loss(
-        transaction=share == 0,
-        kinds=kinds & ~mask(verdict.kind for verdict in still),
-        amounts=Amounts(final=rounded(_net(bought) - after * share, places), **lost),
+        nothing_left,
+        mask(verdict.kind for verdict in verdicts) & ~mask(verdict.kind for verdict in still),
+        _amounts(
+            0,
+            {kind: gross[kind] - rest[kind] * share for kind in _KINDS},
+            rounded(final - after * share, places),
+            places,
+        ),
     )
 
 
-def _all_given_back(bought: Sequence[Merged], left: Sequence[Merged]) -> bool:
-    """Whether nothing is left: no line that counts, or no unit where no line of the order counted."""
-    if any(line.counts for line in bought):
-        return not any(line.counts for line in left)
-    return bool(bought) and not left
+_Ids = tuple[str | None, str | None, str | None]
+"""variant_id, sku, product_id."""
 
 
-def _left(bought: Iterable[Merged], returned: Iterable[Line]) -> list[Merged]:
-    """The lines less the units given back, in order of appearance; lines without units are left out."""
-    lines = list(bought)
-    units = [line.quantity for line in lines]
-    # Per name, the next line is the last of its list, and is removed once it is used up: so the work is linear in the number of lines.
-    named: dict[_Name, list[int]] = {}
-    for at in reversed(range(len(lines))):
-        line = lines[at]
-        for name in (("sku", line.sku), ("variant", line.variant_id), ("product", line.product_id)):
-            named.setdefault(name, []).append(at)
+def _ids(line: Line) -> _Ids:
+    return line.variant_id, line.sku, line.product_id
+
+
+def _reduced(refund: Refund) -> Refund:
+    """The refund with what `_left` needs of its lines: ids and units, added up where their order does not matter.
+
+    Lines that name by one and the same kind of id take units off different lines. All others are added up only where they follow each other.
+    """
+    if not refund.products:
+        return refund
+    units: dict[tuple[int, _Ids], int] = {}
+    run, way = 0, None
+    for line in refund.products:
+        ids = _ids(line)
+        kinds = tuple([name is not None for name in ids])
+        this = kinds if sum(kinds) == 1 else ids
+        if this != way:
+            run, way = run + 1, this
+        units[run, ids] = units.get((run, ids), 0) + thousandths(line.quantity)
+    lines = [
+        Line(sku, variant, product, None, quantity_of(number), "0")
+        for (_, (variant, sku, product)), number in units.items()
+    ]
+    return Refund(refund.refund_id, tuple(lines), refund.amount)
+
+
+def _left(lines: list[CartLine], returned: Sequence[Line]) -> list[CartLine]:
+    """The lines with the units that are left: those given back are found in order of appearance, gifts last.
+
+    A returned line is found by the first of variant_id, sku, product_id that both lines have.
+    """
+    if not returned:
+        return lines
+    units = [line.units for line in lines]
+    # Lines by (has a variant, has a sku) and by id: these decide which id is the first that both have. The next line is the last of its list, and is
+    # removed once it is used up, so the work is linear in the number of lines.
+    found: dict[tuple[bool, bool, int, str], list[int]] = {}
+    for at in sorted(range(len(lines)), key=lambda at: (lines[at].is_gift, at), reverse=True):
+        ids = lines[at].ids
+        for kind, name in enumerate(ids):
+            if name:
+                found.setdefault((bool(ids[0]), bool(ids[1]), kind, name), []).append(at)
     for back in returned:
-        given, places = back.quantity, named.get(_name(back))
-        while given and places:
-            at = places[-1]
+        given = thousandths(back.quantity)
+        candidates = [found[key] for key in _keys(_ids(back)) if found.get(key)]
+        while given:
+            for stack in candidates:
+                while stack and not units[stack[-1]]:
+                    stack.pop()
+            candidates = [stack for stack in candidates if stack]
+            if not candidates:
+                break
+            at = min((stack[-1] for stack in candidates), key=lambda at: (lines[at].is_gift, at))
             taken = min(given, units[at])
             units[at] -= taken
             given -= taken
-            if not units[at]:
-                places.pop()
-    return [line if kept == line.quantity else line.left(kept) for line, kept in zip(lines, units, strict=True) if kept]
+    return [line if kept == line.units else line.left(kept) for line, kept in zip(lines, units, strict=True)]
+
+
+def _keys(ids: _Ids) -> Iterator[tuple[bool, bool, int, str]]:
+    """Where lines are found that a returned line names: for lines with and without a variant and a sku, the first id that both have."""
+    for has_variant in (True, False):
+        for has_sku in (True, False):
+            has = (has_variant, has_sku, True)
+            for kind, name in enumerate(ids):
+                if name and has[kind]:
+                    yield has_variant, has_sku, kind, name
+                    break

@@ -12,11 +12,14 @@ import msgspec
 
 from stream.core.config import DAY
 from stream.core.entities.assessment import ANY, CROSS_SELL, UPSELL, Sale
+from stream.core.event import Item
 
 KINDS = (("all", 0), ("upsell", UPSELL), ("cross_sell", CROSS_SELL), ("any", ANY))
 """Kinds of customers, with the bit of a purchase that makes one."""
 KEPT = 512
 """Purchases that a record holds, and entities that it names, at most: beyond that the oldest go."""
+CANCELED = 16
+"""Canceled subscriptions that a record holds at most, the newest ones."""
 
 
 class Purchase(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -33,6 +36,16 @@ class Purchase(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return _sets(self.kinds & (UPSELL | CROSS_SELL | ANY), self.channel, self.segment)
 
 
+class Canceled(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An active paid subscription that the customer canceled, and that no other one has continued."""
+
+    time: int
+    currency: str
+    items: tuple[Item, ...]
+    initial: tuple[Item, ...]
+    """What the customer came for with it."""
+
+
 class Customer(msgspec.Struct, array_like=True, gc=False):
     """What is remembered of a customer. New fields go to the end."""
 
@@ -44,6 +57,8 @@ class Customer(msgspec.Struct, array_like=True, gc=False):
     """Entities that hold the customer's id: id -> the day (since the epoch) after which the entity may be forgotten, 0 for none."""
     erasure: int = 0
     """The day up to which a repeat of the erasure that made this record is recognised; 0 for a record that no erasure made."""
+    canceled: dict[str, Canceled] = {}
+    """Subscriptions by id."""
 
     def expiry(self, horizon: int) -> int | None:
         """When the record may be removed, microseconds, at the end of a day; None: not as things are."""
@@ -55,7 +70,7 @@ class Customer(msgspec.Struct, array_like=True, gc=False):
     @property
     def empty(self) -> bool:
         """Whether nothing is remembered."""
-        return not (self.purchases or self.active or self.entities or self.erasure)
+        return not (self.purchases or self.active or self.entities or self.erasure or self.canceled)
 
     def link_entity(self, entity: str, day: int, before: int) -> bool:
         """Note that an entity holds the customer's id, and drop the entities whose day lies before `before`.
@@ -155,6 +170,7 @@ def merge(record: Customer, other: Customer) -> None:
     """Add what another record of the same customer holds."""
     record.purchases = sorted([*record.purchases, *other.purchases], key=_time)[-KEPT:]
     record.active |= other.active
+    record.canceled = dict([*other.canceled.items(), *record.canceled.items()][-CANCELED:])
     record.entities = dict([*other.entities.items(), *record.entities.items()][-KEPT:])
 
 

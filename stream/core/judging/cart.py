@@ -1,263 +1,380 @@
 """The verdict on a cart: what was bought beyond, besides, or below the initial intent?
 
-The rules, as a table (`tests/core/judging/test_cart.py` has a case for every row and every sentence):
+The rules, as a table (`tests/core/judging/test_cart.py` has cases for every row and every sentence). Lines with list or net total 0 (gifts) are left out.
+The lines of both carts fall into families: lines that share a variant_id, a sku or a product_id, or of which a final one names an intent line in
+`replaces`, and so on. A line's key is its variant_id where all lines of the family have one, else its sku where all have one, else its
+product_id where all have one, else all three together. Lists, nets and units of a family's lines on one side add up.
 
-Lines with the same key (sku, else variant_id, else product_id) are merged; lines with list or net total 0 do not count. Final lines are matched to
-intent lines one to one, in passes, highest unit price first, ties in order of appearance. A matched line is not matched again.
+    family                                                   verdict              reason
+    both sides, every key in equal quantity                  kept
+    both sides, some key gained units and another lost some  upsell / downsell    substitute / variant
+    both sides, only gained and list up / only lost and down upsell / downsell    substitute / quantity
+    both sides otherwise                                     kept
+    only final, and one only in the intent of its category   upsell / downsell    substitute
+    the rest of both, where more than half of the intent     upsell / downsell    substitute
+        is in the rest
+    only final otherwise                                     cross_sell           addition
+    only intent otherwise                                    removed: no verdict; set against substitute upsells of its category
 
-    pass  matches                                        up                    down                    equal
-    0     `replaces` names the intent line               upsell substitute     downsell substitute     kept
-    1     same sku (variant, product: see `_pass_1`)     upsell quantity       downsell quantity       kept
-    2     same product_id                                upsell variant        downsell variant        kept
-    3     same category                                  upsell substitute     downsell substitute     kept
-    -     final line left, its product is in the intent  upsell quantity
-    -     final line left otherwise                      cross_sell addition
-    -     intent line left                               (removed: no verdict)
+Up and down compare list totals; equal is kept. A family on both sides is a substitute where a final line of it replaces an intent line of another key. The
+amount is the difference of the net totals, at least 0; of a cross-sell its net total. A verdict whose amount rounds to 0 in the currency is none.
 
-"Up" compares quantities in pass 1 and list totals elsewhere. The amount is the difference of net totals, not below 0; of an unmatched line its net total.
+After refunds the same comparisons are judged again with the units that are left (`left`): nothing is paired or removed again, and what was kept stays
+kept.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from functools import lru_cache
+from operator import attrgetter
 
 import msgspec
 
 from stream.core.event import Line
-from stream.core.money import Exact, divided, exact
+from stream.core.money import Exact, divided, exact, rounded
 from stream.core.result import Kind, Reason
 
+UNIT = 1000
+"""Quantities are counted in thousandths: they have at most three decimal places."""
+_BY_PRODUCT, _BY_ALL = 2, 3
+"""Kinds of keys: 0 variant_id, 1 sku, 2 product_id, 3 all of them."""
+_Ids = tuple[str | None, str | None, str | None]
 
-class Merged(msgspec.Struct, frozen=True, gc=False):
-    """Lines of one key, added up by `merge`. Amounts are exact (`core.money`)."""
 
-    key: tuple[int, str]
-    """Under which lines are merged."""
-    sku: str | None
-    variant_id: str | None
-    product_id: str | None
-    category: str | None
-    replaces: str | None
-    offer_id: str | None
-    quantity: int
+class CartLine(msgspec.Struct, frozen=True, gc=False):
+    """A line, ready to be judged. Amounts are exact (`core.money`)."""
+
+    line: Line
+    ids: _Ids
+    """variant_id, sku, product_id."""
+    replaces: tuple[str, ...]
+    units: int
+    """Thousandths."""
+    price: int
+    """Unit list price."""
     listed: Exact
-    """List total: price x quantity."""
+    """List total."""
     net: Exact
     """List total - discount, which is at most the list total."""
 
     @property
-    def unit(self) -> Exact:
-        """Unit price: list total / quantity."""
-        return divided(self.listed, self.quantity)
+    def is_gift(self) -> bool:
+        """Whether the line is left out of verdicts."""
+        return not self.net
 
-    @property
-    def counts(self) -> bool:
-        """Whether the line is more than a gift."""
-        return self.net > 0
-
-    def left(self, units: int) -> "Merged":
-        """The same line with `units` of its quantity; list total and discount shrink in proportion."""
-        listed, net = divided(self.listed * units, self.quantity), divided(self.net * units, self.quantity)
-        return msgspec.structs.replace(self, quantity=units, listed=listed, net=net)
+    def left(self, units: int) -> "CartLine":
+        """The same line with so many of its units; list total and discount shrink in proportion."""
+        return CartLine(
+            self.line,
+            self.ids,
+            self.replaces,
+            units,
+            self.price,
+            divided(self.listed * units, self.units),
+            divided(self.net * units, self.units),
+        )
 
 
 class LineVerdict(msgspec.Struct, frozen=True, gc=False):
-    """The verdict on one final line."""
+    """One verdict, with the lines that it names."""
 
     kind: Kind
     reason: Reason
-    final: Merged
-    intent: Merged | None
+    final: Line
+    intent: Line | None
     amount: Exact
 
 
-def merge(lines: Iterable[Line]) -> list[Merged]:
-    """Lines of the same key added up, in order of first appearance."""
-    each = [_alone(line) for line in lines]
-    merged = {line.key: line for line in each}
-    if len(merged) == len(each):
-        return each
-    merged.clear()
-    for line in each:
-        seen = merged.get(line.key)
-        merged[line.key] = line if seen is None else _together(seen, line)
-    return list(merged.values())
+class Comparison(msgspec.Struct, frozen=True, gc=False):
+    """Lines that are judged together, by their positions in the two carts."""
+
+    intent: Sequence[int]
+    final: Sequence[int]
+    key: int | None
+    """Kind of the lines' keys; None where list totals alone are compared."""
+    category: str | None
+    """Removed lines of this category are set against an upsell."""
+
+
+class Comparisons(msgspec.Struct, frozen=True, gc=False):
+    """What a cart is compared with: everything that its verdict, and the verdict on what refunds leave of it, follow from."""
+
+    intent: Sequence[CartLine]
+    parts: Sequence[Comparison]
+    """Those that are not kept, in order of their first final line."""
+    removed: dict[str, Exact]
+    """Net total of the removed lines, by category."""
+
+
+NOTHING = Comparisons((), (), {})
+"""Of a cart that is as intended, or whose intent is not known."""
+
+
+def lines_of(lines: Iterable[Line]) -> list[CartLine]:
+    """Lines, ready to be judged."""
+    return [_line_of(line) for line in lines]
 
 
 @lru_cache(maxsize=16_384)  # a cart's lines are judged again with every version of it
-def _alone(line: Line) -> Merged:
-    listed = exact(line.price) * line.quantity
-    key = (0, line.sku) if line.sku else (1, line.variant_id) if line.variant_id else (2, line.product_id or "")
-    return Merged(
-        key,
-        line.sku,
-        line.variant_id,
-        line.product_id,
-        line.category,
-        line.replaces,
-        line.offer_id,
-        line.quantity,
+def _line_of(line: Line) -> CartLine:
+    units, price = thousandths(line.quantity), exact(line.price)
+    # A price has at most 10 decimal places and exact amounts have 13, so this is a whole number.
+    listed = price // UNIT * units
+    replaces = line.replaces
+    return CartLine(
+        line,
+        (line.variant_id, line.sku, line.product_id),
+        () if replaces is None else (replaces,) if isinstance(replaces, str) else replaces,
+        units,
+        price,
         listed,
         max(0, listed - exact(line.discount)),
     )
 
 
-def _together(first: Merged, other: Merged) -> Merged:
-    return msgspec.structs.replace(
-        first,
-        quantity=first.quantity + other.quantity,
-        listed=first.listed + other.listed,
-        net=first.net + other.net,
-        category=first.category or other.category,
-        replaces=first.replaces or other.replaces,
-        offer_id=first.offer_id or other.offer_id,
+def thousandths(quantity: int | str) -> int:
+    """A quantity in thousandths."""
+    return quantity * UNIT if isinstance(quantity, int) else int(Decimal(quantity).scaleb(3))
+
+
+def quantity_of(units: int) -> int | str:
+    """The inverse of `thousandths`."""
+    whole, part = divmod(units, UNIT)
+    return whole if not part else f"{whole}.{part:03}".rstrip("0")
+
+
+def net(lines: Iterable[CartLine]) -> Exact:
+    """Net total of lines."""
+    return sum([line.net for line in lines])
+
+
+def compare(intent: Sequence[CartLine], final: Sequence[CartLine]) -> Comparisons:
+    """Find what is compared with what."""
+    parts: list[Comparison] = []
+    only_intent: list[Comparison] = []
+    only_final: list[Comparison] = []
+    for family in _families(intent, final):
+        if family.intent and family.final:
+            if not _is_kept(family, intent, final):
+                parts.append(family)
+        else:
+            (only_final if family.final else only_intent).append(family)
+    if only_final and only_intent:
+        _pair(parts, only_intent, only_final, intent, final)
+        _compare_rest(parts, only_intent, only_final, intent, final)
+    parts.extend(only_final)
+    removed: dict[str, Exact] = {}
+    for each in only_intent:
+        if each.category:
+            gone = net([intent[at] for at in each.intent])
+            removed[each.category] = removed.get(each.category, 0) + gone
+    parts.sort(key=lambda part: part.final[0])
+    return Comparisons(intent, parts, removed)
+
+
+def judge(comparisons: Comparisons, final: Sequence[CartLine], places: int) -> list[LineVerdict]:
+    """The verdicts on the final lines, in the order of the lines that they name.
+
+    `final` are the lines of `compare`, or as many of their units as are left. `places` are the decimal places of the currency.
+    """
+    found: list[tuple[int, LineVerdict, str | None]] = []
+    for part in comparisons.parts:
+        judged = _judge(part, comparisons.intent, final)
+        if judged is not None:
+            found.append((*judged, part.category))
+    if len(found) > 1:
+        found.sort(key=lambda each: each[0])
+    verdicts = [verdict for _, verdict, _ in found]
+    if comparisons.removed:
+        _set_off(verdicts, [category for _, _, category in found], comparisons.removed)
+    return [verdict for verdict in verdicts if rounded(verdict.amount, places)]
+
+
+# What is compared with what
+
+
+def _families(intent: Sequence[CartLine], final: Sequence[CartLine]) -> list[Comparison]:
+    """Connected lines, without gifts, in order of appearance: the intent's lines before the final ones."""
+    lines = [*intent, *final]
+    first_final = len(intent)
+    chosen = [at for at, line in enumerate(lines) if line.net]
+    parent = list(range(len(lines)))
+
+    def root(at: int) -> int:
+        while parent[at] != at:
+            parent[at] = at = parent[parent[at]]
+        return at
+
+    def connect(at: int, other: int) -> None:
+        low, high = sorted((root(at), root(other)))
+        parent[high] = low
+
+    seen: dict[tuple[int, str], int] = {}
+    for at in chosen:
+        for kind, name in enumerate(lines[at].ids):
+            if name:
+                other = seen.setdefault((kind, name), at)
+                if other != at:
+                    connect(other, at)
+    if any(line.replaces for line in final):
+        replaceable: dict[str, list[int]] = {}
+        for at in chosen:
+            if at < first_final:
+                for name in lines[at].ids:
+                    if name:
+                        replaceable.setdefault(name, []).append(at)
+        for at in chosen:
+            if at >= first_final:
+                for name in lines[at].replaces:
+                    for other in replaceable.get(name, ()):
+                        connect(other, at)
+    members: dict[int, list[int]] = {}
+    for at in chosen:
+        members.setdefault(root(at), []).append(at)
+    return [_family([lines[at] for at in family], family, first_final) for family in members.values()]
+
+
+def _family(lines: Sequence[CartLine], family: Sequence[int], first_final: int) -> Comparison:
+    key = next((kind for kind in range(_BY_PRODUCT + 1) if all(line.ids[kind] for line in lines)), _BY_ALL)
+    return Comparison(
+        [at for at in family if at < first_final],
+        [at - first_final for at in family if at >= first_final],
+        key,
+        max(lines, key=_price).line.category,
     )
 
 
-def kept_whole(lines: Iterable[Merged]) -> bool:
-    """Whether these lines, judged against themselves, give no verdict for sure: each is matched by itself in pass 1."""
-    return not any(line.replaces for line in lines) and _is_plain(lines)
+def _is_kept(family: Comparison, intent: Sequence[CartLine], final: Sequence[CartLine]) -> bool:
+    return _judge(family, intent, final) is None
 
 
-def _is_plain(*carts: Iterable[Merged]) -> bool:
-    """Whether pass 1 matches only lines of the same key: no variant is named with its sku in one line and without in another."""
-    bare = named = False
-    for cart in carts:
-        for line in cart:
-            if line.variant_id:
-                if line.sku:
-                    named = True
-                else:
-                    bare = True
-    return not (bare and named)
+def _pair(
+    parts: list[Comparison],
+    only_intent: list[Comparison],
+    only_final: list[Comparison],
+    intent: Sequence[CartLine],
+    final: Sequence[CartLine],
+) -> None:
+    """Move substitutes to `parts`: one to one within a category, highest list total first on both sides."""
+    offered: dict[str, list[Comparison]] = {}
+    for old in only_intent:
+        if old.category:
+            offered.setdefault(old.category, []).append(old)
+    wanted: dict[str, list[Comparison]] = {}
+    for new in only_final:
+        if new.category in offered:
+            wanted.setdefault(new.category, []).append(new)
+    paired: set[int] = set()
+    for category, news in wanted.items():
+        olds = offered[category]
+        news.sort(key=lambda each: _listed(each.final, final), reverse=True)
+        olds.sort(key=lambda each: _listed(each.intent, intent), reverse=True)
+        for new, old in zip(news, olds, strict=False):
+            paired.update((id(new), id(old)))
+            pair = Comparison(old.intent, new.final, None, category)
+            if not _is_kept(pair, intent, final):
+                parts.append(pair)
+    only_intent[:] = [each for each in only_intent if id(each) not in paired]
+    only_final[:] = [each for each in only_final if id(each) not in paired]
 
 
-def judge(intent: Sequence[Merged], final: Sequence[Merged]) -> list[LineVerdict]:
-    """The verdicts on the final lines, in order of their appearance; lines that were kept have none."""
-    wanted = [line for line in intent if line.net]
-    bought = [line for line in final if line.net]
-    products = {line.product_id for line in wanted if line.product_id}
-    matched: dict[int, tuple[int, Merged]] = {}
-    asking = list(range(len(bought)))
-    passes = range(len(_PASSES))
-    if not any(line.replaces for line in bought):
-        passes = range(1, len(_PASSES))
-        if _is_plain(wanted, bought):
-            # Keys are unique on both sides, so the order does not matter.
-            passes = range(2, len(_PASSES))
-            keyed = {line.key: line for line in wanted}
-            for at, line in enumerate(bought):
-                own = keyed.pop(line.key, None)
-                if own is not None:
-                    matched[at] = (1, own)
-            wanted = list(keyed.values())
-            asking = [at for at in asking if at not in matched]
-    free = dict(enumerate(sorted(wanted, key=_unit, reverse=True) if len(wanted) > 1 else wanted))
-    if len(asking) > 1:
-        asking.sort(key=lambda at: bought[at].unit, reverse=True)
-    for number in passes:
-        if not asking or not free:
-            break
-        final_names, intent_names = _PASSES[number]
-        index: dict[tuple[str, str], list[int]] = {}
-        for position in reversed(free):
-            for name in intent_names(free[position]):
-                index.setdefault(name, []).append(position)
-        for at in asking:
-            best: int | None = None
-            for name in final_names(bought[at]):
-                candidates = index.get(name)
-                while candidates and candidates[-1] not in free:
-                    candidates.pop()
-                if candidates and (best is None or candidates[-1] < best):
-                    best = candidates[-1]
-            if best is not None:
-                matched[at] = (number, free.pop(best))
-        asking = [at for at in asking if at not in matched]
-    verdicts = []
-    for at, line in enumerate(bought):
-        match = matched.get(at)
-        verdict = _matched(line, *match) if match is not None else _unmatched(line, products)
-        if verdict is not None:
-            verdicts.append(verdict)
-    return verdicts
+def _compare_rest(
+    parts: list[Comparison],
+    only_intent: list[Comparison],
+    only_final: list[Comparison],
+    intent: Sequence[CartLine],
+    final: Sequence[CartLine],
+) -> None:
+    """Compare what is left over as a whole, where more than half of the intent is: something else was bought."""
+    if not (only_intent and only_final):
+        return
+    left = sorted(at for each in only_intent for at in each.intent)
+    if net([intent[at] for at in left]) * 2 <= net(intent):
+        return
+    rest = Comparison(left, sorted(at for each in only_final for at in each.final), None, None)
+    if not _is_kept(rest, intent, final):
+        parts.append(rest)
+    only_intent.clear()
+    only_final.clear()
 
 
-def _unit(line: Merged) -> Exact:
-    return line.unit
+# The rows of the table
 
 
-def _matched(final: Merged, number: int, intent: Merged) -> LineVerdict | None:
-    before: Exact
-    after: Exact
-    before, after = (intent.quantity, final.quantity) if number == 1 else (intent.listed, final.listed)
-    if after == before:
+def _judge(part: Comparison, intent: Sequence[CartLine], final: Sequence[CartLine]) -> tuple[int, LineVerdict] | None:
+    """The verdict of one comparison, after the position of the line that it names; None: kept, or nothing is left."""
+    bought = [at for at in part.final if final[at].units]
+    if not bought:
         return None
-    reason = _REASONS[number]
-    if after > before:
-        return LineVerdict("upsell", reason, final, intent, max(0, final.net - intent.net))
-    return LineVerdict("downsell", reason, final, intent, max(0, intent.net - final.net))
+    if not part.intent:
+        named = _highest(bought, final)
+        return named, LineVerdict("cross_sell", "addition", final[named].line, None, net([final[at] for at in bought]))
+    up = _listed(bought, final) - _listed(part.intent, intent)
+    gained: Sequence[int]
+    lost: Sequence[int]
+    if part.key is None:
+        reason: Reason = "substitute"
+        gained, lost = bought, part.intent
+    else:
+        change: dict[object, int] = {}
+        for lines, places, sign in ((intent, part.intent, -1), (final, bought, 1)):
+            for at in places:
+                key = _key(lines[at], part.key)
+                change[key] = change.get(key, 0) + sign * lines[at].units
+        more, fewer = any(units > 0 for units in change.values()), any(units < 0 for units in change.values())
+        if more == fewer:
+            if not more:
+                return None
+        elif (up > 0) != more:
+            return None
+        reason = "variant" if more and fewer else "quantity"
+        if any(_replaces(final[at], intent, part) for at in bought):
+            reason = "substitute"
+        gained = [at for at in bought if change[_key(final[at], part.key)] > 0] or bought
+        lost = [at for at in part.intent if change[_key(intent[at], part.key)] < 0] or part.intent
+    if not up:
+        return None
+    named = _highest(gained, final)
+    worth = net([final[at] for at in bought]) - net([intent[at] for at in part.intent])
+    kind: Kind = "upsell" if up > 0 else "downsell"
+    amount = max(0, worth if up > 0 else -worth)
+    return named, LineVerdict(kind, reason, final[named].line, intent[_highest(lost, intent)].line, amount)
 
 
-def _unmatched(final: Merged, products: set[str]) -> LineVerdict:
-    if final.product_id in products:
-        return LineVerdict("upsell", "quantity", final, None, final.net)
-    return LineVerdict("cross_sell", "addition", final, None, final.net)
+def _set_off(verdicts: list[LineVerdict], categories: Sequence[str | None], removed: dict[str, Exact]) -> None:
+    """Take the net totals of removed lines off the substitute upsells of their category, largest first."""
+    for category, gone in removed.items():
+        substitutes = [
+            at
+            for at, verdict in enumerate(verdicts)
+            if categories[at] == category and verdict.kind == "upsell" and verdict.reason == "substitute"
+        ]
+        for at in sorted(substitutes, key=lambda at: verdicts[at].amount, reverse=True):
+            taken = min(gone, verdicts[at].amount)
+            gone -= taken  # noqa: PLW2901 - what remains of it
+            verdicts[at] = msgspec.structs.replace(verdicts[at], amount=verdicts[at].amount - taken)
 
 
-# A pass is a pair of functions: the names under which a final line looks, and those under which an intent line is found. Two lines
-# match where they share a name; names make a pass linear in the number of lines, where comparing each with each is not.
-
-Names = Callable[[Merged], Iterator[tuple[str, str]]]
-
-
-def _replaced(line: Merged) -> Iterator[tuple[str, str]]:
-    if line.replaces:
-        yield "", line.replaces
+def _replaces(line: CartLine, intent: Sequence[CartLine], part: Comparison) -> bool:
+    """Whether a final line names an intent line of another key."""
+    assert part.key is not None
+    key = _key(line, part.key)
+    return bool(line.replaces) and any(
+        name in line.replaces and _key(intent[at], part.key) != key for at in part.intent for name in intent[at].ids
+    )
 
 
-def _replaceable(line: Merged) -> Iterator[tuple[str, str]]:
-    for name in (line.sku, line.variant_id, line.product_id):
-        if name:
-            yield "", name
+def _key(line: CartLine, kind: int) -> object:
+    return line.ids if kind == _BY_ALL else line.ids[kind]
 
 
-def _pass_1_final(line: Merged) -> Iterator[tuple[str, str]]:
-    """Both have a sku: it decides. Else both have a variant: it decides. Else neither has one: the product decides."""
-    if line.sku:
-        yield "sku", line.sku
-        if line.variant_id:
-            yield "variant without sku", line.variant_id
-    elif line.variant_id:
-        yield "variant", line.variant_id
-    elif line.product_id:
-        yield "product alone", line.product_id
+def _listed(places: Iterable[int], lines: Sequence[CartLine]) -> Exact:
+    return sum([lines[at].listed for at in places])
 
 
-def _pass_1_intent(line: Merged) -> Iterator[tuple[str, str]]:
-    if line.sku:
-        yield "sku", line.sku
-    if line.variant_id:
-        yield "variant", line.variant_id
-        if not line.sku:
-            yield "variant without sku", line.variant_id
-    if not line.sku and not line.variant_id and line.product_id:
-        yield "product alone", line.product_id
+def _highest(places: Sequence[int], lines: Sequence[CartLine]) -> int:
+    """The line with the highest unit price, ties the first."""
+    return max(places, key=lambda at: lines[at].price) if len(places) > 1 else places[0]
 
 
-def _product(line: Merged) -> Iterator[tuple[str, str]]:
-    if line.product_id:
-        yield "", line.product_id
-
-
-def _category(line: Merged) -> Iterator[tuple[str, str]]:
-    if line.category:
-        yield "", line.category
-
-
-_PASSES: tuple[tuple[Names, Names], ...] = (
-    (_replaced, _replaceable),
-    (_pass_1_final, _pass_1_intent),
-    (_product, _product),
-    (_category, _category),
-)
-_REASONS: tuple[Reason, ...] = ("substitute", "quantity", "variant", "substitute")
+_price = attrgetter("price")

@@ -10,16 +10,14 @@ import msgspec
 from stream.core.config import DAY, CoreConfig
 from stream.core.entities import checkout
 from stream.core.entities.checkout import Checkout
-from stream.core.event import CheckoutEvent, CheckoutType
+from stream.core.event import CheckoutEvent
 from stream.core.identity import identity, remembers
 from stream.core.labels import Label, LabelRegistry
-from stream.core.result import DUPLICATE, Step
+from stream.core.result import DUPLICATE, TOO_MANY_ORDERS, Step
 from stream.core.shard.cache import Cache
 from stream.core.shard.customer_index import CustomerIndex
 from stream.core.shard.event_time import EventTime
 from stream.core.shard.ledger import Emissions, Ledger
-
-_NEEDS_ORDER = (CheckoutType.ORDER_UPDATED, CheckoutType.REFUNDED, CheckoutType.CANCELED)
 
 
 class Checkouts:
@@ -47,10 +45,11 @@ class Checkouts:
             # A new checkout with the id of one that is over.
             or event.time > record.newest + self._retention
         ):
-            record = Checkout(newest=event.time, first=event.time)
+            record = Checkout(seen=b"", newest=event.time)
         elif remembers(record.seen, event_hash):
             return DUPLICATE
-        unmatched = record.first_completed < 0 and event.type in _NEEDS_ORDER
+        elif event.order_id and not checkout.has_room(record, event.order_id):
+            return TOO_MANY_ORDERS
         buyer = record.sale.member if record.sale is not None else None
         checkout.apply(record, event, event_hash)
         emissions = Emissions()
@@ -73,7 +72,7 @@ class Checkouts:
         records.put(key, record)
         if record.sale is not None:
             records.link(key, (record.sale.member,))
-        return emissions.step(event, time, self._labels, unmatched=unmatched)
+        return emissions.step(event, time, self._labels, unmatched=not checkout.is_matched(record, event))
 
     def load(self, key: bytes, data: bytes | None) -> list[Label]:
         """Add a record as stored, and return its labels: some worker registered them, perhaps not this one."""
@@ -107,7 +106,7 @@ def _labels(record: Checkout) -> Iterator[Label]:
         yield "channel", channel
     if segment := checkout.segment(record):
         yield "segment", segment
-    if final := checkout.final(record):
+    for final in checkout.final_facts(record):
         yield "currency", final.currency
         for line in final.lines:
             if line.category:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from stream.core.config import DAY, NEVER, CoreConfig
 from stream.core.entities import customer
 from stream.core.entities.assessment import Sale
-from stream.core.entities.customer import Customer
+from stream.core.entities.customer import CANCELED, Canceled, Customer
+from stream.core.event import SubscriptionEvent
 from stream.core.shard.cache import DeferredCache
 from stream.core.shard.event_time import EventTime
 
@@ -37,6 +38,7 @@ class CustomerIndex:
         """Purchases up to this time are in no window."""
         self._forgets = config.forget_customers
         self._key = config.customer_key
+        self._swap_window = config.swap_window
         self._time = time
         self._scores: dict[bytes, dict[bytes, int | None]] = {}
         self._pending_purchases: dict[tuple[bytes, ...], dict[bytes, int]] = {}
@@ -84,6 +86,35 @@ class CustomerIndex:
             if record.active.get(entity) != product:
                 record.active[entity] = product
                 self.put(member, record)
+
+    def set_canceled(self, member: bytes, entity: str, canceled: Canceled | None) -> None:
+        """List a subscription as canceled by a customer, or (None) no longer."""
+        record = self.records.get(member) or Customer()
+        if canceled is None:
+            if record.canceled.pop(entity, None) is None:
+                return
+        else:
+            record.canceled.pop(entity, None)
+            record.canceled[entity] = canceled
+            oldest = self._time.watermark - self._swap_window
+            kept = [(name, each) for name, each in record.canceled.items() if each.time >= oldest]
+            record.canceled = dict(kept[-CANCELED:])
+        self.put(member, record)
+
+    def canceled_before(self, member: bytes, event: SubscriptionEvent) -> dict[str, Canceled]:
+        """Other subscriptions that the customer canceled shortly before an event, in its currency, in order of cancellation."""
+        record = self.records.get(member)
+        if record is None or not record.canceled:
+            return {}
+        found = {
+            name: each
+            for name, each in record.canceled.items()
+            if name != event.entity
+            and each.currency == event.currency
+            and 0 <= event.time - each.time <= self._swap_window
+            and not self._time.is_expired(record.entities.get(name))
+        }
+        return dict(sorted(found.items(), key=lambda item: (item[1].time, item[0])))
 
     def active_products(self, member: bytes, entity: str) -> tuple[str, ...]:
         """Base products of the customer's active paid subscriptions besides `entity`, sorted."""

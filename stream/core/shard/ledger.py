@@ -12,7 +12,7 @@ from stream.core.entities.assessment import COUNTED_KINDS, Assessment, Opportuni
 from stream.core.event import CheckoutEvent, Journey, SubscriptionEvent
 from stream.core.identity import identity
 from stream.core.labels import LabelRegistry
-from stream.core.result import APPLIED, LATE, UNMATCHED, Step, Version
+from stream.core.result import APPLIED, LATE, UNCHANGED, UNMATCHED, Step, Version
 from stream.core.shard.customer_index import CustomerIndex
 from stream.core.shard.event_time import EventTime
 
@@ -46,11 +46,17 @@ class Emissions:
                 self.counted.append((name, new.channel, new.segment))
 
     def step(
-        self, event: CheckoutEvent | SubscriptionEvent, time: EventTime, labels: LabelRegistry, *, unmatched: bool
+        self,
+        event: CheckoutEvent | SubscriptionEvent,
+        time: EventTime,
+        labels: LabelRegistry,
+        *,
+        unmatched: bool,
+        unchanged: bool = False,
     ) -> Step:
         """The result of an event that was applied; moves event time by it."""
         time.observe(event.time)
-        plain = UNMATCHED if unmatched else LATE if time.is_late(event.time) else APPLIED
+        plain = UNMATCHED if unmatched else UNCHANGED if unchanged else LATE if time.is_late(event.time) else APPLIED
         overflow = tuple([name for name, _ in labels.without_series(event)]) if labels.may_overflow else ()
         if not (overflow or self.counted or self.versions):
             return plain

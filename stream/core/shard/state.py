@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from stream.core.config import NEVER, CoreConfig, Window
-from stream.core.counting.cells import Cells
+from stream.core.counting.cells import Cells, padded
 from stream.core.counting.summary import decode_recent
 from stream.core.counting.windows import NONE, RollingWindow
 from stream.core.event import Journey
@@ -60,7 +60,7 @@ def restore(shard: ShardId, journey: Journey, config: CoreConfig, stored: Stored
     dropped: Mapping[str, int] | None = None
     if stored.state is not None:
         state = _decode(shard, journey, stored.state)
-        total, sets = dict(state.total), set(state.sets)
+        total, sets = padded(state.total), set(state.sets)
         dropped = None if state.windows is None else dict(state.windows)
     stream_time, watermark, recent = NEVER, NEVER, dict[int, Cells]()
     if stored.recent is not None:

@@ -3,15 +3,17 @@
 The history and the judgement of one subscription are in `core.entities.subscription`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from stream.core.config import DAY, CoreConfig
 from stream.core.entities import subscription
-from stream.core.entities.subscription import Contribution, Subscription, SubscriptionState
-from stream.core.event import SubscriptionEvent
-from stream.core.judging.items import base_item
+from stream.core.entities.customer import Canceled
+from stream.core.entities.history import Effect, SubscriptionState, Swap
+from stream.core.entities.subscription import Contribution, Subscription
+from stream.core.event import SubscriptionEvent, SubscriptionType
+from stream.core.judging.items import base_item, mrr
 from stream.core.labels import Label, LabelRegistry
 from stream.core.result import DUPLICATE, STALE, Step
 from stream.core.shard.cache import Cache
@@ -28,8 +30,7 @@ class Subscriptions:
     ) -> None:
         """Start with no records in memory."""
         self.records = Cache(Subscription)
-        self._retention = config.subscription_retention
-        self._lateness = config.lateness
+        self._config = config
         self._time = time
         self._labels = labels
         self._ledger = ledger
@@ -37,26 +38,32 @@ class Subscriptions:
 
     def step(self, event: SubscriptionEvent) -> Step:
         """Apply one event. Everything that it needs was loaded."""
-        customers, entity = self._customers, event.entity
-        key = entity.encode()
+        customers, config, entity = self._customers, self._config, event.entity
+        key, member = entity.encode(), customers.member(event.customer)
         record = stored = self.records.get(key)
         if record is None or self._is_over(record, event):
-            record = Subscription(event.time, SubscriptionState(), SubscriptionState(), [], {})
+            record = Subscription(b"", event.time, SubscriptionState(), SubscriptionState(), [], {})
         elif subscription.knows(record, event):
             return DUPLICATE
-        elif subscription.is_stale(record, event, self._lateness):
+        elif subscription.is_stale(record, event, config.lateness):
             return STALE
         before = self._expiry_day(stored, record)
-        held = subscription.customers(record)
-        others = customers.active_products(customers.member(event.customer), entity)
-        effects, unmatched = subscription.apply(record, event, others, self._lateness)
+        held, canceled = subscription.customers(record), record.state.canceled
+        others = customers.active_products(member, entity)
+        continued = customers.canceled_before(member, event) if event.type is SubscriptionType.CREATED else {}
+        applied = subscription.apply(record, event, others, _together(continued), config.lateness, config.swap_window)
+        if applied.swaps:
+            for other in continued:
+                customers.set_canceled(member, other, None)
         emissions = Emissions()
-        for event_hash, (effect, reversed_) in effects.items():
-            self._contribute(record, event_hash, effect, reversed_, entity, emissions)
+        for event_hash, (effect, refunded) in applied.effects.items():
+            self._contribute(record, event_hash, effect, refunded, entity, emissions)
         subscription.drop_settled_contributions(record)
         self._list_active(record, entity)
+        if record.state.canceled != canceled:
+            customers.set_canceled(customers.member(record.state.customer), entity, _canceled(record.state))
         until = record.until = (
-            None if record.state.active else self._time.retention_day(record.newest + self._retention)
+            None if record.state.active else self._time.retention_day(record.newest + config.subscription_retention)
         )
         if until != before:
             self.records.expiry[key] = None if until is None else until * DAY
@@ -68,7 +75,7 @@ class Subscriptions:
                 customers.unlink(customers.member(name), entity)
         self.records.put(key, record)
         self.records.link(key, self._members(record))
-        return emissions.step(event, self._time, self._labels, unmatched=unmatched)
+        return emissions.step(event, self._time, self._labels, unmatched=applied.unmatched, unchanged=applied.unchanged)
 
     def load(self, key: bytes, data: bytes | None) -> list[Label]:
         """Add a record as stored, and return its labels: some worker registered them, perhaps not this one."""
@@ -103,15 +110,15 @@ class Subscriptions:
         self,
         record: Subscription,
         event_hash: bytes,
-        effect: subscription.Effect,
-        reversed_: bool,  # noqa: FBT001 - as the history has it
+        effect: Effect,
+        refunded: int,
         entity: str,
         emissions: Emissions,
     ) -> None:
         """Count what one event of the history amounts to now."""
         contribution = record.contributions.setdefault(event_hash, Contribution(effect))
         earlier = contribution.effect.sale
-        contribution.effect, contribution.reversed = effect, reversed_
+        contribution.effect, contribution.refunded = effect, refunded
         time = effect.time if effect.opportunity else None
         contribution.opportunity = self._ledger.opportunity(
             contribution.opportunity, time, effect.channel, effect.segment
@@ -125,7 +132,7 @@ class Subscriptions:
     def _is_over(self, record: Subscription, event: SubscriptionEvent) -> bool:
         """Whether an event begins a new subscription with the id of one that is over."""
         return self._time.is_expired(record.until) or (
-            not record.state.active and event.time > record.newest + self._retention
+            not record.state.active and event.time > record.newest + self._config.subscription_retention
         )
 
     def _expiry_day(self, stored: Subscription | None, record: Subscription) -> int | None:
@@ -133,14 +140,16 @@ class Subscriptions:
         # A new subscription with the id of one that is over still has the old one's expiry in the index.
         before = record.until if stored is None or stored is record else stored.until
         if stored is not None and before is None and not stored.state.active:
-            return end_of_day(stored.newest + self._retention)  # stored before records held their day
+            return end_of_day(
+                stored.newest + self._config.subscription_retention
+            )  # stored before records held their day
         return before
 
     def _list_active(self, record: Subscription, entity: str) -> None:
         """Keep the list of the customer's active paid subscriptions in step."""
         state, before, product = record.state, record.member, ""
         record.member = b""
-        if state.active and state.paid and not state.trial:
+        if state.active and state.paid and not state.trial and mrr(state.items or ()):
             record.member = self._customers.member(state.customer)
             base = base_item(state.items or ())
             product = base.product_id if base is not None else ""
@@ -170,3 +179,20 @@ def _labels(record: Subscription) -> Iterator[Label]:
     for item in record.state.items or ():
         if item.category:
             yield "category", item.category
+
+
+def _canceled(state: SubscriptionState) -> Canceled | None:
+    """What another subscription may continue; None while the subscription is not canceled, or was not paid."""
+    if state.canceled is None or not state.was_paid:
+        return None
+    return Canceled(state.canceled, state.currency, state.items or (), state.initial or ())
+
+
+def _together(canceled: Mapping[str, Canceled]) -> Swap | None:
+    """All canceled subscriptions as one."""
+    if not canceled:
+        return None
+    parts = canceled.values()
+    return Swap(
+        tuple(item for part in parts for item in part.items), tuple(item for part in parts for item in part.initial)
+    )
