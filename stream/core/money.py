@@ -60,6 +60,11 @@ def rounded(amount: Exact, places: int) -> int:
     return half_even(amount, divisor)
 
 
+def is_whole(amount: Exact, places: int) -> bool:
+    """Whether an exact amount is a whole number of units of `10**-places`."""
+    return amount % _DIVISORS[places] == 0
+
+
 def half_even(amount: int, divisor: int) -> int:
     """The quotient, rounded half even. Neither is negative."""
     whole, rest = divmod(amount, divisor)

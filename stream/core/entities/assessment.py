@@ -6,6 +6,7 @@ labels, integers). The entity's record keeps what is counted, so that a restatem
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -15,7 +16,7 @@ from stream.core.config import MICROSECONDS
 from stream.core.event import Journey
 from stream.core.identity import identity
 from stream.core.labels import OTHER, LabelRegistry
-from stream.core.money import ONE, exponent, half_even, plain
+from stream.core.money import ONE, exponent, half_even, plain, rounded
 from stream.core.result import Intent, Judged, JudgedLine, Kind, Reversed
 
 UPSELL, CROSS_SELL, DOWNSELL, ANY, RESTORED = 1, 2, 4, 8, 16
@@ -51,6 +52,8 @@ class Loss(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 NO_LOSS = Loss()
+PARTS = ("upsell", "cross_sell", "downsell", "final", "restored")
+"""Amounts that can be reversed."""
 
 
 class Assessment(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -69,6 +72,8 @@ class Assessment(msgspec.Struct, frozen=True, array_like=True, gc=False):
     categories: tuple[tuple[str, int], ...]
     """(category, mask of kinds with ANY) of every category with a final line."""
     loss: Loss = NO_LOSS
+    exact: tuple[str, ...] = ()
+    """The exact amounts of `PARTS`, as fractions, where one of them is no whole number of minor units: a share of them is rounded once."""
 
     @property
     def event_hash(self) -> bytes:
@@ -89,10 +94,14 @@ class Assessment(msgspec.Struct, frozen=True, array_like=True, gc=False):
             return msgspec.structs.replace(
                 self, loss=Loss(True, self.kinds, msgspec.structs.replace(amounts, initial=0))
             )
-        parts = {
-            part: half_even(getattr(amounts, part) * share, ONE)
-            for part in ("upsell", "cross_sell", "downsell", "final", "restored")
-        }
+        if self.exact:
+            places = exponent(self.currency)
+            parts = {
+                part: rounded(Fraction(text) * share / ONE, places)
+                for part, text in zip(PARTS, self.exact, strict=True)
+            }
+        else:
+            parts = {part: half_even(getattr(amounts, part) * share, ONE) for part in PARTS}
         return msgspec.structs.replace(self, loss=Loss(False, 0, Amounts(**parts)))
 
     def emptied(self) -> "Assessment":

@@ -18,11 +18,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from stream.core.entities.assessment import Amounts, Assessment, by_category
+from stream.core.entities.assessment import PARTS, Amounts, Assessment, by_category
 from stream.core.event import Item, SubscriptionEvent, SubscriptionType
 from stream.core.identity import identity
 from stream.core.judging.items import ItemVerdict, additional, judge_items, merge_items, mrr, seats
-from stream.core.money import ONE, Exact, exact, exponent, plain, rounded
+from stream.core.money import ONE, Exact, exact, exponent, is_whole, plain, rounded
 from stream.core.result import Intent, JudgedLine, Kind
 
 Order = tuple[int, int, int, str, str]
@@ -224,6 +224,8 @@ def _created(state: SubscriptionState, entry: Entry, effect: Effect, window: int
     elif state.canceled is not None:
         sale = _compared(state, event, before, items)
         state.basis = before
+        if state.initial is None:
+            state.initial = before if before is not None else items
     elif event.previous:
         swaps = True
         state.basis = state.initial = event.previous
@@ -384,6 +386,8 @@ def _sale(
     sums: dict[Kind, Exact] = dict.fromkeys(("upsell", "cross_sell", "downsell", "restored"), 0)
     for verdict in verdicts:
         sums[verdict.kind] += verdict.amount
+    final = mrr(items)
+    exact_parts: dict[str, Exact] = {"final": final, **{kind: amount for kind, amount in sums.items()}}
     return Assessment(
         source=event.source,
         event_id=event.id,
@@ -396,13 +400,16 @@ def _sale(
         lines=tuple(_public(verdict, places) for verdict in verdicts),
         amounts=Amounts(
             initial=rounded(mrr(initial), places) if initial is not None else 0,
-            final=rounded(mrr(items), places),
+            final=rounded(final, places),
             **{kind: rounded(amount, places) for kind, amount in sums.items()},
         ),
         categories=by_category(
             (plan.category for plan in merge_items(items)),
             ((verdict.item.category, verdict.kind) for verdict in verdicts if verdict.item is not None),
         ),
+        exact=()
+        if all(is_whole(amount, places) for amount in exact_parts.values())
+        else tuple(str(exact_parts[part]) for part in PARTS),
     )
 
 

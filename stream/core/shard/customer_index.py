@@ -87,14 +87,13 @@ class CustomerIndex:
                 record.active[entity] = product
                 self.put(member, record)
 
-    def set_canceled(self, member: bytes, entity: str, canceled: Canceled | None) -> None:
-        """List a subscription as canceled by a customer, or (None) no longer."""
+    def set_canceled(self, member: bytes, entity: str, canceled: Canceled | None, *, again: bool = False) -> None:
+        """List a subscription as canceled by a customer, or (None) no longer. Only with `again` it is listed where it is not."""
         record = self.records.get(member) or Customer()
-        if canceled is None:
-            if record.canceled.pop(entity, None) is None:
-                return
-        else:
-            record.canceled.pop(entity, None)
+        listed = record.canceled.pop(entity, None) is not None
+        if not (listed or again):
+            return
+        if canceled is not None:
             record.canceled[entity] = canceled
             oldest = self._time.watermark - self._swap_window
             kept = [(name, each) for name, each in record.canceled.items() if each.time >= oldest]

@@ -48,7 +48,7 @@ class Subscriptions:
         elif subscription.is_stale(record, event, config.lateness):
             return STALE
         before = self._expiry_day(stored, record)
-        held, canceled = subscription.customers(record), record.state.canceled
+        held, canceled = subscription.customers(record), _canceled(record.state)
         others = customers.active_products(member, entity)
         continued = customers.canceled_before(member, event) if event.type is SubscriptionType.CREATED else {}
         applied = subscription.apply(record, event, others, _together(continued), config.lateness, config.swap_window)
@@ -60,8 +60,10 @@ class Subscriptions:
             self._contribute(record, event_hash, effect, refunded, entity, emissions)
         subscription.drop_settled_contributions(record)
         self._list_active(record, entity)
-        if record.state.canceled != canceled:
-            customers.set_canceled(customers.member(record.state.customer), entity, _canceled(record.state))
+        if (now := _canceled(record.state)) != canceled:
+            # One that another subscription has continued is not listed again, unless it was canceled again.
+            again = now is not None and (canceled is None or canceled.time != now.time)
+            customers.set_canceled(customers.member(record.state.customer), entity, now, again=again)
         until = record.until = (
             None if record.state.active else self._time.retention_day(record.newest + config.subscription_retention)
         )
