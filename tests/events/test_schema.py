@@ -51,7 +51,7 @@ def without_absent(value):
 
 @settings(max_examples=60, deadline=None)
 @given(sent=events())
-def test_what_is_accepted_is_valid_but_for_absent_fields_that_are_there(sent):
+def test_accepted_events_are_valid_without_their_absent_fields(sent):
     SCHEMAS[sent["type"]].validate(without_absent(sent))
 
 
@@ -60,7 +60,7 @@ BEYOND_SCHEMA = {"subject", "time", "data.currency"}
 
 @settings(max_examples=150, deadline=None)
 @given(sent=mutated_events())
-def test_what_is_valid_is_accepted(sent):
+def test_valid_events_are_accepted(sent):
     schema = SCHEMAS.get(str(sent.get("type")))
     if schema is None or not schema.is_valid(sent):
         return

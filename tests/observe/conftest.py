@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import pytest
 import uvloop
 
-_CLIENTS = {"test_five_hundred_slow_clients_keep_nobody_out"}
+_CLIENTS = {"test_five_hundred_slow_clients_do_not_block_others"}
 """Has hundreds of clients in the same loop, which uvloop closes late, and waits until nothing is left open."""
 
 

@@ -87,7 +87,7 @@ async def test_the_order_of_labels_is_the_contracts(everything):
 
 
 @pytest.mark.prometheus
-def test_promtool_finds_nothing_to_say(everything):
+def test_promtool_has_no_complaints(everything):
     promtool = program_or_skip("promtool", "prometheus")
     checked = subprocess.run(
         [promtool, "check", "metrics"], input=everything, capture_output=True, check=False, timeout=60

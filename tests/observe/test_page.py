@@ -96,7 +96,7 @@ def state_of(worker):
     )
 
 
-def test_what_is_said_beside_the_rates(worker):
+def test_the_state_of_the_page(worker):
     worker.counters.lag("checkout-events", 0, 7)
     worker.counters.lag("checkout-events", 1, 5)
     worker.seconds += 10
@@ -111,7 +111,7 @@ def test_what_is_said_beside_the_rates(worker):
     assert state["kpis"][0]["bands"][0] == {"name": "above typical", "low": 0.3, "above": True}
 
 
-def test_nothing_is_said_of_a_view_that_is_withdrawn(worker):
+def test_the_state_without_a_view(worker):
     worker.seconds += WITHDRAWN_AFTER + 1
     state = state_of(worker)
     assert "31 s ago" in state["unavailable"]
@@ -251,7 +251,7 @@ def test_shows_rates_bands_targets_tables_and_the_pipeline(reader, worker):
 
 
 @pytest.mark.browser
-def test_shows_the_newest_flagged_sales_and_nobody(reader, worker):
+def test_shows_the_newest_flagged_sales_without_customers(reader, worker):
     worker.counters.judged(
         "checkout-events", 0, [version(kinds=["cross_sell", "upsell"], upsell="1234.50", lines=LINES)]
     )
@@ -303,7 +303,7 @@ def test_the_policy_stops_what_is_not_the_pages_own(reader):
 
 
 @pytest.mark.browser
-def test_renews_itself_and_keeps_focus(reader, worker):
+def test_refreshes_and_keeps_focus(reader, worker):
     reader.open().until("Live")
     reader.find('input[value="1h"]').send_keys(Keys.NULL)
     points = "return document.querySelector('[data-kpi=upsell_ratio] .chosen + .line path').getAttribute('d')"
@@ -322,7 +322,7 @@ def test_renews_itself_and_keeps_focus(reader, worker):
 
 
 @pytest.mark.browser
-def test_no_numbers_once_the_view_is_withdrawn(reader, worker):
+def test_no_numbers_when_the_view_is_withdrawn(reader, worker):
     reader.open().until("Live")
     worker.seconds += WITHDRAWN_AFTER + 1
     reader.look_now()
@@ -341,7 +341,7 @@ def test_no_numbers_once_the_view_is_withdrawn(reader, worker):
 
 
 @pytest.mark.browser
-def test_a_worker_that_is_away_is_missed_and_found_again(reader, worker):
+def test_an_unreachable_worker_is_reported_until_it_answers(reader, worker):
     reader.open().until("Live")
     worker.leave()
     reader.look_now()
@@ -354,7 +354,7 @@ def test_a_worker_that_is_away_is_missed_and_found_again(reader, worker):
 
 
 @pytest.mark.browser
-def test_figures_of_a_worker_that_stays_away_go(reader, worker, monkeypatch):
+def test_figures_of_an_unreachable_worker_are_removed(reader, worker, monkeypatch):
     monkeypatch.setattr(page, "WITHDRAWN_AFTER", 1.0)
     reader.open().until("Live")
     worker.leave()
@@ -372,7 +372,7 @@ def test_figures_that_stand_still_are_not_called_live(reader, worker):
 
 
 @pytest.mark.browser
-def test_pause_holds_the_figures_and_going_on_renews_them(reader, worker):
+def test_pause_keeps_the_figures_and_resume_refreshes_them(reader, worker):
     reader.open().until("Live")
     reader.find("#pause").click()
     reader.until("Paused")
