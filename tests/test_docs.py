@@ -145,6 +145,17 @@ async def first_record(bootstrap_servers, topic):
         return await asyncio.wait_for(consumer.getone(), 120)
 
 
+CELL = 200
+"""Characters of a table's cell, at most: about two lines. What is longer is a section or a list."""
+
+
+@pytest.mark.parametrize("page", pages())
+def test_no_cell_of_a_table_is_long(page):
+    for line in without_fences(text_of(page)).splitlines():
+        for cell in re.split(r"(?<!\\)\|", line) if line.startswith("|") else ():
+            assert len(re.sub(r"\]\([^)]*\)", "]", cell)) <= CELL, cell
+
+
 def names_in(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
