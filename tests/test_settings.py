@@ -1,4 +1,4 @@
-"""Settings: precedence, names as the user wrote them, and secrets that stay secret."""
+"""Settings: precedence, names in messages as the user wrote them, and secrets that are never printed."""
 
 import errno
 import os

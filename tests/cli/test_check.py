@@ -1,4 +1,4 @@
-"""`check`: every finding, and the whole command on embedded servers."""
+"""`check`: all findings, and the command with embedded servers."""
 
 import asyncio
 import secrets

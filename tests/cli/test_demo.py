@@ -1,4 +1,4 @@
-"""`demo`: what was planted is what is measured, and nothing is left behind."""
+"""`demo`: the measured counts equal the planted ones, and no process or file is left."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from stream.core.offline import Offline
 
 pytestmark = pytest.mark.embedded
 
-# Settings of the caller's, which must reach neither the worker nor the demo itself.
+# Settings in the caller's environment, which the worker and the demo must ignore.
 ELSEWHERE = {
     "UPSELL_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
     "UPSELL_REDIS_URL": "redis://127.0.0.1:1",
@@ -49,7 +49,7 @@ def children_of(pid: int) -> dict[int, str]:
 
 
 def shape(document):
-    """Its keys, but for the currencies that it happens to have."""
+    """The keys of a document, without the currencies."""
     if not isinstance(document, dict):
         return None
     return {name: {} if name == "revenue" else shape(each) for name, each in document.items()}

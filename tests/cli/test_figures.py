@@ -1,4 +1,4 @@
-"""Tables of figures: what they show where there is little room, and of labels that are not for showing."""
+"""Tables of figures on narrow screens, and with unprintable labels."""
 
 from io import StringIO
 

@@ -1,4 +1,4 @@
-"""`forget`: one erasure in every partition of both topics, and nothing where it cannot be."""
+"""`forget`: the same erasure in every partition of both topics; nothing is sent after wrong usage."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""`rates`: what shards have committed, as table and as JSON."""
+"""`rates`: committed figures as tables and as JSON."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ TEN = Decimal(10)
 
 
 def purchase(entity, time, units):
-    """One unit was intended."""
+    """A purchase with an intent of one unit."""
     common = {"source": "/test", "version": 0, "entity": entity, "customer": "me", "currency": "EUR", "segment": "vip"}
     return [
         CheckoutEvent(

@@ -1,4 +1,4 @@
-"""`redrive`: dead letters go back to the partition that they came from, as they were, and do not multiply."""
+"""`redrive`: dead letters go back unchanged to their partition, and only once."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ def letter(value, reason="invalid", topic="checkout", partition=b"1", **more):
 
 @pytest.fixture
 def redrive(embedded_broker, name_prefix):
-    """Put dead letters there, and run the command on them."""
+    """Write dead letters to the topic, and run the command."""
     servers = embedded_broker.bootstrap_servers
     names = {name: f"{name_prefix}{name}" for name in ("checkout", "subscription", "dead-letter")}
     asyncio.run(create_topics(servers, [Topic(name, 2) for name in names.values()]))

@@ -1,4 +1,4 @@
-"""The command as a whole: help, examples, versions, and how a process ends."""
+"""The command as a whole: help, examples, version and exit status."""
 
 import re
 import shlex
@@ -30,7 +30,7 @@ ALL = [pytest.param(path, id=" ".join(path)) for path in commands()]
 
 
 def examples(text: str) -> list[list[str]]:
-    """The words after `upsell-stream` of each example, without what the shell does around them."""
+    """The words after `upsell-stream` in each example, without redirections and pipes."""
     found = []
     for line in re.findall(r"upsell-stream .*", text.partition("Examples:")[2]):
         words = shlex.split(re.split(r" [|>] ", line)[0])[1:]
@@ -142,7 +142,7 @@ def test_a_closed_standard_stream_is_no_error(closed, tmp_path):
 
 def test_ctrl_c_has_status_130_and_no_traceback():
     with subprocess.Popen([*STREAM, "classify", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        # What is wrong with the first line is told once it reads.
+        # It reports the first line as soon as it has read it.
         process.stdin.write(b"?\n")
         process.stdin.flush()
         first = process.stderr.readline()

@@ -1,4 +1,4 @@
-"""`simulate`: the same seed makes the same file, and the truth is what classify and Kafka see."""
+"""`simulate`: the same seed gives the same file, and the expected counts equal those of `classify`."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ def simulate(*options):
 
 
 async def records(bootstrap_servers, topics):
-    """Everything in the topics."""
+    """All records in the topics."""
     consumer = AIOKafkaConsumer(*topics, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
     async with consumer:
         found = []

@@ -1,4 +1,4 @@
-"""Records to events: both paths agree, nothing raises, every refusal says what and where."""
+"""Decoding: both paths agree, nothing raises, every rejection names the problem and the field."""
 
 import json
 import tracemalloc
@@ -35,7 +35,7 @@ some = settings(max_examples=60, deadline=None)
 
 
 def fast(value, headers=()):
-    """What the fast path accepts, else None."""
+    """The event if the fast path accepts it, otherwise None."""
     try:
         return decode._decode_fast(value, headers, None)
     except (ValueError, RecursionError):
@@ -154,7 +154,9 @@ def test_both_paths_accept_what_is_allowed(sent, ascii_only):
     assert not isinstance(made, Rejected), made
     quick = fast(value)
     assert quick in (made, None)
-    if quick is None:  # an empty string or a null where the fast path expects something: absent, says the exact one
+    if (
+        quick is None
+    ):  # an empty string or a null: the exact path treats the field as absent, the fast path does not accept it
         assert b'""' in value or b"null" in value
 
 
@@ -231,7 +233,7 @@ def test_invalid_json_in_an_unknown_field_is_rejected(where, junk):
     value = start + "]" * start.count("[") + "}" * (where.count("{"))
     value = value.encode("utf-8", "surrogateescape")
     assert decode_line(value).reason == "not_json"
-    # The same within an event that is well otherwise.
+    # Also within an event that is valid otherwise.
     sent = json.dumps(event("checkout.started")).replace('"products": [{', f'"products": [{{"more":{junk},')
     assert decode_line(sent.encode("utf-8", "surrogateescape")).reason == "not_json"
 
@@ -245,7 +247,7 @@ def test_huge_numbers(number):
     assert (made.reason, made.path) == ("invalid", "data.products[0].quantity")
     unknown = json.dumps(event("checkout.started")).replace('"quantity"', f'"more": {number}, "quantity"')
     assert isinstance(decode_line(unknown.encode()), CheckoutEvent)
-    # Also where another field sends the event the exact way.
+    # Also if another field needs the exact path.
     unknown = unknown.replace('"specversion"', '"livemode": "", "specversion"')
     assert isinstance(decode_line(unknown.encode()), CheckoutEvent)
 
@@ -287,7 +289,7 @@ def test_arbitrary_records(value, headers):
     assert isinstance(made, Rejected)
 
 
-# --- refusals
+# --- rejections
 
 
 def changed(name, change, **data):

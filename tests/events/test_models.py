@@ -1,4 +1,4 @@
-"""What the models say on their own; the rest is held by the tests of decoding and of the schemas."""
+"""The models and fields alone; the tests of decoding and of the schemas cover the rest."""
 
 import pytest
 from support.sent_events import MICROS, event, item, line

@@ -115,7 +115,7 @@ async def test_the_port_is_free_again_after_the_end(view, ready):
 
 
 async def connect(server):
-    """Connected, and let in: the kernel says that a client is connected before the server knows of it."""
+    """Connect, and wait for the server: for the kernel, a client is connected before the server knows about it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
     await until(lambda: server._runner.server.connections)
     return reader, writer
@@ -125,7 +125,7 @@ async def test_an_open_connection_does_not_hold_up_the_end(view, ready):
     server = HttpServer(SETTINGS, Counters(), view, ready)
     await server.start()
     _, writer = await connect(server)
-    writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n")  # and never the rest
+    writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n")  # an incomplete request
     await writer.drain()
     async with asyncio.timeout(30):
         await server.stop()
@@ -134,7 +134,7 @@ async def test_an_open_connection_does_not_hold_up_the_end(view, ready):
 
 @pytest.mark.parametrize("turns", range(5))
 def test_a_connection_during_shutdown_is_refused(view, ready, turns):
-    """On the worker's loop: asyncio's own loses the socket of a connection that was accepted, but not begun, when its server is closed (3.11)."""
+    """On uvloop: asyncio (3.11) loses the socket of a connection that was accepted but not started when its server is closed."""
 
     async def knock():
         server = HttpServer(SETTINGS, Counters(), view, ready)
@@ -166,7 +166,7 @@ async def test_an_invalid_address_is_an_error_that_names_the_setting(view, ready
 
 
 class LargeView(View):
-    """More than the kernel holds for a client that does not read."""
+    """A text larger than the kernel's buffers for a client that does not read."""
 
     def exposition(self):
         return b"# " + b"x" * 16_000_000 + b"\n"
@@ -217,8 +217,8 @@ async def test_a_connection_is_for_one_request(server):
 
 
 async def test_simultaneous_scrapes_share_one_rendering(view, ready):
-    class Held(Counters):
-        """Takes its time, once."""
+    class BlockingCounters(Counters):
+        """Blocks until `go` is set."""
 
         made = 0
         asked = threading.Event()
@@ -230,7 +230,7 @@ async def test_simultaneous_scrapes_share_one_rendering(view, ready):
             self.go.wait(60)
             return super().exposition()
 
-    counters = Held()
+    counters = BlockingCounters()
     server = HttpServer(SETTINGS, counters, view, ready)
     together = [asyncio.create_task(server._metrics(None)) for _ in range(20)]
     await asyncio.to_thread(counters.asked.wait, 60)

@@ -1,4 +1,4 @@
-"""The live page: what the worker says to it, and what a real browser makes of that."""
+"""The live page: the data from the worker, and how a real browser shows it."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ SETTINGS = Settings(windows=("5m", "1h"), http_host="127.0.0.1", http_port=0, ta
 
 
 class LiveWorker:
-    """What a worker serves, on an event loop of its own, since the test and its browser block: the worker's, see `test_http` for why."""
+    """The HTTP server of a worker on an event loop in a thread, because the test blocks. On uvloop, see `conftest.py`."""
 
     def __init__(self):
         self.tables = FakeTables([shard(cells=SMALL, customers=SMALL_CUSTOMERS), shard("subscription-events")])
@@ -152,7 +152,7 @@ def chrome():
 
 
 class Reader:
-    """Somebody who looks at the page."""
+    """A user of the page."""
 
     def __init__(self, chrome, url):
         self.chrome = chrome
@@ -184,15 +184,15 @@ class Reader:
         return self.chrome.execute_script(code, *arguments)
 
     def wait(self, condition, why=""):
-        """Until it holds; the page renews itself."""
+        """Wait for a condition; the page refreshes itself."""
         return WebDriverWait(self.chrome, PATIENCE, poll_frequency=0.05).until(lambda _: condition(), why)
 
     def until(self, condition):
         self.wait(lambda: self.text("#condition") == condition, f"until {condition}")
         return self
 
-    def look_now(self):
-        """Do not wait for the next poll: going on after a pause asks at once."""
+    def poll_now(self):
+        """Force a poll: the page polls when a pause ends."""
         self.find("#pause").click()
         self.find("#pause").click()
 
@@ -325,7 +325,7 @@ def test_refreshes_and_keeps_focus(reader, worker):
 def test_no_numbers_when_the_view_is_withdrawn(reader, worker):
     reader.open().until("Live")
     worker.seconds += WITHDRAWN_AFTER + 1
-    reader.look_now()
+    reader.poll_now()
     reader.until("No figures")
     assert "last read 31 s ago" in reader.text("#trouble")
     assert reader.text('[data-kpi="upsell_cross_sell_rate"] .value') == DASH
@@ -335,7 +335,7 @@ def test_no_numbers_when_the_view_is_withdrawn(reader, worker):
     assert "None are set" not in main
     assert reader.script("return document.querySelector('[role=status]').textContent") == "No figures"
     worker.refresh()
-    reader.look_now()
+    reader.poll_now()
     reader.until("Live")
     assert reader.text('[data-kpi="upsell_cross_sell_rate"] .value') == "30.0%"
 
@@ -344,7 +344,7 @@ def test_no_numbers_when_the_view_is_withdrawn(reader, worker):
 def test_an_unreachable_worker_is_reported_until_it_answers(reader, worker):
     reader.open().until("Live")
     worker.leave()
-    reader.look_now()
+    reader.poll_now()
     reader.until("Worker away")
     assert "has not answered since" in reader.text("#trouble")
     assert "does not answer" in reader.text("#pipeline")
