@@ -332,7 +332,7 @@ def test_no_numbers_when_the_view_is_withdrawn(reader, worker):
     main = reader.script("return document.querySelector('main').innerText")
     assert "%" not in main
     assert "Nothing was counted" not in main
-    assert "None are set" not in main
+    assert "No target is set" not in main
     assert reader.script("return document.querySelector('[role=status]').textContent") == "No figures"
     worker.refresh()
     reader.poll_now()
