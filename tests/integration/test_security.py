@@ -54,7 +54,7 @@ def secure_redis(authority):
 
 
 def rules(prefix):
-    """What docs/how-to/security.md tells an operator to grant, on a prefix."""
+    """The rules that docs/how-to/security.md tells an operator to grant, with this prefix."""
     [line] = re.findall(r"^ACL SETUSER upsell (.*)$", (DOCS / "how-to" / "security.md").read_text(), re.MULTILINE)
     granted = [rule for rule in line.split() if rule.startswith(("+", "-"))]
     return [f"~{prefix}*", *granted]

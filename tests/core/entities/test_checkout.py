@@ -111,7 +111,7 @@ def test_labels_are_the_newest_non_empty_ones_for_opportunity_and_sale_alike():
 
 
 def test_any_order_of_arrival_ends_in_the_same_figures():
-    def tell(story, number):
+    def apply_event(story, number):
         match number:
             case 0:
                 story.checkout("started", CART, id="0", channel="web")
@@ -130,7 +130,7 @@ def test_any_order_of_arrival_ends_in_the_same_figures():
     for order in itertools.permutations(range(6)):
         story = Story()
         for number in order:
-            tell(story, number)
+            apply_event(story, number)
         judged = story.sale()
         ends.add((repr(story.counts("checkout")), story.judgement(), story.reversal(), judged.segment, judged.time))
     assert len(ends) == 1

@@ -263,7 +263,7 @@ def test_a_late_event_can_withdraw_a_transaction():
 
 
 def test_any_order_of_arrival_within_the_lateness_ends_in_the_same_figures():
-    def tell(story, number):
+    def apply_event(story, number):
         match number:
             case 0:
                 story.subscription("created", [BASE], id="0", channel="web", trialing=True)
@@ -282,9 +282,9 @@ def test_any_order_of_arrival_within_the_lateness_ends_in_the_same_figures():
     for order in itertools.permutations(range(6)):
         story = Story()
         for number in order:
-            tell(story, number)
-        told = tuple((name, story.judgement(name), story.reversal(name)) for name in ("1", "2", "4"))
-        ends.add((repr(story.counts("subscription")), told))
+            apply_event(story, number)
+        judgements = tuple((name, story.judgement(name), story.reversal(name)) for name in ("1", "2", "4"))
+        ends.add((repr(story.counts("subscription")), judgements))
     assert len(ends) == 1
 
 
