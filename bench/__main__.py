@@ -19,7 +19,7 @@ if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from bench import growth, latency, memory, page, stages, start, throughput  # noqa: E402 - after the path to the tests' servers
-from bench.results import Results  # noqa: E402 - likewise
+from bench.results import Results  # noqa: E402 - after the path to the tests' servers
 
 BENCHMARKS: Final[dict[str, Callable[..., None]]] = {
     "throughput": throughput.run,
@@ -30,7 +30,7 @@ BENCHMARKS: Final[dict[str, Callable[..., None]]] = {
     "growth": growth.run,
     "start": start.run,
 }
-"""In this order; `page` writes docs/reference/performance.md from the results."""
+"""They run in this order. `page` writes docs/reference/performance.md from the results."""
 QUICK: Final[dict[str, dict[str, Any]]] = {
     "throughput": {"records": 40_000, "runs": 1},
     "stages": {"records": 40_000},
@@ -41,11 +41,11 @@ QUICK: Final[dict[str, dict[str, Any]]] = {
     "start": {"runs": 2},
 }
 SIZES: Final = {"memory": "checkouts", "catch-up": "backlog"}
-"""What --records means to those that call it otherwise."""
+"""Parameter that --records sets, where it has another name."""
 
 
 def main() -> int:
-    """Run what is asked for."""
+    """Run the chosen benchmarks."""
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -54,10 +54,8 @@ def main() -> int:
     )
     parser.add_argument("--results", type=Path, default=ROOT / "build" / "bench.json")
     parser.add_argument("--records", type=int, help="events, or open checkouts; default: each benchmark's own")
-    parser.add_argument("--runs", type=int, help="of throughput, latency, growth, start")
-    parser.add_argument(
-        "--only", action="append", default=[], help="contenders of the comparison, by the start of their names"
-    )
+    parser.add_argument("--runs", type=int, help="repetitions of throughput, latency, growth and start")
+    parser.add_argument("--only", action="append", default=[], help="only contenders whose names start with this")
     parser.add_argument("--quick", action="store_true", help="small and rough")
     chosen = parser.parse_args()
     if unknown := sorted(set(chosen.benchmarks) - {*BENCHMARKS, "page"}):

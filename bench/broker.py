@@ -1,4 +1,4 @@
-"""Topics and their contents."""
+"""Create topics and fill them."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -26,5 +26,5 @@ async def fill(bootstrap_servers: str, topics: Mapping[str, str], records: Itera
 
 
 def producer(bootstrap_servers: str) -> AIOKafkaProducer:
-    """A producer as shops have them: small batches, sent soon."""
+    """A producer with the settings of a typical shop: small batches, sent soon."""
     return AIOKafkaProducer(bootstrap_servers=bootstrap_servers, linger_ms=5, max_batch_size=128 * 1024)

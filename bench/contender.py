@@ -1,8 +1,7 @@
-"""One contender as a process: started, watched and ended the same way whoever it is.
+"""One contender as a process: all are started, measured and stopped in the same way.
 
-Rules: a peer tells on its standard output, one JSON object a line, how many records it has processed (`{"records": N}`: at the first one, at the
-end of the warm-up, at the last one), then `{"result": {kind: number}}`. What was asked of it is in its arguments. Our own worker says nothing; its
-offsets in Redis are looked at.
+Rules: a peer gets the load in its arguments. It prints one JSON object per line: `{"records": N}` at the end of the warm-up and at the last record,
+then `{"result": {kind: number}}`. Our own worker prints nothing; its progress is read from the offsets in Redis.
 """
 
 import json
@@ -21,20 +20,20 @@ from bench import processor
 
 ROOT: Final = Path(__file__).parents[1]
 WARM: Final = 0.25
-"""Share of the records that is processed before anything is measured."""
+"""Share of the records that is processed before the measurement starts."""
 STEADY: Final = 0.9
-"""Share of the records up to which a worker is measured: then as much is under way and not yet committed as at the first look, and none is idle."""
+"""Share of the records at which the measurement of a worker ends. Then as many records are in flight as at its start, and no worker is idle."""
 LIMIT: Final = 180.0
-"""Seconds for a run."""
+"""Maximum seconds of a run."""
 
 
 @dataclass
 class Run:
-    """What one run of one contender came to."""
+    """Figures of one run of one contender."""
 
     events_per_second: float
     worker_us: float
-    """Processor time of the contender's processes, an event."""
+    """Microseconds of processor time of the contender's processes per event."""
     broker_us: float
     redis_us: float = 0.0
     threads_us: dict[str, float] = field(default_factory=dict)
@@ -43,7 +42,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Load:
-    """Records in a topic, all there before anything starts."""
+    """Records in a topic, all produced before a contender starts."""
 
     topic: str
     records: int
@@ -56,19 +55,19 @@ class Load:
 
     @property
     def steady(self) -> int:
-        """Records up to which a worker is measured."""
+        """Record at which the measurement of a worker ends."""
         return int(self.records * STEADY)
 
 
 class BenchError(RuntimeError):
-    """A contender failed; the message ends with its last output."""
+    """A contender failed. The message ends with its last output."""
 
 
 @contextmanager
 def process(
     command: Sequence[str | Path], environment: Mapping[str, str] | None = None, *, talks: bool = False
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """A process for a block, and the file that it logs to."""
+    """Run a process for a block; yields it and its log file. With `talks`, its standard output is a pipe."""
     with tempfile.TemporaryDirectory(prefix="upsell-bench-") as directory:
         log = Path(directory) / "log"
         with log.open("wb") as output:
@@ -96,7 +95,7 @@ def process(
 def measure_peer(
     command: Sequence[str | Path], load: Load, broker: int, environment: Mapping[str, str] | None = None
 ) -> Run:
-    """Run a peer over the load: topic, records and warm-up are its last arguments."""
+    """Run a peer over the load. Its last arguments are topic, records and warm-up."""
     arguments = [*command, load.topic, str(load.records), str(load.warm)]
     with process(arguments, environment, talks=True) as (peer, log):
         marks: dict[int, tuple[float, float, float]] = {}
@@ -107,11 +106,11 @@ def measure_peer(
         for line in peer.stdout:
             if not line.startswith(b"{"):
                 continue
-            said: dict[str, Any] = json.loads(line)
-            if "records" in said:
-                marks[said["records"]] = (time.monotonic(), processor.spent(peer.pid), processor.spent(broker))
+            message: dict[str, Any] = json.loads(line)
+            if "records" in message:
+                marks[message["records"]] = (time.monotonic(), processor.spent(peer.pid), processor.spent(broker))
             else:
-                result = said["result"]
+                result = message["result"]
                 break
         limit.cancel()
         if result is None or load.records not in marks:

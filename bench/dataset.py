@@ -1,7 +1,7 @@
-"""The events that everything here is measured with: the simulator's, made once and kept outside the tree, their times moved to end now.
+"""The events for all measurements, from the simulator. They are generated once, cached outside the tree, and shifted in time so that they end now.
 
-Rules: a shop at full speed is short, so carts become orders twenty times as fast as in life; otherwise a minute of 3,000 events/s would hold hardly
-an order. The contenders get the checkout events alone. The first N records are the same for the same parameters.
+Rules: carts become orders twenty times as fast as in a real shop; otherwise a minute of 3,000 events/s would contain hardly any orders. Contenders get
+only the checkout events. The same parameters give the same records.
 """
 
 import os
@@ -26,13 +26,13 @@ RATE: Final = 3000.0
 PACE: Final = 20.0
 CUSTOMERS: Final = 100_000
 MANY_CUSTOMERS: Final = 1_000_000
-"""Of an hour, in which a tenth of them would order thirty times each."""
+"""For an hour of events, in which `CUSTOMERS` would order thirty times each."""
 _OPENING: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _TIME: Final = re.compile(rb'"time":"([^"]+)"')
 
 
 class Record(NamedTuple):
-    """One record to be produced."""
+    """One record to produce."""
 
     topic: Literal["checkout", "subscription"]
     key: bytes
@@ -40,15 +40,15 @@ class Record(NamedTuple):
 
 
 def cache() -> Path:
-    """Where what is made once is kept."""
+    """The directory of cached data."""
     directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "upsell-stream" / "bench"
     directory.mkdir(parents=True, exist_ok=True)
     return directory
 
 
 def load(count: int, *, customers: int = CUSTOMERS, checkouts_only: bool = False) -> list[Record]:
-    """The first `count` records; the last one's time is about now."""
-    # Of all records about a tenth is of subscriptions.
+    """The first `count` records, shifted so that the last one's time is about now."""
+    # About a tenth of all records are of subscriptions.
     made = _made(count * 6 // 5 if checkouts_only else count, customers)
     chosen = list(islice((record for record in made if not checkouts_only or record.topic == "checkout"), count))
     last = max(_moment(record.value) for record in chosen)
@@ -56,20 +56,20 @@ def load(count: int, *, customers: int = CUSTOMERS, checkouts_only: bool = False
 
 
 def flow(seed: int, opening: datetime) -> Iterator[Record]:
-    """Checkout events without end, from `opening` on at `RATE`; made as they are asked for, since nobody wants to keep an hour of them."""
+    """Endless checkout events from `opening` on at `RATE`. They are generated on demand, to save memory."""
     shop = Shop(_settings(seed, MANY_CUSTOMERS), opening)
     return (Record(e.topic, e.key, e.value) for e in shop.events() if e.topic == "checkout")
 
 
 def moved(records: Iterable[Record], by: timedelta) -> Iterator[Record]:
-    """The same at other times."""
+    """The records with their times shifted."""
     for record in records:
         time = (_moment(record.value) + by).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         yield record._replace(value=_TIME.sub(b'"time":"%s"' % time.encode(), record.value, count=1))
 
 
 def planted(records: Sequence[Record]) -> dict[str, Any]:
-    """The figures of the checkouts, as `classify` has them."""
+    """The correct figures of the checkouts, as `classify` computes them."""
     offline = Offline(CoreConfig(), LabelRegistry())
     for record in records:
         event = decode_line(record.value)
@@ -85,7 +85,7 @@ def _settings(seed: int, customers: int) -> ShopSettings:
 def _made(count: int, customers: int) -> list[Record]:
     path = cache() / f"events-{count}-{customers}.msgpack"
     if not path.exists():
-        print(f"making {count} events of {customers} customers …", flush=True)
+        print(f"generating {count} events of {customers} customers …", flush=True)
         shop = Shop(_settings(1, customers), _OPENING)
         records = [Record(e.topic, e.key, e.value) for e in islice(shop.events(), count)]
         partial = path.with_suffix(".partial")

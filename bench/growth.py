@@ -1,7 +1,7 @@
-"""What more work costs: more customers, more partitions, and the pages of a worker at their largest.
+"""Cost of growth: more customers, more partitions, and a worker's HTTP pages at their largest.
 
-Throughput is compared with the first row's of the same run. The pages are served by the product's own server over the figures of 64 shards with all labels
-that the bounds allow.
+Throughput is compared with the first row of the same run. The pages are served by the product's own server, with the figures of 64 shards and as many
+labels as the limits allow.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ _SHARDS: Final = 64
 
 
 def run(results: Results, *, records: int = 240_000, runs: int = 1) -> None:
-    """Print and note the figures."""
+    """Print and store the figures."""
     measured: dict[tuple[int, int], list[worker.Run]] = {shape: [] for shape in SHAPES}
     with kafka() as broker, redis() as server:
         servers = broker.bootstrap_servers
@@ -51,7 +51,7 @@ def run(results: Results, *, records: int = 240_000, runs: int = 1) -> None:
                     flush=True,
                 )
     pages = asyncio.run(_pages())
-    print(f"  by the clock, median and worst of {_SCRAPES}: {pages}", flush=True)
+    print(f"  milliseconds, median and worst of {_SCRAPES}: {pages}", flush=True)
     rows = [
         {
             "customers": customers,
@@ -66,7 +66,7 @@ def run(results: Results, *, records: int = 240_000, runs: int = 1) -> None:
 
 
 async def _pages() -> dict[str, Any]:
-    """Milliseconds of each page, median and worst, and its size."""
+    """For each page, the median and worst milliseconds, and the size."""
     settings = Settings(http_port=0)
     counters = Counters()
     for kind in EVENT_TYPES:

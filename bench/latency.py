@@ -1,7 +1,7 @@
-"""How soon a sale shows: from handing a record to the producer until the shard's offset in Redis has passed it.
+"""Latency from handing a record to the producer until the shard's offset in Redis has passed it.
 
-`run` measures it at steady rates, `catch_up` after an outage: a backlog waits while the shop goes on selling, and the worker starts. The offsets are
-looked at every 2 ms, less often while the worker is far behind. A worker that cannot keep up shows a latency that grows with the length of the run.
+`run` measures it at steady rates, `catch_up` after an outage: a backlog waits, the shop goes on selling, and the worker starts. The offsets are read
+every 2 ms, less often while the worker is far behind. If a worker cannot keep up, its latency grows with the length of the run.
 """
 
 import asyncio
@@ -33,37 +33,38 @@ from bench.worker import COMMAND, Offsets, settings_for
 PARTITIONS: Final = 4
 OUTAGE_RATE: Final = 3000
 _SHOP: Final = ROOT / "bench" / "contenders" / "shop.py"
-_LOOK: Final = 0.002
-_GLANCE: Final = 0.1
-"""The same, while the worker is far behind."""
+_POLL: Final = 0.002
+"""Seconds between two reads of the offsets."""
+_SLOW_POLL: Final = 0.1
+"""The same while the worker is far behind."""
 _WARM_UP: Final = 4
-"""Length of the warm-up, in runs: a young broker has its code compiled, which takes two thirds of one processor of two."""
+"""Length of the warm-up in runs. Until the JVM has compiled the broker's code, the compiler takes two thirds of one of two processors."""
 _BACKLOG: Final = 60_000
-"""Events that a worker works off before the shop opens, so that it is not young either."""
+"""Events that a worker applies before the shop opens, so that it is warm as well."""
 _SETTLE: Final = 2.0
-"""Seconds at the beginning of a run that are not counted."""
-_NEAR: Final = 10.0
-"""Seconds behind the shop within which a worker keeps up with it."""
+"""Seconds at the start of a run that are not measured."""
+_KEEPING_UP: Final = 10.0
+"""A worker keeps up with the shop if it is at most so many seconds behind."""
 _STOCK: Final = 1 / 3
-"""Of the backlog: what the shop makes before it opens. It lasts until a worker has caught up that is four times as fast as the shop."""
-_CALM: Final = 15.0
-"""Seconds that it is watched keeping up."""
-_TELL: Final = 30.0
-"""Seconds between two words on how far it is."""
+"""Events that the shop generates before it opens, as a share of the backlog. Enough until a worker that is four times as fast has caught up."""
+_WATCHED: Final = 15.0
+"""Seconds that a worker must keep up before the run ends."""
+_REPORT: Final = 30.0
+"""Seconds between two progress messages."""
 
 Sent = tuple[int, int, float]
-"""Partition, offset, monotonic moment."""
+"""Partition, offset, monotonic time."""
 Seen = tuple[float, list[int]]
-"""Monotonic moment, and the offsets that were stored then."""
+"""Monotonic time, and the stored offsets at that time."""
 
 
 def run(
     results: Results, *, rates: Sequence[int] = (5000, 10_000, 15_000), seconds: float = 10.0, runs: int = 3
 ) -> None:
-    """Print and note the latency at some rates, which take turns."""
+    """Print and store the latency at some rates, which take turns."""
     figures: dict[str, list[dict[str, float]]] = {str(rate): [] for rate in rates}
     for count in (*(int(rate * seconds) for rate in rates), int(rates[0] * seconds * _WARM_UP)):
-        load(count, checkouts_only=True)  # made before anything runs
+        load(count, checkouts_only=True)  # generates and caches them before the measurement
     with kafka() as broker, redis() as server:
         at = partial(_watch, broker.bootstrap_servers, server.url, backlog=_BACKLOG)
         at(rate=rates[0], seconds=seconds * _WARM_UP)
@@ -81,7 +82,7 @@ def run(
 
 
 def catch_up(results: Results, *, backlog: int = 60_000) -> None:
-    """Print and note how fast a backlog is worked off while more comes in."""
+    """Print and store how fast a worker applies a backlog while more events arrive."""
     with kafka() as broker, redis() as server:
         sent, seen, started = _watch(broker.bootstrap_servers, server.url, backlog=backlog, rate=OUTAGE_RATE)
     produced = sorted(moment for _, _, moment in sent)
@@ -113,10 +114,10 @@ def catch_up(results: Results, *, backlog: int = 60_000) -> None:
 def _watch(
     servers: str, redis_url: str, *, backlog: int, rate: int, seconds: float = 0.0
 ) -> tuple[list[Sent], list[Seen], float]:
-    """What was sent, what was seen, and when the worker was started.
+    """The records sent, the offsets seen, and the time when the worker was started.
 
-    With `seconds` the worker works the backlog off before the shop opens for so long. Without, there was an outage: the shop sells all along, until the
-    worker has caught up and has kept up for a while.
+    With `seconds`, the worker applies the backlog before the shop opens for that time. Without, it is an outage: the shop sells from the start, until the
+    worker has caught up and kept up for a while.
     """
     settings = settings_for(servers, redis_url, checkout_topic=f"bench-live-{secrets.token_hex(4)}")
     topics = {"checkout": settings.checkout_topic}
@@ -128,7 +129,7 @@ def _watch(
         shop = (sys.executable, _SHOP, *map(str, arguments))
         if not seconds:
             selling, log = stack.enter_context(process(shop))
-        asyncio.run(fill(servers, topics, _told(islice(flow(1, opening), backlog)), PARTITIONS))
+        asyncio.run(fill(servers, topics, _reported(islice(flow(1, opening), backlog)), PARTITIONS))
         if seconds:
             started = time.monotonic()
             stack.enter_context(process(COMMAND, environment(settings)))
@@ -142,7 +143,7 @@ def _watch(
             stack.enter_context(process(COMMAND, environment(settings)))
         seen: list[Seen] = []
         sent: list[Sent] | None = None
-        kept_up_since = told = opened
+        kept_up_since = reported = opened
         closing = False
         deadline = opened + LIMIT + backlog / rate
         while sent is None or sum(seen[-1][1]) < len(sent) + backlog:
@@ -153,20 +154,20 @@ def _watch(
                 raise BenchError(f"{committed} committed; the shop:\n{log.read_text(errors='replace')[-2000:]}")
             if sent is None and selling.poll() == 0:
                 sent = msgspec.msgpack.decode(file.read_bytes(), type=list[Sent])
-            far = backlog + rate * (moment - opened) - committed > rate * _NEAR
+            far = backlog + rate * (moment - opened) - committed > rate * _KEEPING_UP
             if far:
                 kept_up_since = moment
-            if not (seconds or closing) and moment - kept_up_since > _CALM:
+            if not (seconds or closing) and moment - kept_up_since > _WATCHED:
                 closing = True
                 selling.terminate()
-            if moment - told > _TELL:
-                told = moment
+            if moment - reported > _REPORT:
+                reported = moment
                 print(f"  {moment - started:.0f} s: {committed:,} committed", flush=True)
-            time.sleep(_GLANCE if far else _LOOK)
+            time.sleep(_SLOW_POLL if far else _POLL)
         return sorted(sent, key=lambda one: one[2]), seen, started
 
 
-def _told(records: Iterable[Record]) -> Iterator[Record]:
+def _reported(records: Iterable[Record]) -> Iterator[Record]:
     for number, record in enumerate(records, 1):
         yield record
         if number % 500_000 == 0:
@@ -177,12 +178,12 @@ def _until(condition: Any) -> None:
     deadline = time.monotonic() + LIMIT
     while not condition():
         if time.monotonic() > deadline:
-            raise BenchError("waited in vain")
-        time.sleep(_LOOK)
+            raise BenchError(f"a condition did not hold within {LIMIT:.0f} s")
+        time.sleep(_POLL)
 
 
 def _latencies(sent: Sequence[Sent], seen: Sequence[Seen]) -> list[float]:
-    """Seconds until each record was seen to be committed."""
+    """Seconds until each record's commit was seen."""
     found: list[float] = []
     for partition in range(PARTITIONS):
         own = sorted((offset, moment) for of, offset, moment in sent if of == partition)

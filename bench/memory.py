@@ -1,6 +1,6 @@
-"""Memory: a worker's, and Redis', with many open checkouts of two lines; and what an active customer adds in Redis.
+"""Memory of a worker and of Redis with many open checkouts of two lines, and the memory in Redis per active customer.
 
-Every checkout is a customer's own. First all are begun, then some are ordered: what Redis holds afterwards beyond the checkouts is the customers'.
+Every checkout has its own customer. First all checkouts are started, then some are completed, which adds their customers to Redis.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from bench.worker import COMMAND, Offsets, settings_for
 
 PARTITIONS = 4
 ACTIVE = 20_000
-"""Customers that order."""
+"""Customers who complete an order."""
 _CHUNK = 100_000
 
 
 def run(results: Results, *, checkouts: int = 1_000_000) -> None:
-    """Print and note the figures."""
+    """Print and store the figures."""
     active = min(ACTIVE, checkouts // 4)
     with kafka() as broker, redis() as server, Redis.from_url(server.url) as client:
         settings = settings_for(broker.bootstrap_servers, server.url)

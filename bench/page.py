@@ -15,8 +15,8 @@ BUSY: Final = 2
 
 _HEAD: Final = """# Performance
 
-Made by `bench/page.py` from results of `make bench` on one machine; each section is one run, at the time it gives.
-Ratios between rows of one table mean something elsewhere, events per second do not.
+`bench/page.py` makes this page from results of `make bench` on one machine. Each section is one run, at the time it gives.
+Ratios between rows of one table also hold on other machines; events per second do not.
 
 """
 _REPEAT: Final = """## How to repeat it
@@ -28,32 +28,32 @@ make bench ARGS="--quick"
 make bench ARGS=page
 ```
 
-Needs what the tests marked `kafka` and `redis` need, and an idle machine. The third is small and rough, with Java cold; the last one writes this page from
-`build/bench.json`.
-Java and Maven build the Kafka Streams peer, and pip installs Quix Streams by hash, both outside the tree. `make bench ARGS=--help` lists the options.
+You need what the tests marked `kafka` and `redis` need, and an idle machine. The third command is small and rough, with Java not warmed up. The last one
+writes this page from `build/bench.json`. Java and Maven build the Kafka Streams program, and pip installs Quix Streams by hash, both outside the
+repository. `make bench ARGS=--help` lists the options.
 
 ## What is measured
 
-- Real Apache Kafka and real Redis (append-only, synced every second) on loopback, four partitions a topic, the [simulator](../../README.md)'s checkout
-  events (650 bytes), produced before
-  anything starts and moved in time to end now; carts become orders twenty times as fast as in life.
-- A worker is one process with everything on: verdicts, four windows, customers, metrics, outcomes published and acknowledged, atomic commits.
-- Events per second: of a worker from a quarter of the records on to nine tenths, as seen in the offsets in Redis (at both looks as much is applied and
-  not yet committed); of a peer, which says itself what it has processed, from a quarter on to the last. Java takes so many to get warm: with 120,000
-  events Kafka Streams takes 60 to 78 µs an event.
-  Processor time is that of the processes in `/proc`. Contenders take turns;
-  median, and in brackets the slowest and fastest run; likewise of latency.
-- The peers do less: the verdict's kinds, the intent's state, and counts by minute, channel and segment, in order of arrival, without refunds,
-  customers, outcomes or
-  duplicates. Their counts must equal those of `upsell-stream classify`. Slow ones get fewer events. Kafka Streams runs with one thread and its
-  defaults, and counts minutes by channel and segment in windows of its DSL, through the repartition topic that those make, as Quix Streams does;
-  "plain store" counts in a store of each partition, which is faster, and leaves it to readers to add the partitions up. Faust keeps its tables in memory.
-- A CPython built with profile-guided optimisation, as those of Debian and of the official images are, is 5 to 15 % faster than one without; it does not tell
-  how it was built.
-- Latency: from handing a record to a producer in another process until its shard's offset in Redis has passed it, looked at every 2 ms. The broker has
-  worked for the length of four runs before: until its code is compiled it takes two thirds of one processor of two, and the latency at 5,000 events/s
-  is 56 to 104 ms in the middle.
-- Catching up: what the shop sells meanwhile is made before it opens; making it takes a third of a processor.
+- **Servers and events.** Real Apache Kafka and real Redis (append-only, synced every second) on loopback, four partitions per topic. The events are the
+  checkout events of the [simulator](../../README.md) (650 bytes). They are produced before anything starts, and shifted in time to end now. Carts become
+  orders twenty times as fast as in reality.
+- **A worker** is one process with everything on: verdicts, four windows, customers, metrics, outcomes published and acknowledged, atomic commits.
+- **Events per second** of a worker are measured from a quarter of the records to nine tenths, by the offsets in Redis (at both readings about as much is
+  applied and not yet committed). A peer reports itself what it has processed, and is measured from a quarter to the last record. Java needs so many events
+  to get warm: with 120,000 events Kafka Streams takes 60 to 78 µs per event.
+- **Processor time** is that of the processes, from `/proc`. Contenders take turns. Tables show the median and, in brackets, the slowest and the fastest
+  run.
+- **The peers do less**: the kinds of the verdict, the state of the intent, and counts by minute, channel and segment, in order of arrival, without
+  refunds, customers, outcomes or duplicates. Their counts must equal those of `upsell-stream classify`. Slow peers get fewer events.
+- **Kafka Streams** runs with one thread and its defaults. It counts minutes by channel and segment in windows of its DSL, through the repartition topic
+  that these need, as Quix Streams does. "Plain store" counts in a store of each partition, which is faster, and leaves adding up the partitions to
+  readers. **Faust** keeps its tables in memory.
+- **CPython** built with profile-guided optimisation, as those of Debian and of the official images are, is 5 to 15 % faster than one without. It does not
+  report how it was built.
+- **Latency** is from handing a record to a producer in another process until the offset of its shard in Redis has passed it, checked every 2 ms. Before,
+  the broker has worked for the length of four runs: until its code is compiled it takes two thirds of one of two processors, and the median latency at
+  5,000 events/s is 56 to 104 ms.
+- **Catching up**: what the shop sells in the meantime is generated before it opens, because generating it takes a third of a processor.
 """
 
 
@@ -110,15 +110,13 @@ def _throughput(figures: Noted) -> Iterator[str]:
                 f"{one['records']:,}",
             ]
         )
-    yield from _table(
-        ["", "events/s", "upsell-stream is so many times as fast", "µs an event", "Redis", "broker", "events"], rows
-    )
+    yield from _table(["", "events/s", "upsell-stream / this", "µs per event", "Redis", "broker", "events"], rows)
 
 
 def _stages(figures: Noted) -> Iterator[str]:
     yield "## Where the time goes\n"
     yield (
-        f"Processor time in µs an event, in batches of up to {figures['batch']} (checkouts and subscriptions): "
+        f"Processor time in µs per event, in batches of up to {figures['batch']} (checkouts and subscriptions): "
         f"worker {figures['worker_us']}, "
         + ", ".join(f"{name} {spent}" for name, spent in figures["others_us"].items())
         + ".\n"
@@ -129,7 +127,7 @@ def _stages(figures: Noted) -> Iterator[str]:
 def _latency(figures: Noted) -> Iterator[str]:
     yield "## Latency from produce to visible\n"
     yield from _table(
-        ["events/s asked for", "sent", "p50 ms", "p99 ms"],
+        ["events/s requested", "sent", "p50 ms", "p99 ms"],
         [
             [
                 f"{int(rate):,}",
@@ -149,7 +147,7 @@ def _catch_up(figures: Noted) -> Iterator[str]:
     yield "## Catching up after an outage\n"
     yield (
         f"A backlog of {figures['backlog']:,} events ({figures['backlog'] / figures['rate'] / 60:.3g} minutes at {figures['rate']:,}/s) "
-        f"while {figures['rate']:,} events/s more come in.\n"
+        f"while {figures['rate']:,} new events/s arrive.\n"
     )
     if not figures["caught_up"]:
         yield "The worker did not catch up while the shop was open."
@@ -171,8 +169,8 @@ def _memory(figures: Noted) -> Iterator[str]:
                 f"worker with {figures['checkouts']:,} open checkouts (`cache_mb` {figures['cache_mb']}), MB",
                 str(figures["worker_mb"]),
             ],
-            ["Redis, bytes an open checkout of two lines", str(figures["redis_bytes_a_checkout"])],
-            ["Redis, bytes a customer with an order", str(figures["redis_bytes_a_customer"])],
+            ["Redis, bytes per open checkout of two lines", str(figures["redis_bytes_a_checkout"])],
+            ["Redis, bytes per customer with an order", str(figures["redis_bytes_a_customer"])],
         ],
     )
 

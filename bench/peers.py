@@ -1,6 +1,6 @@
-"""What people would use instead, each as its own users would write it (`contenders/`), and whether it can run here.
+"""The alternatives that are compared, each written as its own users would (`contenders/`), and whether it can run here.
 
-What is built or installed for one is kept outside the tree, by the content of what it is made from.
+Builds and installations are cached outside the tree, under a hash of their sources.
 """
 
 import hashlib
@@ -19,19 +19,19 @@ _HERE: Final = ROOT / "bench" / "contenders"
 
 
 class Peer(NamedTuple):
-    """How to run it: arguments after the program are the servers; topic, records and warm-up follow."""
+    """How to run a peer. The arguments after the program are the servers, topic, records and warm-up."""
 
     program: tuple[str | Path, ...]
     share: float
     environment: Mapping[str, str] = {}
 
     def command(self, servers: str) -> tuple[str | Path, ...]:
-        """Its command for these brokers."""
+        """The command for these bootstrap servers."""
         return (*self.program, servers)
 
 
 def available() -> dict[str, Peer]:
-    """Those that can run, by name; says what the others lack."""
+    """The peers that can run, by name. Prints what the others need."""
     peers: dict[str, Peer] = {}
     streams = _streams()
     if streams is not None:
@@ -50,7 +50,7 @@ def available() -> dict[str, Peer]:
 def _streams() -> tuple[str | Path, ...] | None:
     java, maven = shutil.which("java"), shutil.which("mvn")
     if java is None or maven is None:
-        print("Kafka Streams is left out: it needs java and mvn")
+        print("Kafka Streams is left out: java or mvn is missing")
         return None
     project = _HERE / "streams"
     sources = sorted(path for path in project.rglob("*") if path.suffix in (".java", ".xml"))

@@ -1,4 +1,4 @@
-"""What was measured, as JSON: the page is made from it, so that its figures are of one run."""
+"""Measured figures as JSON. The page is generated from this file, so all its figures come from one run."""
 
 import json
 import os
@@ -9,14 +9,14 @@ from typing import Any
 
 
 class Results:
-    """A file of results; a benchmark that runs again replaces what it noted before."""
+    """A file of results. Running a benchmark again replaces its figures."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.noted: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     def note(self, benchmark: str, figures: Any) -> None:
-        """Keep the figures, with where and when they were made."""
+        """Store the figures, with the machine and the time."""
         self.noted["machine"] = {
             "processors": os.cpu_count(),
             "model": _processor(),

@@ -1,8 +1,8 @@
-"""Where a process's time goes: the stack of the main thread, looked at every few milliseconds of processor time.
+"""A sampling profiler: records the stack of the main thread every few milliseconds of processor time.
 
-Rules: no call of the product is wrapped, so nothing is slowed that is called often, and what is measured is what runs. A sample belongs to the innermost
-frame that a stage claims. The timer counts all threads, and the stack is the main one's, whose own processor time the samples share out. Its resolution is
-the kernel's clock tick: 4 ms of processor time on most machines, so 10 s of it make 2,500 samples.
+Rules: no call of the product is wrapped, so frequent calls are not slowed. A sample belongs to the innermost frame that a stage claims. The timer counts
+the processor time of all threads; the main thread's own processor time is divided among the samples. The resolution is the kernel's clock tick: 4 ms of
+processor time on most machines, so 10 s give 2,500 samples.
 """
 
 import signal
@@ -18,7 +18,7 @@ OTHER: Final = "rest: event loop, runner"
 
 
 class Claim(NamedTuple):
-    """Code that belongs to a stage: a part of the file's path, and names of functions (none: all of the file's)."""
+    """Code that belongs to a stage: a part of the file's path, and names of functions (none means all of the file)."""
 
     stage: str
     path: str
@@ -37,7 +37,7 @@ class Sampler:
         self.totals: Counter[str] = Counter()
         """Samples by function anywhere on the stack."""
         self.seconds = 0.0
-        """Of the main thread's processor time."""
+        """Processor time of the main thread."""
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -53,7 +53,7 @@ class Sampler:
             signal.signal(signal.SIGPROF, before)
 
     def microseconds(self, samples: int) -> float:
-        """What so many samples stand for."""
+        """The processor time that a number of samples represents."""
         return samples / max(1, sum(self.stages.values())) * self.seconds * 1e6
 
     def _look(self, _: int, frame: FrameType | None) -> None:

@@ -1,5 +1,5 @@
-"""The servers that are measured with: Apache Kafka and Redis on loopback, as the tests start them; Kafka with
-the compiler and collector that it has in production."""
+"""The servers for measurements: Apache Kafka and Redis on loopback, started as in the tests, but Kafka with the JVM's compiler and garbage collector of
+production."""
 
 from support.kafka_server import KafkaServer
 from support.redis_server import RedisServer
@@ -12,10 +12,10 @@ class _Kafka(KafkaServer):
 
 
 def kafka() -> KafkaServer:
-    """A broker for a block."""
+    """A broker; use it as a context manager."""
     return _Kafka({"log.flush.interval.messages": str(2**62)}, heap="1g")
 
 
 def redis() -> RedisServer:
-    """A Redis that appends to its file and syncs it every second."""
+    """A Redis with an append-only file that is synced every second."""
     return RedisServer("--appendfsync", "everysec", append_only=True)

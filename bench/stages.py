@@ -22,7 +22,7 @@ from bench.dataset import load
 from bench.sampler import Claim, Sampler
 from bench.servers import kafka, redis
 from bench.worker import settings_for
-from stream.app import Worker, settle_down
+from stream.app import Worker, tune_garbage_collector
 from stream.kafka.producer import Publisher
 from stream.tables.redis import RedisTables
 
@@ -61,7 +61,7 @@ _CLAIMS: Final = (
     Claim("publish", "/aiokafka/"),
     Claim("count", "stream/observe/counters.py"),
     Claim("count", "stream/observe/sales.py"),
-    Claim("count", "stream/worker/shard_task.py", frozenset({"_count"})),
+    Claim("count", "stream/worker/pipeline.py", frozenset({"_count"})),
     Claim("count", "/prometheus_client/"),
     Claim("fetch: hand over", "stream/consumer/batch_consumer.py"),
     Claim("fetch: hand over", "stream/worker/shard_set.py"),
@@ -159,7 +159,7 @@ async def _work(
     worker = Worker(settings)
     await worker.start()
     try:
-        settle_down()
+        tune_garbage_collector()
         warm = await _until(worker, int(records * WARM))
         waits.seconds.clear()
         before = _spent(pids)
@@ -175,11 +175,16 @@ async def _work(
 async def _until(worker: Worker, records: int) -> int:
     """Wait until so many are committed; returns how many are."""
     deadline = time.monotonic() + LIMIT
-    while (committed := sum(shard.offset or 0 for shard in worker.status.shards.values())) < records:
+    while (committed := _committed(worker)) < records:
         if time.monotonic() > deadline:
-            raise BenchError(f"{committed} of {records} committed: {worker.status}")
+            raise BenchError(f"{committed} of {records} committed: {worker.status.readiness()}")
         await asyncio.sleep(_LOOK)
     return committed
+
+
+def _committed(worker: Worker) -> int:
+    shards = worker.status.shards
+    return 0 if shards is None else sum(shards.offsets().values())
 
 
 def _spent(pids: tuple[int, ...]) -> list[float]:

@@ -1,4 +1,4 @@
-"""How long starting takes: `--help`, and a worker from its start to its first commit on real Kafka and Redis."""
+"""Start times: of `--help`, and of a worker until its first commit on real Kafka and Redis."""
 
 import asyncio
 import subprocess
@@ -18,7 +18,7 @@ from bench.worker import COMMAND, Offsets, settings_for
 
 
 def run(results: Results, *, runs: int = 5) -> None:
-    """Print and note both."""
+    """Print and store both."""
     helped = []
     for _ in range(runs):
         began = time.monotonic()

@@ -1,7 +1,7 @@
-"""Throughput and processor time an event: our worker, what people would use instead, and the floors, over the same events in the same topics.
+"""Throughput and processor time per event of our worker, of the alternatives, and of the floors, with the same events in the same topics.
 
-Contenders take turns, so that what else the machine does hits all alike. A slow one gets fewer events (the first ones), all a quarter of theirs to warm up.
-There are so many because Kafka Streams is not warm with 120,000.
+Contenders take turns, so that other work of the machine affects all of them. A slow contender gets fewer events (the first ones). A quarter of the events
+is the warm-up. Kafka Streams is not warm with 120,000 events, so there are more.
 """
 
 import asyncio
@@ -25,18 +25,18 @@ _FLOOR: Final = (sys.executable, ROOT / "bench" / "contenders" / "floor.py")
 
 
 class Contender(NamedTuple):
-    """Who takes part."""
+    """A program to measure."""
 
     name: str
     share: float
-    """Of the events."""
+    """Share of the events that it gets."""
     measure: Callable[[Load], Run]
     judges: bool = True
-    """Its counts must be those that were planted."""
+    """Whether its counts are compared with the correct ones."""
 
 
 def run(results: Results, *, records: int = 480_000, runs: int = 3, only: Sequence[str] = ()) -> None:
-    """Print and note the comparison."""
+    """Print and store the comparison."""
     events = load(records, checkouts_only=True)
     with kafka() as broker, redis() as server:
         pids = (broker.pid, server.pid)

@@ -1,4 +1,4 @@
-"""Our own worker, with everything on, as a process or as several."""
+"""Our own worker with all features enabled, as one or several processes."""
 
 import secrets
 import sys
@@ -18,11 +18,11 @@ from stream.settings import Settings
 from stream.tables.keys import Keys
 
 COMMAND: Final = (sys.executable, "-m", "stream", "worker")
-_LOOK: Final = 0.005
+_POLL: Final = 0.005
 
 
 def settings_for(bootstrap_servers: str, redis_url: str, **more: Any) -> Settings:
-    """Settings of an application that nobody else uses; users' defaults otherwise."""
+    """Settings with an application id and topics of its own; everything else has the defaults."""
     name = f"bench-{secrets.token_hex(4)}"
     return Settings(
         **{
@@ -40,7 +40,7 @@ def settings_for(bootstrap_servers: str, redis_url: str, **more: Any) -> Setting
 
 
 class Offsets:
-    """What is committed, seen from outside: the offsets in Redis."""
+    """Committed offsets, read from Redis."""
 
     def __init__(self, client: Redis, settings: Settings, topic: str, partitions: int) -> None:
         names = Keys(settings.redis_prefix, settings.app_id)
@@ -48,18 +48,18 @@ class Offsets:
         self._keys = [names.shard(ShardId(topic, partition)) for partition in range(partitions)]
 
     def each(self) -> list[int]:
-        """Of each partition."""
+        """The offset of each partition."""
         pipeline = self._client.pipeline(transaction=False)
         for key in self._keys:
             pipeline.hget(key.shard, "offset")
         return [int(offset or 0) for offset in pipeline.execute()]
 
     def total(self) -> int:
-        """All together."""
+        """The sum of all offsets."""
         return sum(self.each())
 
     def sold(self) -> dict[str, int]:
-        """Transactions by kind, as readers see them."""
+        """Transactions by kind, as readers of the figures see them."""
         views = [self._client.hmget(key.view, "summary", "recent") for key in self._keys]
         figures = Figures(ShardFigures(decode_summary(*view)) for view in views if None not in view)
         total = figures.select(TOTAL, "checkout").plain()
@@ -69,7 +69,7 @@ class Offsets:
 def measure(
     load: Load, bootstrap_servers: str, redis_url: str, pids: tuple[int, int], *, workers: int = 1, **more: Any
 ) -> Run:
-    """Run workers over the load; `pids` of broker and Redis. Redis is emptied."""
+    """Run workers over the load. `pids` are those of broker and Redis. All data in Redis is deleted first."""
     settings = settings_for(bootstrap_servers, redis_url, checkout_topic=load.topic, **more)
     with Redis.from_url(redis_url) as client, ExitStack() as stack:
         client.flushdb()
@@ -91,7 +91,7 @@ def measure(
                 for worker, log in running:
                     if worker.poll() is not None or time.monotonic() > deadline:
                         raise BenchError(f"worker {worker.returncode}:\n{log.read_text(errors='replace')[-3000:]}")
-                time.sleep(_LOOK)
+                time.sleep(_POLL)
 
         until(load.warm)
         first = look()

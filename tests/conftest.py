@@ -37,7 +37,6 @@ settings.register_profile("random", deadline=None)
 settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
 settings.register_profile("fast", deadline=None, max_examples=10, derandomize=True, database=None)
 
-SLOW_MARKERS = {"embedded", "kafka", "redis", "prometheus", "helm", "browser", "image", "datasets"}
 SLOW = (
     "chaos",
     "integration",
@@ -48,7 +47,8 @@ SLOW = (
     "test_audit.py",
     "test_conftest.py",
 )
-"""What `--fast` leaves out: tests that need a server or a program, and these files and directories. Properties get fewer examples."""
+SLOW_MARKERS = {"embedded", "kafka", "redis", "prometheus", "helm", "browser", "image", "datasets"}
+"""What `--fast` leaves out: these files and directories, and tests that need a server or a program. Properties get fewer examples."""
 
 MARKER_OF_FIXTURE = {
     "kafka": "kafka",
@@ -96,6 +96,11 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("fast" if config.getoption("fast") else "fixed" if REQUIRE_ALL else "random")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    slow = config.getoption("fast") and collection_path.parent == Path(__file__).parent and collection_path.name in SLOW
+    return True if slow else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         for fixture in MARKER_OF_FIXTURE.keys() & getattr(item, "fixturenames", ()):
@@ -104,14 +109,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             # With `--dist loadgroup` one process runs all of them, so only one broker is started.
             item.add_marker(pytest.mark.xdist_group("kafka"))
     if config.getoption("fast"):
-        slow = [item for item in items if _is_slow(item)]
+        slow = [item for item in items if any(mark.name in SLOW_MARKERS for mark in item.iter_markers())]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
-
-
-def _is_slow(item: pytest.Item) -> bool:
-    path = item.path.relative_to(Path(__file__).parent)
-    return path.parts[0] in SLOW or any(mark.name in SLOW_MARKERS for mark in item.iter_markers())
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -8,7 +8,6 @@ from stream import app as module
 from stream.app import Worker, make_topics
 from stream.consumer.faust_app import App
 from stream.settings import Settings
-from stream.worker.status import Status
 
 
 async def test_an_address_that_is_taken_is_an_error_and_leaves_nothing_behind():
@@ -17,7 +16,7 @@ async def test_an_address_that_is_taken_is_an_error_and_leaves_nothing_behind():
         with pytest.raises(OSError, match="address already in use"):
             await worker.start()
         await worker.stop()
-    assert worker.status == Status()
+    assert worker.status.readiness() == (False, ["the worker is stopping"])
 
 
 async def test_topics_are_made_with_room_for_their_messages(monkeypatch):

@@ -1,4 +1,4 @@
-"""The audit of the locks finds what it is for, and says what it could not look at."""
+"""The audit of the locks finds what it should find, and reports what it could not check."""
 
 import hashlib
 import importlib.util
@@ -43,7 +43,7 @@ def test_what_is_not_pinned_by_hash_is_found(audit, tmp_path, text, says):
     assert list(audit.unpinned(lock)) == says
 
 
-def test_locks_that_do_not_fit_are_found(audit, tmp_path):
+def test_contradicting_locks_are_found(audit, tmp_path):
     project = tmp_path / "pyproject.toml"
     project.write_text(
         '[project]\nname="p"\ndependencies=["a>=2"]\n[project.optional-dependencies]\ndemo=["b"]\ndatasets=[]\ndev=["p[demo]","c"]\n'
@@ -73,7 +73,7 @@ def test_licences(audit, licence, allowed):
 
 
 def test_our_locks_hold_offline(audit):
-    """What needs no index: the rest is `make audit`."""
+    """The checks that need no index; `make audit` does all."""
     locks = sorted(LOCKS.glob("*.txt"))
     assert not [line for lock in locks for line in audit.unpinned(lock)]
     assert not list(audit.disagreeing(LOCKS.parent / "pyproject.toml", LOCKS))
@@ -82,7 +82,7 @@ def test_our_locks_hold_offline(audit):
 
 @pytest.fixture
 def index():
-    """An index that knows advisories for some packages."""
+    """An index that has advisories for some packages."""
     known = {
         "/good/1/json": [],
         "/bad/1/json": [{"id": "PYSEC-1", "aliases": ["CVE-1"], "fixed_in": ["2"], "withdrawn": None}],
@@ -110,13 +110,13 @@ def index():
 
 def test_a_known_vulnerability_is_found(audit, index):
     found, answered = audit.advisories(index, {"good": "1", "bad": "1", "mistaken": "1", "unknown": "1"})
-    assert found == ["bad==1: PYSEC-1, mended in 2"]
+    assert found == ["bad==1: PYSEC-1, fixed in 2"]
     assert answered == 3
 
 
 @pytest.fixture
 def wheel(tmp_path):
-    """A release of `a`, in an index of its own; `yanked` is what the index says of it."""
+    """A release of `a`, to put into an index."""
     file = tmp_path / "a-1-py3-none-any.whl"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("a-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: a\nVersion: 1\n")
@@ -144,21 +144,21 @@ def test_what_was_withdrawn_or_changed_is_found(audit, wheel, monkeypatch, yanke
     monkeypatch.setenv("PIP_FIND_LINKS", "")
     lock = wheel.parent / "x.txt"
     lock.write_text(f"a==1 --hash=sha256:{digest or hashlib.sha256(wheel.read_bytes()).hexdigest()}\n")
-    found, unasked = audit.withdrawn(lock)
-    assert unasked == []
+    found, unchecked = audit.withdrawn(lock)
+    assert unchecked == []
     assert len(found) == len(says), found
     assert all(text in line for text, line in zip(says, found, strict=True))
 
 
-def test_an_index_that_does_not_answer_is_told_and_is_no_fault(audit, tmp_path, monkeypatch):
+def test_an_index_that_does_not_answer_is_reported_and_is_no_failure(audit, tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_FIND_LINKS", "")
     lock = tmp_path / "x.txt"
     lock.write_text(f"a==1{HASH}\n")
-    found, [unasked] = audit.withdrawn(lock)
+    found, [unchecked] = audit.withdrawn(lock)
     assert found == []
-    assert "could not ask" in unasked
+    assert "no answer" in unchecked
 
 
 def test_an_advisory_may_be_accepted_with_a_reason(audit, index, monkeypatch):
@@ -166,6 +166,6 @@ def test_an_advisory_may_be_accepted_with_a_reason(audit, index, monkeypatch):
     assert audit.advisories(index, {"bad": "1"}) == ([], 1)
 
 
-def test_an_index_without_advisories_is_asked_a_few_times_only(audit, index):
+def test_an_index_without_advisories_is_asked_only_a_few_times(audit, index):
     assert audit.advisories(index, {f"p{number}": "1" for number in range(100)}) == ([], 0)
     assert audit.advisories("http://127.0.0.1:9", {"bad": "1"}) == ([], 0)

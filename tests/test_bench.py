@@ -1,4 +1,4 @@
-"""The pieces of the benchmarks that need no server: what the Python peers count is what was planted, and the page is made."""
+"""The parts of the benchmarks that need no server: the Python peers count correctly, and the page can be generated."""
 
 import sys
 from collections import Counter
@@ -17,14 +17,14 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def bench_path(monkeypatch):
-    """The benchmarks are programs, no package: they are found from the root, and a peer's parts beside it."""
+    """The benchmarks are no package: they are imported from the root, and the parts of a peer from its directory."""
     monkeypatch.setattr(sys, "path", [str(ROOT), str(ROOT / "bench" / "contenders"), *sys.path])
 
 
-def test_python_peers_count_what_was_planted():
-    from verdict import take  # noqa: PLC0415 - found by the path above
+def test_python_peers_count_correctly():
+    from verdict import apply  # noqa: PLC0415 - found by the path above
 
-    from bench.dataset import Record, planted  # noqa: PLC0415 - likewise
+    from bench.dataset import Record, planted  # noqa: PLC0415 - found by the path above
 
     shop = Shop(ShopSettings(seed=7, rate=100.0, customers=200, pace=20.0), START)
     records = [Record(e.topic, e.key, e.value) for e in islice(shop.events(), 2000) if e.topic == "checkout"]
@@ -33,7 +33,7 @@ def test_python_peers_count_what_was_planted():
     for record in records:
         event = msgspec.json.decode(record.value)
         entity = event["data"]["checkout_id"]
-        states[entity], delta = take(states.get(entity), event)
+        states[entity], delta = apply(states.get(entity), event)
         if delta is not None:
             counts.update(delta["counts"])
     figures = planted(records)
@@ -41,9 +41,9 @@ def test_python_peers_count_what_was_planted():
     assert counts["any"] > 100
 
 
-def test_the_page_and_its_chart_are_made_of_the_results(tmp_path):
+def test_the_page_and_its_chart_show_the_results(tmp_path):
     from bench import page  # noqa: PLC0415 - found by the path above
-    from bench.results import Results  # noqa: PLC0415 - likewise
+    from bench.results import Results  # noqa: PLC0415 - found by the path above
 
     run = {"events_per_second": 1234}
     one = {"records": 10, "events_per_second": 1234, "runs": [run], "worker_us": 1.5, "redis_us": 2.5, "broker_us": 3.5}

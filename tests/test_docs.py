@@ -26,6 +26,7 @@ from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline
 from stream.events.decode import Decoder, decode_line
 from stream.kafka.topics import Topic, create_topics
+from stream.worker.shard_task import TRANSITIONS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -145,9 +146,31 @@ async def first_record(bootstrap_servers, topic):
         return await asyncio.wait_for(consumer.getone(), 120)
 
 
+CELL = 200
+"""Characters of a table's cell, at most: about two lines. What is longer is a section or a list."""
+
+
+@pytest.mark.parametrize("page", pages())
+def test_no_cell_of_a_table_is_long(page):
+    for line in without_fences(text_of(page)).splitlines():
+        for cell in re.split(r"(?<!\\)\|", line) if line.startswith("|") else ():
+            assert len(re.sub(r"\]\([^)]*\)", "]", cell)) <= CELL, cell
+
+
 def names_in(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def test_the_messages_of_a_halted_shard_are_those_of_the_code():
+    source = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "stream").rglob("*.py")))
+    source = re.sub(r'"\s*\n\s*f?"', "", source)  # a message of several lines is one
+    section = text_of("docs/how-to/operations.md").partition("\n## A halted shard")[2].partition("\n## ")[0]
+    messages = re.findall(r'\*\*"(.*?)"\*\*', section.replace("\n", " "))
+    assert messages
+    for message in messages:
+        for part in re.split(r"\b[A-Z]\b|…", message):
+            assert part.strip() in source, part
 
 
 ARCHITECTURE = "docs/explanation/architecture.md"
@@ -182,6 +205,12 @@ def test_a_module_or_file_that_is_named_is_there(page):
             assert resolved(span.removeprefix("stream.")), span
         if re.fullmatch(r"(stream|tests|bench|docs|deploy|locks)/[\w./-]+", span):
             assert (ROOT / span).exists(), span
+
+
+def test_the_states_of_a_shard_are_those_of_its_task():
+    table = {state: re.sub(r"\(.*?\)", "", after) for state, _, after in rows(ARCHITECTURE, ("state", "means", "next"))}
+    told = {state: {name.strip() for name in after.split(",")} - {"none"} for state, after in table.items()}
+    assert told == {state.value: {other.value for other in after} for state, after in TRANSITIONS.items()}
 
 
 def test_every_step_of_the_walk_names_what_is_called():

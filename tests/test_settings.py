@@ -1,4 +1,4 @@
-"""Settings: precedence, names as the user wrote them, and secrets that stay secret."""
+"""Settings: precedence, names in messages as the user wrote them, and secrets that are never printed."""
 
 import errno
 import os
@@ -187,7 +187,7 @@ def test_a_target_for_a_segment_that_has_no_figures_is_refused(config, monkeypat
     assert load({}, config(target % "vip")).targets[0].segment == "vip"
 
 
-def test_a_wrong_kpi_is_answered_with_those_that_there_are(config):
+def test_a_wrong_kpi_is_answered_with_the_allowed_ones(config):
     file = config('[[targets]]\nkpi = "upsale"\njourney = "checkout"\nratio = 0.1\n')
     allowed = ", ".join(kpi.name for kpi in KPIS)
     assert wrong({}, file) == f"targets[0].kpi in {file}: 'upsale' is not allowed: should be one of {allowed}"
@@ -211,7 +211,7 @@ def test_an_unknown_kpi_or_journey_or_ratio_is_refused_by_name(monkeypatch, wron
         ("[5]", "UPSELL_TARGETS[0]: should be a table; for example [{"),
     ],
 )
-def test_what_is_no_list_of_tables_is_told_in_those_words(monkeypatch, value, says):
+def test_a_wrong_list_of_tables_is_named_in_terms_of_toml(monkeypatch, value, says):
     monkeypatch.setenv("UPSELL_TARGETS", value)
     assert wrong().startswith(says)
 
@@ -235,12 +235,12 @@ def test_settings_that_contradict_each_other_are_named_as_written(config, monkey
     assert "also set UPSELL_KAFKA_SASL_PASSWORD_FILE" in wrong({}, file)
 
 
-def test_a_user_name_without_sasl_would_be_sent_nowhere(monkeypatch):
+def test_a_user_name_without_sasl_is_refused(monkeypatch):
     monkeypatch.setenv("UPSELL_KAFKA_SASL_USERNAME", "me")
     assert "UPSELL_KAFKA_SECURITY_PROTOCOL is PLAINTEXT" in wrong()
 
 
-def test_certificates_without_tls_would_be_used_nowhere(monkeypatch, tmp_path):
+def test_certificates_without_tls_are_refused(monkeypatch, tmp_path):
     (tmp_path / "ca.pem").touch()
     monkeypatch.setenv("UPSELL_KAFKA_SSL_CA_FILE", str(tmp_path / "ca.pem"))
     assert "set it to SSL or SASL_SSL" in wrong()
@@ -309,7 +309,7 @@ def test_a_file_that_holds_no_secret_is_named(monkeypatch, tmp_path, name, conte
 
 
 @pytest.mark.parametrize("name", SECRET_FILES)
-def test_a_secret_that_may_not_be_read_is_named(monkeypatch, tmp_path, name):
+def test_an_unreadable_secret_is_named(monkeypatch, tmp_path, name):
     def read_text(path, **_):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
@@ -319,7 +319,7 @@ def test_a_secret_that_may_not_be_read_is_named(monkeypatch, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", [*SECRET_FILES, "kafka_ssl_ca_file", "redis_ca_file"])
-def test_a_file_that_cannot_be_looked_at_is_named(monkeypatch, name):
+def test_an_unreadable_file_is_named(monkeypatch, name):
     def is_file(path):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 

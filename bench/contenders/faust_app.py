@@ -1,6 +1,6 @@
-"""Plain Faust: one agent, one message an event, two tables in memory with their changelogs. `faust_app.py SERVERS TOPIC RECORDS WARM-UP`.
+"""Plain Faust: one agent, one event per message, two tables in memory with their changelogs. `faust_app.py SERVERS TOPIC RECORDS WARM-UP`.
 
-Minutes are rows of a plain table: Faust's windowed tables cannot take back what an edited order added to a minute that is over.
+Minutes are rows of a plain table, because Faust's windowed tables cannot subtract from a minute that is over when an order is edited.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections import Counter
 from typing import Any
 
 import faust
-from verdict import take
+from verdict import apply
 
 servers, topic, records, warm = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 app = faust.App(
@@ -30,17 +30,17 @@ minutes = app.Table("minutes", default=dict, partitions=4)
 seen = 0
 
 
-def tell(what: dict[str, Any]) -> None:
-    """Past Faust, which takes standard output for its log, and its spinner."""
-    os.write(1, b"\n%s\n" % json.dumps(what).encode())
+def report(message: dict[str, Any]) -> None:
+    """Write a line to the file descriptor, because Faust redirects `sys.stdout` to its log."""
+    os.write(1, b"\n%s\n" % json.dumps(message).encode())
 
 
 @app.agent(events)
 async def judge(stream: Any) -> None:
-    global seen  # noqa: PLW0603 - the program's count
+    global seen  # noqa: PLW0603 - a counter of the program
     async for event in stream:
         entity = event["data"]["checkout_id"]
-        state, delta = take(checkouts.get(entity), event)
+        state, delta = apply(checkouts.get(entity), event)
         checkouts[entity] = state
         if delta is not None:
             key = f"{delta['minute']}|{delta['channel']}|{delta['segment']}"
@@ -49,12 +49,12 @@ async def judge(stream: Any) -> None:
             minutes[key] = dict(row)
         seen += 1
         if seen in (warm, records):
-            tell({"records": seen})
+            report({"records": seen})
         if seen == records:
             total: Counter[str] = Counter()
             for row in minutes.values():
                 total.update(row)
-            tell({"result": total})
+            report({"result": total})
             await asyncio.sleep(1)
             os._exit(0)
 

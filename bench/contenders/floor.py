@@ -1,6 +1,6 @@
-"""The floors: what aiokafka alone costs, and what decoding adds. `floor.py HOW SERVERS TOPIC RECORDS WARM-UP`.
+"""The floors: the cost of aiokafka alone, and of decoding. `floor.py HOW SERVERS TOPIC RECORDS WARM-UP`.
 
-HOW is `fetch` (getmany, nothing else), `decode` (with the product's decoder) or `msgspec` (to structs that have the fields that are used, and no checks).
+HOW is `fetch` (only getmany), `decode` (with the product's decoder) or `msgspec` (to structs with the fields that are used, without validation).
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Quix Streams. `quix_app.py GUARANTEE SERVERS TOPIC RECORDS WARM-UP`.
 
-Its state belongs to the key of a record, so counts by channel and segment go through a repartition topic (`group_by`), as its documentation has it.
-Only judged orders do.
+Its state belongs to a record's key, so counts by channel and segment need a repartition topic (`group_by`), as its documentation recommends. Only
+judged orders go through it.
 """
 
 import json
@@ -14,7 +14,7 @@ from collections import Counter
 from typing import Any
 
 from quixstreams import Application
-from verdict import take
+from verdict import apply
 
 guarantee, servers, topic, records, warm = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
 seen = emitted = counted = 0
@@ -22,9 +22,9 @@ rows: dict[tuple[str, int], dict[str, int]] = {}
 
 
 def judge(event: dict[str, Any], state: Any) -> list[dict[str, Any]]:
-    global seen, emitted  # noqa: PLW0603 - the program's count
+    global seen, emitted  # noqa: PLW0603 - a counter of the program
     entity = event["data"]["checkout_id"]
-    checkout, delta = take(state.get(entity), event)
+    checkout, delta = apply(state.get(entity), event)
     state.set(entity, checkout)
     seen += 1
     if seen == warm:
@@ -40,7 +40,7 @@ def add(total: dict[str, int], delta: dict[str, Any]) -> dict[str, int]:
 
 
 def note(window: dict[str, Any], key: Any, timestamp: int, headers: Any) -> None:  # noqa: ARG001 - Quix's signature
-    global counted  # noqa: PLW0603 - likewise
+    global counted  # noqa: PLW0603 - a counter of the program
     counted += 1
     rows[key, window["start"]] = window["value"]
     if seen == records and counted == emitted:

@@ -1,8 +1,7 @@
-"""A shop in a process of its own: produces at a steady rate. `shop.py SERVERS TOPIC PARTITIONS RATE SECONDS STOCK FILE`.
+"""A shop in its own process, which produces events at a steady rate. `shop.py SERVERS TOPIC PARTITIONS RATE SECONDS STOCK FILE`.
 
-With 0 SECONDS it makes as many events as STOCK says, and FILE.made; it opens once there is FILE.open, goes on with events made on the way when those are
-sold, and closes at SIGTERM. FILE gets, for each record, its partition, its offset and the moment it was handed to the producer (monotonic seconds), as
-MessagePack.
+With 0 SECONDS it generates STOCK events, creates FILE.made, waits for FILE.open, and sends; after the stock it generates further events on demand, until
+SIGTERM. At the end it writes to FILE, as MessagePack, the partition and offset of each record and the time it was handed to the producer (monotonic seconds).
 """
 
 import asyncio
@@ -24,22 +23,22 @@ import uvloop
 from bench.broker import producer
 from bench.dataset import Record, flow, load, moved
 
-OTHERS = 2
-"""Seed of the events made on the way; the backlog's is another."""
-CHUNK = 0.005
-"""Seconds between two handfuls."""
+SEED = 2
+"""Differs from the backlog's."""
+PAUSE = 0.005
+"""Seconds between two groups of events."""
 
 
 async def run(
     servers: str, topic: str, partitions: int, rate: float, count: int, records: Iterator[Record]
 ) -> list[tuple[int, int, float]]:
-    told = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     timeline: list[tuple[int, int, float]] = []
     handed = 0
     async with producer(servers) as sender:
         began = time.monotonic()
-        while not told.is_set():
+        while not stopped.is_set():
             due = int((time.monotonic() - began) * rate) - handed
             for _, key, value in islice(records, due):
                 moment = time.monotonic()
@@ -48,7 +47,7 @@ async def run(
                 handed += 1
             if handed == count > 0:
                 break
-            await asyncio.sleep(CHUNK)
+            await asyncio.sleep(PAUSE)
     if len(timeline) < handed:
         raise RuntimeError(f"{handed} records sent, {len(timeline)} acknowledged")
     return timeline
@@ -60,14 +59,14 @@ def _note(timeline: list[tuple[int, int, float]], moment: float, future: asyncio
 
 
 def stocked(stock: int, file: str) -> Iterator[Record]:
-    """Events that were made before the shop opens, with times as if they had not been, and then others. Returns when it opens."""
+    """Generate `stock` events, wait until the shop opens, and return them, followed by further ones, with times from the opening on."""
     made = datetime.now(UTC)
-    events = flow(OTHERS, made)
+    events = flow(SEED, made)
     known = list(islice(events, stock))
     gc.freeze()
     Path(f"{file}.made").touch()
     while not Path(f"{file}.open").exists():
-        time.sleep(CHUNK)
+        time.sleep(PAUSE)
     return moved(chain(known, events), datetime.now(UTC) - made)
 
 

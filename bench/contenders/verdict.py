@@ -1,6 +1,6 @@
-"""The job of the Python peers: a checkout's intent, the verdict on its order, and what that adds to a minute's counts.
+"""The logic of the Python peers: a checkout's intent, the verdict on its order, and what that adds to a minute's counts.
 
-The rules of docs/reference/semantics.md on plain dicts, as somebody would write them who has only this job: events are taken in the order of arrival, and
+It implements the rules of docs/reference/semantics.md on plain dicts, as a program for this task alone would. Events count in their order of arrival;
 refunds and cancellations are left out. Amounts are integers, in ten-thousandths.
 """
 
@@ -31,8 +31,8 @@ class Delta(TypedDict):
     counts: dict[str, int]
 
 
-def take(state: State | None, event: dict[str, Any]) -> tuple[State | None, Delta | None]:
-    """The checkout after the event, and what is to be counted."""
+def apply(state: State | None, event: dict[str, Any]) -> tuple[State | None, Delta | None]:
+    """The checkout after the event, and what to add to the counts."""
     kind, data = event["type"], event["data"]
     state = state or State(intent=None, explicit=False, channel="unknown", segment="unknown", minute=None, kinds=[])
     state["channel"] = data.get("channel") or state["channel"]
@@ -61,7 +61,7 @@ def take(state: State | None, event: dict[str, Any]) -> tuple[State | None, Delt
 
 
 class Line:
-    """Lines of one key, merged."""
+    """All lines with the same key, merged."""
 
     def __init__(self, line: dict[str, Any]) -> None:
         self.sku = line.get("sku")

@@ -1,7 +1,7 @@
-"""How good the pager is: the statistics of the alerts on rates, simulated over many shops, without Prometheus.
+"""How good the alerts on rates are: false alarms and delays, simulated over many shops, without Prometheus.
 
 `python bench/pager/pager.py [--shops N] [--seed S]` prints the tables of docs/explanation/pager.md. Rules: one step is a minute, as the rules are evaluated;
-windows are sums of minutes; constants are those of the rules; a page is an alert that begins to fire. Shops differ by chance alone.
+windows are sums of minutes; constants are those of the rules; a page is an alert that starts to fire. Shops differ only by chance.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from deploy.generate.kpi_alerts import Z as LAST_WEEK_Z
 from deploy.generate.recording import Z_REVENUE, Z
 
 Counts = NDArray[Any]
-"""Of each minute, a row for each shop."""
+"""A row per shop, a column per minute."""
 Flags = NDArray[Any]
 
 RATE = 0.25
@@ -22,11 +22,11 @@ HOUR, DAY, WEEK = 60, 1440, 10_080
 HOLD, KEEP = 5, 10
 QUIET_DAYS = 30
 DESIGN_Z = 2.326
-"""One-sided 99 %, in an hour: what is usual, and what was planned."""
+"""One-sided 99 %: the usual choice, and the first design's."""
 
 
 def rhythm(per_hour: float, days: int) -> NDArray[Any]:
-    """Expected sales of each minute: busiest at 20 h, a tenth of the mean at 8 h."""
+    """Expected sales per minute: most at 20 h, a tenth of the mean at 8 h."""
     minute = np.arange(DAY)
     return np.tile(per_hour / HOUR * (1 + 0.9 * np.cos(2 * np.pi * (minute / DAY - 20 / 24))), days)
 
@@ -34,7 +34,7 @@ def rhythm(per_hour: float, days: int) -> NDArray[Any]:
 def shops(
     rng: np.random.Generator, number: int, per_hour: float, days: int, *, factor: float = 1.0, since: int | None = None
 ) -> tuple[Counts, Counts]:
-    """Sales of each minute and those with an upsell or cross-sell, a row for each shop; the rate is multiplied at minute `since`."""
+    """Sales, and sales with an upsell or cross-sell. From minute `since` on the rate is multiplied by `factor`."""
     expected = rhythm(per_hour, days)
     rate = np.full(len(expected), RATE)
     if since is not None:
@@ -44,20 +44,20 @@ def shops(
 
 
 def window(values: Counts, minutes: int) -> Counts:
-    """The sum of the last minutes, at each minute."""
+    """At each minute, the sum of the last `minutes`."""
     total = np.cumsum(values, axis=1)
     total[:, minutes:] -= total[:, :-minutes].copy()
     return total
 
 
 def six_hours(hours: Counts) -> Counts:
-    """The rules' sum of the last six full hours, from an hour's window."""
+    """The sum of the last six full hours, from a window of one hour, as in the rules."""
     full = window(hours[:, ::HOUR], 6)
     return np.repeat(full, HOUR, axis=1)[:, : hours.shape[1]]
 
 
 def upper(successes: Counts, trials: Counts, z: float) -> NDArray[Any]:
-    """Wilson's upper bound; NaN without trials, which is below nothing."""
+    """Wilson's upper bound. NaN without trials, so that no comparison holds."""
     p = np.minimum(successes / trials, 1)
     spread = z * np.sqrt(p * (1 - p) / trials + z**2 / (4 * trials**2))
     bound: NDArray[Any] = (p + z**2 / (2 * trials) + spread) / (1 + z**2 / trials)
@@ -72,13 +72,13 @@ def below_target(trials: Counts, successes: Counts, target: float, z: float) -> 
 
 
 def below_in_an_hour(trials: Counts, successes: Counts, target: float, z: float) -> Flags:
-    """The hour alone, with the 5-minute rate."""
+    """Only the hour's window, with the 5-minute rate."""
     (n5, k5), (n1, k1) = ((window(trials, m), window(successes, m)) for m in (5, HOUR))
     return (upper(k1, n1, z) < target) & (k5 / n5 < target)
 
 
 def below_last_week(trials: Counts, successes: Counts, z: float) -> Flags:
-    """The expression of UpsellRateBelowLastWeek; the first week has none before it."""
+    """The expression of UpsellRateBelowLastWeek; False in the first week."""
     low = np.zeros(trials.shape, dtype=bool)
     for minutes in (HOUR, DAY):
         n, k = window(trials, minutes), window(successes, minutes)
@@ -90,26 +90,26 @@ def below_last_week(trials: Counts, successes: Counts, z: float) -> Flags:
 
 
 def firing(low: Flags) -> Flags:
-    """After `for` and `keep_firing_for`."""
+    """Whether the alert fires, with `for` and `keep_firing_for`."""
     held = window(low.astype(np.int64), HOLD + 1) == HOLD + 1
     return window(held.astype(np.int64), KEEP + 1) > 0
 
 
 def pages(low: Flags, since: int) -> Counts:
-    """How often the alert begins to fire from a minute on, by shop."""
+    """How often the alert starts to fire from minute `since` on, by shop."""
     fires = firing(low)
     begun: Counts = (fires[:, since:] & ~fires[:, since - 1 : -1]).sum(axis=1)
     return begun
 
 
 def hours_to_page(low: Flags, since: int) -> NDArray[Any]:
-    """From a minute to the first page at or after it, by shop; infinite where there is none."""
+    """Hours from minute `since` to the first page, by shop; infinite if there is none."""
     fires = firing(low)[:, since:]
     return np.where(fires.any(axis=1), fires.argmax(axis=1) / HOUR, np.inf)
 
 
 def likelihood_sum(trials: Counts, successes: Counts, factor: float) -> NDArray[Any]:
-    """Page's CUSUM of the likelihood ratio, told both rates: no test with as few false alarms is quicker (Moustakides)."""
+    """Page's CUSUM of the likelihood ratio, which knows both rates: no test with as few false alarms is faster (Moustakides)."""
     worse = RATE * factor
     gain = successes * np.log(worse / RATE) + (trials - successes) * np.log((1 - worse) / (1 - RATE))
     total = np.cumsum(gain, axis=1)
@@ -118,13 +118,13 @@ def likelihood_sum(trials: Counts, successes: Counts, factor: float) -> NDArray[
 
 
 def threshold_of(rng: np.random.Generator, number: int, per_hour: float, factor: float) -> float:
-    """The CUSUM's threshold that one quiet shop of 20 reaches within 30 days."""
+    """The threshold of the CUSUM that one in 20 quiet shops reaches within 30 days."""
     quiet = likelihood_sum(*shops(rng, number, per_hour, QUIET_DAYS), factor)
     return float(np.quantile(quiet.max(axis=1), 0.95))
 
 
 def best_hours(trials: Counts, successes: Counts, factor: float, threshold: float, since: int) -> NDArray[Any]:
-    """How soon that CUSUM sees a fall."""
+    """Hours until that CUSUM detects the fall, by shop."""
     over = likelihood_sum(trials, successes, factor)[:, since:] > threshold
     return np.where(over.any(axis=1), over.argmax(axis=1) / HOUR, np.inf)
 
@@ -154,12 +154,12 @@ def revenue_below_target(rng: np.random.Generator, number: int, per_hour: float,
 
 
 def quiet(rng: np.random.Generator, number: int) -> None:
-    """Print pages of shops in which nothing happens."""
+    """Print the false alarms of shops whose rate does not change."""
     print(f"| sales/h | target | shops paged of {number} | pages per shop | hour alone, 99 %: pages per shop |")
     print("| ---: | ---: | ---: | ---: | ---: |")
     others: dict[float, tuple[float, float, float]] = {}
     for per_hour in (5, 20, 50):
-        # Eight days first, so that all windows, and last week's, are full.
+        # The first eight days fill all windows, and those of last week.
         trials, successes = shops(rng, number, per_hour, QUIET_DAYS + 8)
         since = 8 * DAY
         for margin in (0.90, 0.95):
@@ -179,7 +179,7 @@ def quiet(rng: np.random.Generator, number: int) -> None:
 
 
 def falls(rng: np.random.Generator, number: int) -> None:
-    """Print how soon a fall pages."""
+    """Print the delay from a fall of the rate to the page."""
     header = "median (95 %)"
     print(
         f"| fall | from | target | {header} | optimal: {header} | hour alone, 99.98 % |\n| --- | --- | ---: | ---: | ---: | ---: |"
@@ -197,18 +197,18 @@ def falls(rng: np.random.Generator, number: int) -> None:
 
 
 def spread(hours: NDArray[Any]) -> str:
-    """Median, and what 95 % do not exceed; a fall that is not seen in five days is none."""
+    """Median, and 95th percentile; `none` if it was not detected in five days."""
     return "{} ({})".format(*(f"{q:.1f} h" if np.isfinite(q := quantile(hours, at)) else "none" for at in (0.5, 0.95)))
 
 
 def quantile(values: NDArray[Any], at: float) -> float:
-    """The value that this share does not exceed; no interpolation, since infinities cannot be."""
+    """The quantile, without interpolation, because values may be infinite."""
     return float(np.sort(values)[int(np.ceil(at * len(values))) - 1])
 
 
 def main() -> None:
     """Print all tables."""
-    parser = argparse.ArgumentParser(description="Simulate how good the pager is.")
+    parser = argparse.ArgumentParser(description="Simulate how good the alerts on rates are.")
     parser.add_argument("--shops", type=int, default=200, help="shops of each kind")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()

@@ -1,8 +1,8 @@
-"""Whether slow clients of the web server slow the work: events/s of one worker with them and without, by turns, on a real Kafka and Redis.
+"""Whether slow HTTP clients slow a worker down: its events/s with and without them, in turns, on real Kafka and Redis.
 
-`python bench/slow_scrapes/slow_scrapes.py [--events N] [--runs N] [--clients N]`. A third of the clients says nothing, a third sends a byte every
-0.1 s, a third reads as slowly; whoever is turned away comes back a second later. They run in a process of their own, on the same cores. Time
-counts from the first commit to the last, all events being in Kafka before.
+`python bench/slow_scrapes/slow_scrapes.py [--events N] [--runs N] [--clients N]`. A third of the clients sends nothing, a third sends a byte every 0.1 s,
+and a third reads as slowly. A client that the server disconnects returns after a second. The clients run in a separate process on the same cores. All
+events are in Kafka before the start; time is measured from the first commit to the last.
 """
 
 # ruff: noqa: E402 - after the path to the tests' servers
@@ -33,7 +33,7 @@ PARTITIONS = 4
 
 
 async def applied(settings: Settings, worker: Worker, events: int) -> float:
-    """Events/s from the first commit that is seen to the last."""
+    """Events/s between the first and the last commit that is seen."""
     shards = [ShardId(settings.checkout_topic, number) for number in range(PARTITIONS)]
     tables = connect(settings)
     began, first = 0.0, 0
@@ -58,7 +58,7 @@ async def measure(kafka: KafkaServer, redis: RedisServer, prefix: str, events: i
         await workers.create_topics(PARTITIONS, 1)
         await workers.send(traffic.checkouts(events // 2))
         worker = workers.start()
-        while "rates at" not in worker.said:  # noqa: ASYNC110 - a file tells nobody that it grew
+        while "rates at" not in worker.said:  # noqa: ASYNC110 - a file gives no event when it grows
             await asyncio.sleep(0.005)
         crowd = None
         if clients:

@@ -7,7 +7,7 @@ says what to do. An error means lost data or a worker that cannot run; a warning
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import click
 from aiokafka.admin import AIOKafkaAdminClient
@@ -279,7 +279,7 @@ async def _about_redis(settings: Settings, limit: float) -> list[Finding]:
         return [Finding("error", "Redis", f"cannot connect to {where}: {error}; {hint}")]
 
 
-def about_redis(info: Mapping[str, Any]) -> Iterator[Finding]:
+def about_redis(info: Mapping[str, object]) -> Iterator[Finding]:
     """What the answer to `INFO` shows."""
     version = str(info.get("valkey_version") or info.get("redis_version") or "0")
     name = "Valkey" if "valkey_version" in info else "Redis"

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 import aiohttp
 import click
@@ -57,6 +57,16 @@ _POLL: Final = 0.2
 """Seconds between two attempts to read the figures."""
 _TIMEOUT: Final = 60.0
 """Seconds without progress after which the demo fails."""
+
+
+class Report(NamedTuple):
+    """The comparison of the shop's own counts with the worker's."""
+
+    planted: dict[str, Any]
+    """In the format of `classify --summary --json`, like `measured`."""
+    measured: dict[str, Any]
+    events_per_second: float
+    equal: bool
 
 
 class _Worker(Server):
@@ -131,13 +141,13 @@ def demo(ctx: click.Context, *, duration: float | None, rate: float, seed: int, 
         except (ServerUnavailableError, ServerFailedError, KafkaError, TablesUnavailableError) as error:
             raise click.ClickException(str(error)) from None
     if as_json:
-        click.echo(json.dumps(report, indent=2))
+        click.echo(json.dumps(None if report is None else report._asdict(), indent=2))
     elif report is not None:
-        verdict = "equal the shop's own counts" if report["equal"] else "DIFFER from the shop's own counts (see --json)"
-        console.print(f"{report['measured']['events']:,} events; the measured figures {verdict}")
+        verdict = "equal the shop's own counts" if report.equal else "DIFFER from the shop's own counts (see --json)"
+        console.print(f"{report.measured['events']:,} events; the measured figures {verdict}")
     if stop.interrupted and duration is not None:
         raise click.Abort
-    ctx.exit(int(report is not None and not report["equal"]))
+    ctx.exit(int(report is not None and not report.equal))
 
 
 class _Demo:
@@ -151,7 +161,7 @@ class _Demo:
         self._stop = stop
         self._sent = 0
 
-    async def run(self, *, compare: bool) -> dict[str, Any] | None:
+    async def run(self, *, compare: bool) -> Report | None:
         """Run until a stop is requested. With `compare`, then wait for the worker and return the report; otherwise None."""
         click.echo("starting a broker, Valkey and a worker …", err=True)
         async with AsyncExitStack() as stack:
@@ -180,12 +190,7 @@ class _Demo:
                 seconds = time.monotonic() - began
             measured = await _measured(tables, worker, self._sent)
         planted = self._shop.truth.summary()
-        return {
-            "planted": planted,
-            "measured": measured,
-            "events_per_second": round(measured["events"] / seconds, 1),
-            "equal": planted == measured,
-        }
+        return Report(planted, measured, round(measured["events"] / seconds, 1), planted == measured)
 
     def _records(self) -> Iterator[Emitted | None]:
         for record in as_they_arrive(self._shop, None, self._stop):

@@ -9,7 +9,7 @@ import json
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -70,7 +70,7 @@ def _named(customers: Iterable[str]) -> list[str]:
 
 def erasure(customer: str, source: str, id: str, time: datetime) -> bytes:  # noqa: A002 - the event's id
     """The CloudEvent that erases a customer."""
-    event: dict[str, Any] = {
+    event: dict[str, object] = {
         "specversion": "1.0",
         "id": id,
         "source": source,

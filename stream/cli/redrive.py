@@ -83,8 +83,9 @@ def redrive(
 ) -> None:
     """Send dead letters back to the topic and partition that they were read from. Fix the cause first.
 
-    An event counts in the windows of its own time, and once, however often it is sent. Skipped are dead letters whose value was cut,
-    whose topic or partition is unknown, and whose record was sent back before: the first dead letter of a record represents it.
+    An event counts in the windows of its own time, and once, however often it is sent. The command skips dead letters that were
+    outcomes, whose value was cut, or whose topic and partition are unknown. It also skips a further dead letter of a record that was
+    sent back before: the first one represents the record.
     """
     selection = Selection(reasons, since, until, topics)
     with stopping() as stop:

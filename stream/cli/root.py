@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -61,7 +61,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and end the process with its exit status."""
-    status: Any
+    status: str | int | None
     # If the shell has closed a standard stream, Python has None in its place.
     sys.stdin, sys.stdout, sys.stderr = (
         stream or Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - for as long as the process lives

@@ -60,7 +60,7 @@ Examples:
     multiple=True,
     default=("EUR",),
     show_default=True,
-    help="Repeatable, at most four; the first one is the most frequent.",
+    help="Currency of the sales; repeatable, at most four. The first one is the most frequent.",
 )
 @click.option(
     "--duplicates", type=Number(0, 1), default=0.0, show_default=True, help="Share of events that are sent twice."

@@ -1,7 +1,7 @@
-"""Records out of fetched bytes, as aiokafka reads them, but for one thing: a header's name that is not UTF-8 fails no fetch.
+"""Reads records from fetched bytes as aiokafka does, with one difference: a header name that is not UTF-8 does not fail the fetch.
 
-Rules: Kafka takes such a name from clients that send what they are given, and aiokafka's error for it would come again with every fetch, before any other
-record. Here the client's fast reader reads until it meets one, and its slow one reads the rest of that batch, with escapes in the name.
+Rules: Kafka accepts such names. aiokafka raises an error for them with every fetch, before it returns any other record. Here aiokafka's fast reader reads
+up to such a name, and its slow reader reads the rest of that batch, with the invalid bytes escaped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Records(_MemoryRecordsPy):  # type: ignore[misc]  # aiokafka is untyped here
-    """In the place of aiokafka's `MemoryRecords`: batches, one behind the other."""
+    """Replaces aiokafka's `MemoryRecords`: a sequence of batches."""
 
     def next_batch(self) -> Any:
         """The next batch; None after the last one."""
@@ -27,11 +27,11 @@ class Records(_MemoryRecordsPy):  # type: ignore[misc]  # aiokafka is untyped he
 
 
 _WITH_HEADERS = 2
-"""The first version of the format that has headers."""
+"""First version of the record format that has headers."""
 
 
 class _Batch:
-    """A batch as aiokafka has it."""
+    """A batch with the interface of aiokafka's."""
 
     def __init__(self, batch: Any, data: memoryview) -> None:
         self._batch, self._data = batch, data
@@ -59,7 +59,7 @@ class _SlowBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka is un
 
 
 class _Bytes(bytearray):
-    """Bytes of which any part is text."""
+    """Bytes whose slices decode without errors."""
 
     def __getitem__(self, place: Any) -> Any:
         part = super().__getitem__(place)

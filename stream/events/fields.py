@@ -231,7 +231,7 @@ def _checked(parse: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(_validator(check))
 
 
-def _money_is_text(value: Any) -> Any:
+def _money_is_text(value: object) -> object:
     if isinstance(value, int | float) and not isinstance(value, bool):
         raise PydanticCustomError("money_number", 'send money as a string like "12.50": a JSON number may lose digits')
     return value

@@ -43,7 +43,7 @@ class Sendable(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _present(cls, value: Any) -> Any:
+    def _present(cls, value: object) -> object:
         if not isinstance(value, dict):
             raise PydanticCustomError("object", "should be a JSON object")
         return {name: field for name, field in value.items() if field is not None and field != ""}

@@ -1,12 +1,13 @@
-"""How records travel from the transport to the shard that applies them.
+"""How records travel from the consumer to the shard that applies them, and what is known of the shard's log.
 
-Rules: a `Cursor` is made by the shard, for every seek a new one; whoever wants the shard read elsewhere replaces it, and what was read from
-an older one is ignored by identity. A `Batch` says which offsets it answers for, not only which records it holds: a log may have gaps
-(compaction, transaction markers), so the first record's offset is no start.
+Rules: a shard's task makes a new `Cursor` for every seek. To be read from another offset it replaces its cursor; batches that were read through
+an older cursor are recognised by identity and dropped. A `Batch` states the range of offsets it covers, besides the records it holds:
+a log may have gaps (compaction, markers of transactions), so the offset of the first record is not the start of the range.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -15,54 +16,57 @@ if TYPE_CHECKING:
     from stream.core.shard.write_set import ShardId
 
 CREDITS: Final = 2
-"""Batches of one shard between the log and Redis: one being applied, one waiting."""
+"""Batches of one shard between Kafka and Redis, at most: one that is applied, one that waits."""
+NOTHING_SKIPPED: Final = "No record was skipped. What to do: docs/how-to/operations.md, 'A halted shard'"
+"""How the message of a `ShardHaltedError` about a log ends."""
 
 
 class ShardHaltedError(Exception):
-    """A shard must not go on before somebody has looked: the message says why, and what to do."""
+    """A shard must not continue before an operator has looked; the message says why, and what to do."""
 
 
 class Cursor:
     """A place in the log that a shard is read from, and how far the reading has come.
 
-    `offset` is the next record to apply; None where nothing was ever applied: then the log is read from its beginning.
-    With `verify` the record before it is read too, where the log still has it, so that the shard can recognise its log.
+    `offset` is the next record to apply; None if none was ever applied: then the log is read from its beginning.
+    `verify`: the record before `offset` is read too, if the log still has it, so that the shard can recognise its log. The shard's task sets it to
+    False once that is done.
     """
 
-    __slots__ = ("_applied", "_verify", "offset", "outstanding", "read", "sought")
+    __slots__ = ("_applied", "offset", "outstanding", "read", "sought", "verify")
 
     def __init__(self, offset: int | None, *, verify: bool) -> None:
         self.offset = offset
+        self.verify = verify
         self.sought: int | None = None
-        """Where the reading began; None until the log was sought."""
+        """The offset that was sought; None before the seek."""
         self.read: int | None = None
-        """The next offset to fetch; None until the log was sought."""
+        """The next offset to fetch; None before the seek."""
         self.outstanding = 0
         """Batches fetched and not yet applied."""
         self._applied = 0
-        self._verify = verify
 
     def start(self, beginning: int) -> int:
         """The offset to seek to in a log whose first record has the offset `beginning`.
 
         Raises:
-            Halted: records that were never applied are gone from the log.
+            ShardHaltedError: records that were never applied are no longer in the log.
         """
         if self.offset is None:
             return beginning
         if self.offset < beginning:
             raise ShardHaltedError(
-                f"the log begins at {beginning}, but the next record to apply is {self.offset}: {beginning - self.offset} records were deleted "
-                "before they were read (retention), or the topic was made anew. Nothing was skipped; see docs/how-to/operations.md, 'A halted shard'"
+                f"the log begins at {beginning}, but the next record to apply is {self.offset}: {beginning - self.offset} records "
+                f"were deleted before they were read (retention), or the topic was created again. {NOTHING_SKIPPED}"
             )
-        return self.offset - 1 if self._verify and self.offset > beginning else self.offset
+        return self.offset - 1 if self.verify and self.offset > beginning else self.offset
 
     def seek(self, start: int) -> None:
-        """Note that the log was sought, at what `start` said."""
+        """Note that the consumer has sought to `start`."""
         self.sought = self.read = self._applied = start
 
-    def take(self, shard: ShardId, records: Sequence[Any]) -> Batch:
-        """Count a fetch of one or more consecutive records; they are answered for from where the last fetch ended."""
+    def record_fetch(self, shard: ShardId, records: Sequence[Any]) -> Batch:
+        """The batch of one or more consecutive records that were fetched. It covers the offsets from the end of the fetch before."""
         assert self.read is not None
         start, self.read = self.read, records[-1].offset + 1
         self.outstanding += 1
@@ -81,13 +85,19 @@ class Cursor:
         self.outstanding -= 1
         self._applied = batch.end
 
-    def pass_over(self, end: int) -> None:
-        """Note that no record lies between what was applied, which is all that was fetched, and `end`."""
-        self.read = self._applied = end
+    def pass_over(self, offset: int | None, empty: range) -> int | None:
+        """The next offset to apply: `offset`, or the end of `empty` if `offset` lies in that range of offsets without a record.
+
+        It stays at `offset` while a batch is outstanding and while the record before it is still to be recognised.
+        """
+        if offset is None or offset not in empty or self.outstanding or self.read not in (offset, offset - 1):
+            return offset
+        self.read = self._applied = empty.stop
+        return empty.stop
 
     @property
     def under_way(self) -> int:
-        """Offsets fetched and not yet applied: as many records, but for gaps in the log."""
+        """Offsets fetched and not yet applied; as many records, unless the log has gaps."""
         return 0 if self.read is None else self.read - self._applied
 
 
@@ -98,5 +108,35 @@ class Batch(NamedTuple):
     cursor: Cursor
     start: int
     end: int
-    """One past the last record's offset."""
+    """One past the offset of the last record."""
     records: Sequence[Any]
+
+
+@dataclass
+class LogView:
+    """What the consumer has learned about one shard's log."""
+
+    start: int | None = None
+    """The offset that was sought last."""
+    end: int | None = None
+    """Up to where the log can be read: its end, or the beginning of the oldest open transaction."""
+    empty: range = range(0)
+    """Offsets that were read and hold no record: markers of transactions, and what aborted transactions wrote."""
+    unreadable: str | None = None
+    """Why the next records cannot be read, which is tried again and again; None while they can."""
+    unanswered: bool = False
+    """Kafka has not answered fetches from this log for some seconds."""
+
+    def note_read(self, end: int | None, empty: range) -> None:
+        """The log was read up to its end or until a batch was full."""
+        self.end, self.empty, self.unreadable = end, empty, None
+
+    def next_offset(self, offset: int | None) -> int | None:
+        """The next offset that can hold a record to apply, if `offset` is the next one to apply; None before the log was sought."""
+        at = self.start if offset is None else offset
+        return self.empty.stop if at in self.empty else at
+
+    def lag(self, offset: int | None) -> int | None:
+        """Records in the log from `offset`, the next one to apply; None while that is not known."""
+        at = self.next_offset(offset)
+        return None if at is None or self.end is None else max(0, self.end - at)

@@ -1,7 +1,8 @@
-"""Where a shard's state came from: enough to notice that the log behind a topic's name is another one.
+"""Which log a shard's state was made from, so that another log behind the same topic name is noticed.
 
-Rules: stored with every commit. The cluster's id is compared at every claim, the topic's at every claim and before a batch is applied, the last applied
-record whenever the log is sought. What cannot be told (a log that was never read, a record that is gone, a broker without topic ids) is no difference.
+Rules: the identity is stored with every commit. The cluster's id is compared at every claim, the topic's id at every claim and before each batch, the last
+applied record after every seek. What is not known (a log that was never read, a record that is no longer there, a broker without topic ids) counts as
+equal.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from zlib import crc32
 
 import msgspec
 
-from stream.kafka.cursor import ShardHaltedError
+from stream.kafka.cursor import NOTHING_SKIPPED, ShardHaltedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,36 +25,36 @@ class LogIdentity(msgspec.Struct, frozen=True, array_like=True):
     cluster: str
     """Kafka's cluster id."""
     fingerprint: int | None = None
-    """Of the last applied record; None before the first."""
+    """Of the last applied record; None before the first one."""
     topic: bytes | None = None
-    """Kafka's id of the topic; None where it was not told."""
+    """Kafka's id of the topic; None if the broker has not returned it."""
 
     def after(self, record: Any) -> LogIdentity:
-        """The source once `record` (a `ConsumerRecord`) was applied."""
+        """The identity after `record` (a `ConsumerRecord`) was applied."""
         return LogIdentity(self.cluster, fingerprint(record), self.topic)
 
     def of(self, topic: bytes | None) -> LogIdentity:
-        """The source in the topic that has this id now.
+        """The identity in a topic with this id; None: not known.
 
         Raises:
-            Halted: the state was made from another topic of the same name.
+            ShardHaltedError: the state was made from another topic of the same name.
         """
         if topic is None or topic == self.topic:
             return self
         if self.topic is not None:
             raise ShardHaltedError(
-                f"the topic was deleted and made anew: the state was made from the one with the id {_shown(self.topic)}, this is {_shown(topic)}. "
-                "Nothing was skipped; see docs/how-to/operations.md, 'A halted shard'"
+                f"the topic was deleted and created again: the state was made from the topic with the id {_shown(self.topic)}, now the id is "
+                f"{_shown(topic)}. {NOTHING_SKIPPED}"
             )
         return LogIdentity(self.cluster, self.fingerprint, topic)
 
     def encode(self) -> bytes:
-        """As bytes, for `Commit.source`."""
+        """For `Commit.source`."""
         return _ENCODER.encode(self)
 
 
 def _shown(topic: bytes) -> str:
-    return urlsafe_b64encode(topic).decode().rstrip("=")  # as Kafka's own tools show it
+    return urlsafe_b64encode(topic).decode().rstrip("=")  # the form in which Kafka's own tools show it
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -61,35 +62,36 @@ _DECODER = msgspec.msgpack.Decoder(LogIdentity)
 
 
 def fingerprint(record: Any) -> int:
-    """A checksum of a record's key, value and time stamp."""
+    """A checksum of a record's key, value and timestamp."""
     return crc32(record.value or b"", crc32(record.key or b"", crc32(b"%d" % record.timestamp)))
 
 
 def resume(cluster: str, stored: bytes | None) -> LogIdentity:
-    """The source to go on from, in the cluster with this id.
+    """The stored identity, in the cluster with this id; a new one if None is stored.
 
     Raises:
-        Halted: the state was made from another cluster's log.
+        ShardHaltedError: the state was made from another cluster's log.
+        ValueError: what is stored is no identity.
     """
     if stored is None:
         return LogIdentity(cluster)
-    source = _DECODER.decode(stored)
-    if source.cluster != cluster:
+    identity = _DECODER.decode(stored)
+    if identity.cluster != cluster:
         raise ShardHaltedError(
-            f"the state was made from Kafka cluster {source.cluster!r}, this is {cluster!r}: its offsets mean other records. "
-            "Use another UPSELL_APP_ID for this cluster; see docs/how-to/operations.md, 'A halted shard'"
+            f"the state was made from Kafka cluster {identity.cluster!r}, this is {cluster!r}: its offsets mean other records. "
+            f"Use another UPSELL_APP_ID for this cluster. {NOTHING_SKIPPED}"
         )
-    return source
+    return identity
 
 
-def recognise(source: LogIdentity, offset: int, records: Sequence[Any]) -> None:
-    """Compare the log's record at `offset`, the last one applied, if it is the first of `records`.
+def recognise(identity: LogIdentity, offset: int, records: Sequence[Any]) -> None:
+    """Compare the record at `offset`, the last one applied, if it is the first of `records`.
 
     Raises:
-        Halted: it is not the record that was applied.
+        ShardHaltedError: it is not the record that was applied.
     """
-    if records[0].offset == offset and source.fingerprint not in (None, fingerprint(records[0])):
+    if records[0].offset == offset and identity.fingerprint not in (None, fingerprint(records[0])):
         raise ShardHaltedError(
-            f"the record at offset {offset} is not the one that was applied: the topic was made anew or its log was replaced. "
-            "Nothing was skipped; see docs/how-to/operations.md, 'A halted shard'"
+            f"the record at offset {offset} is not the one that was applied: the topic was created again, or its log was replaced. "
+            f"{NOTHING_SKIPPED}"
         )

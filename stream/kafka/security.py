@@ -1,7 +1,7 @@
-"""How to reach Kafka: the settings of every client, in one place.
+"""How to connect to Kafka: the security options of every client, in one place.
 
-Rules: a password over an unencrypted connection only where `SASL_PLAINTEXT` was asked for by name. Faust derives the protocol
-from the presence of a TLS context instead, so its credentials are made here from the same decision.
+Rules: a password goes over an unencrypted connection only if the setting says `SASL_PLAINTEXT`. Faust derives the protocol from whether there is a TLS
+context, so its credentials are made here from the same options.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ from stream.settings import variable
 if TYPE_CHECKING:
     from stream.settings import Settings
 
-_PATIENCE_MS = 5000
+CLIENT_ID = "upsell-stream"
+"""Name of every client of this product in the brokers' logs and quotas."""
+_TIMEOUT_MS = 5000
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
     """Options of an aiokafka client: `security_protocol`, `ssl_context`, `sasl_…`.
 
     Raises:
-        OSError: a file that the settings name cannot be read, or holds no certificate or key; says which setting.
+        OSError: a file that the settings name cannot be read, or has no certificate or key; the message names the setting.
     """
     options: dict[str, Any] = {"security_protocol": settings.kafka_security_protocol}
     if settings.kafka_security_protocol.endswith("SSL"):
@@ -44,7 +46,11 @@ def client_options(settings: Settings) -> dict[str, Any]:
 
 
 def faust_credentials(settings: Settings) -> Credentials | None:
-    """The same for Faust's consumer; None for a plain connection. Raises as `client_options`."""
+    """The same for Faust's consumer; None for a plain connection.
+
+    Raises:
+        OSError: as `client_options`.
+    """
     options = client_options(settings)
     context = options.get("ssl_context")
     if "sasl_mechanism" in options:
@@ -58,7 +64,7 @@ def faust_credentials(settings: Settings) -> Credentials | None:
 
 
 async def refusal(settings: Settings) -> str:
-    """Why Kafka cannot be reached, and what to do: the client keeps the reason for its log. Never raises, and never tells a secret."""
+    """Why Kafka cannot be reached, and what to do. aiokafka only logs the reason, so each server is tried here. Never raises; the text has no secret."""
     options = client_options(settings)
     reasons = []
     servers = settings.kafka_bootstrap_servers.split(",")
@@ -68,13 +74,13 @@ async def refusal(settings: Settings) -> str:
             host, _, port = server.rpartition(":")
         try:
             connection = await create_conn(
-                host.strip("[]"), int(port), client_id="upsell-stream", request_timeout_ms=_PATIENCE_MS, **options
+                host.strip("[]"), int(port), client_id=CLIENT_ID, request_timeout_ms=_TIMEOUT_MS, **options
             )
         except (OSError, KafkaError) as error:
             reasons.append(_explained(error, settings))
         else:
             connection.close()
-            reasons.append("it answers now")
+            reasons.append("it can be reached now")
     if len(servers) == 1:
         return reasons[0]
     return "; ".join(f"{server}: {reason}" for server, reason in zip(servers, reasons, strict=True))
@@ -85,26 +91,28 @@ def _explained(error: Exception, settings: Settings) -> str:
     known = f"{variable('kafka_security_protocol')} is {protocol}"
     if isinstance(error, SaslAuthenticationFailed | AuthenticationFailedError):
         return (
-            f"it refuses the user {settings.kafka_sasl_username!r} or the password; are {variable('kafka_sasl_username')}, "
-            f"{variable('kafka_sasl_password_file')} and {variable('kafka_sasl_mechanism')} right? ({error})"
+            f"it refuses the user {settings.kafka_sasl_username!r} or the password; check {variable('kafka_sasl_username')}, "
+            f"{variable('kafka_sasl_password_file')} and {variable('kafka_sasl_mechanism')} ({error})"
         )
     if isinstance(error, UnsupportedSaslMechanismError | IllegalSaslStateError):
-        return f"it does not take {settings.kafka_sasl_mechanism}; set {variable('kafka_sasl_mechanism')} ({error})"
+        return f"it does not accept the mechanism {settings.kafka_sasl_mechanism}; set {variable('kafka_sasl_mechanism')} ({error})"
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
-            f"its certificate is not trusted ({error.verify_message}); set {variable('kafka_ssl_ca_file')} to the certificates of who "
-            "signs it, and name Kafka as its certificate does"
+            f"its certificate is not trusted ({error.verify_message}); set {variable('kafka_ssl_ca_file')} to the certificates of the "
+            "authority that signed it, and use the host name that it was issued for"
         )
     if isinstance(error, ssl.SSLError):
-        return f"no TLS is spoken there, or another one; {known}, is that right? ({error.reason})"
+        return f"TLS handshake failed: the port does not speak TLS, or not this version; {known}, is that right? ({error.reason})"
     if isinstance(error, TimeoutError):
-        return f"no answer; is it running, and is {variable('kafka_bootstrap_servers')} right? {known}"
+        return f"it does not answer; check that it runs, and {variable('kafka_bootstrap_servers')}; {known}"
     if isinstance(error, KafkaError | ConnectionResetError | BrokenPipeError):
         certificate = (
-            f", and does it ask for a certificate ({variable('kafka_ssl_cert_file')})" if "SSL" in protocol else ""
+            f", and does it require a client certificate ({variable('kafka_ssl_cert_file')})"
+            if "SSL" in protocol
+            else ""
         )
-        return f"it ends the connection; {known}, is that right{certificate}? ({error})"
-    return f"it cannot be reached; is it running, and is {variable('kafka_bootstrap_servers')} right? ({error})"
+        return f"it closes the connection; {known}, is that right{certificate}? ({error})"
+    return f"it cannot be reached; check that it runs, and {variable('kafka_bootstrap_servers')} ({error})"
 
 
 def _context(settings: Settings) -> ssl.SSLContext:
@@ -112,7 +120,7 @@ def _context(settings: Settings) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=settings.kafka_ssl_ca_file)
     except OSError as error:
         raise OSError(
-            f"{variable('kafka_ssl_ca_file')}: {settings.kafka_ssl_ca_file} cannot be used; certificates (PEM) are wanted there ({error})"
+            f"{variable('kafka_ssl_ca_file')}: {settings.kafka_ssl_ca_file} cannot be used; it must have certificates in PEM format ({error})"
         ) from error
     if (certificate := settings.kafka_ssl_cert_file) is not None:
         key = settings.kafka_ssl_key_file
@@ -121,6 +129,6 @@ def _context(settings: Settings) -> ssl.SSLContext:
         except OSError as error:
             raise OSError(
                 f"{variable('kafka_ssl_cert_file')}, {variable('kafka_ssl_key_file')}: {certificate}{f' and {key}' if key else ''} cannot be "
-                f"used; a certificate and its key (PEM) are wanted there ({error})"
+                f"used; there must be a certificate and its key in PEM format ({error})"
             ) from error
     return context

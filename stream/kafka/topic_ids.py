@@ -1,7 +1,7 @@
-"""The ids that Kafka gives topics: a topic that was deleted and made anew has another one, whatever its name and its offsets.
+"""Kafka's topic ids. A topic that was deleted and created again has another id, though name and offsets may be the same.
 
-Rules: aiokafka asks for metadata as it was before topic ids (version 5), so the request is described here (version 12, Kafka 3.1 and later). A broker
-that does not tell (older ones, the embedded one) is no reason to stop: then the id is not in the answer.
+Rules: aiokafka sends metadata requests of version 5, which has no topic ids, so version 12 (Kafka 3.1 and later) is defined here. A broker that does not
+know it (older ones, the embedded one) is no error: then the answer has no ids.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 FRESH: Final = 1.0
-"""Seconds for which an answer is good, at most."""
-FILLED: Final = 1_000_000
-"""Records a second that nobody can fill a partition with: events have hundreds of bytes."""
-_PATIENCE_MS: Final = 10_000
+"""Seconds for which an answer is used, at most."""
+FASTEST_FILL: Final = 1_000_000
+"""Records per second; no partition is filled faster, because events have hundreds of bytes."""
+_TIMEOUT_MS: Final = 10_000
 _NONE: Final = bytes(16)
 _API_KEY: Final = 3
 _API_VERSION: Final = 12
@@ -121,7 +121,7 @@ class _Metadata(Request[_Question]):  # type: ignore[misc]  # aiokafka is untype
 
 
 class TopicIds:
-    """The ids of some topics, asked for with a client of its own. May be used by many tasks of one event loop at once."""
+    """The ids of some topics, requested with a client of its own. Many tasks of one event loop may use it at once."""
 
     def __init__(self, bootstrap_servers: str, topics: Iterable[str], client_id: str, security: dict[str, Any]) -> None:
         """`security` as of `stream.kafka.security.client_options`."""
@@ -129,31 +129,31 @@ class TopicIds:
         self._options = {
             "bootstrap_servers": bootstrap_servers,
             "client_id": client_id,
-            "request_timeout_ms": _PATIENCE_MS,
+            "request_timeout_ms": _TIMEOUT_MS,
             **security,
         }
         self._client: AIOKafkaClient | None = None
         self._lock = asyncio.Lock()
         self._ids: dict[str, bytes] = {}
         self._asked = -math.inf
-        """When the question was put that `_ids` answer; by the monotonic clock."""
+        """When `_ids` were requested; by the monotonic clock."""
 
     async def ids(self, offset: int) -> dict[str, bytes]:
-        """The id of each topic that exists and has one; known to be that of records from `offset` on which were fetched before the call.
+        """The id of each topic that exists and has one. Records from `offset` on that were fetched before the call are of that topic.
 
-        Kafka is asked anew if a topic could have been made anew since it told, and been filled up to that offset.
+        An earlier answer is used only if no topic can have been created again since, and filled up to `offset`.
 
         Raises:
-            KafkaError: Kafka cannot tell now.
+            KafkaError: Kafka does not answer now.
         """
-        oldest = time.monotonic() - min(FRESH, offset / FILLED)
+        oldest = time.monotonic() - min(FRESH, offset / FASTEST_FILL)
         async with self._lock:
             if self._asked < oldest:
                 began = time.monotonic()
                 try:
                     self._ids = await self._ask()
                 except BaseException:
-                    await self._disconnect()  # the brokers may be elsewhere by now
+                    await self._disconnect()  # the brokers may have new addresses
                     raise
                 self._asked = began
             return self._ids
@@ -172,7 +172,7 @@ class TopicIds:
             raise KafkaConnectionError("no broker is known")
         try:
             answer = await self._client.send(node, _Metadata(self._topics))
-        except RuntimeError:  # aiokafka's word for: the broker does not know this version
+        except RuntimeError:  # of aiokafka: the broker does not know this version
             return {}
         return {name: topic_id for code, name, topic_id, *_ in answer.topics if code == 0 and topic_id != _NONE}
 

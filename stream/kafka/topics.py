@@ -1,4 +1,4 @@
-"""Topics that the application needs: created where they are missing, left alone where they are not."""
+"""Creates the topics that the application needs. An existing topic is never changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LEADERS_SECONDS = 30
 
 
 class Topic(NamedTuple):
-    """A topic to have: its partitions, and its settings by Kafka's names (`{"retention.ms": "86400000"}`)."""
+    """A topic to create; `config` by Kafka's names (`{"retention.ms": "86400000"}`)."""
 
     name: str
     partitions: int
@@ -37,15 +37,15 @@ async def create_topics(
 ) -> set[str]:
     """Create the topics that do not exist yet and return their names, once a broker knows all their leaders.
 
-    An existing topic is left as it is, whatever its partitions and settings. The replication factor is the broker's
-    default unless given. `security` is passed to `AIOKafkaAdminClient` (`security_protocol`, `ssl_context`, `sasl_…`).
+    The replication factor is the broker's default unless given. `security` is passed to `AIOKafkaAdminClient` (`security_protocol`, `ssl_context`,
+    `sasl_…`).
 
     Raises:
-        TopicError: Kafka refused a topic, or a new one has no leader in time (others may have been created).
-        aiokafka.errors.KafkaError: Kafka could not be asked, such as `KafkaConnectionError`.
+        TopicError: Kafka refused a topic, or a new one has no leader within 30 s (others may have been created).
+        KafkaError: Kafka cannot be reached, or refuses the connection.
     """
     wanted = [
-        # aiokafka wants assignments, even if none, with the broker's default and refuses them with a replication factor.
+        # With the broker's default aiokafka requires assignments, even if empty; with a replication factor it refuses them.
         NewTopic(
             t.name,
             t.partitions,
@@ -61,18 +61,21 @@ async def create_topics(
         response = await admin.create_topics(wanted)
         created, refused = _outcome(response.topic_errors)
         if refused:
-            raise TopicError(f"cannot create topics at {bootstrap_servers}: {'; '.join(refused)}")
+            raise TopicError(f"Kafka at {bootstrap_servers} refused to create topics: {'; '.join(refused)}")
         try:
             async with asyncio.timeout(_LEADERS_SECONDS):
                 while not await _all_have_leaders(admin, created):  # noqa: ASYNC110 - Kafka sends no event
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            raise TopicError(f"still without leaders at {bootstrap_servers}: {', '.join(sorted(created))}") from None
+            raise TopicError(
+                f"topics at {bootstrap_servers} have no leaders {_LEADERS_SECONDS} s after their creation: {', '.join(sorted(created))}. "
+                "Check that all brokers run"
+            ) from None
     return created
 
 
 def _outcome(topic_errors: Iterable[tuple[str, int, *tuple[str | None, ...]]]) -> tuple[set[str], list[str]]:
-    """Return the topics that are new, and what was refused with the reason."""
+    """The topics that are new, and those that were refused, with the reason."""
     created: set[str] = set()
     refused: list[str] = []
     for name, code, *details in topic_errors:
@@ -85,7 +88,7 @@ def _outcome(topic_errors: Iterable[tuple[str, int, *tuple[str | None, ...]]]) -
 
 
 async def _all_have_leaders(admin: AIOKafkaAdminClient, topics: set[str]) -> bool:
-    """Tell whether clients can use the topics: Kafka answers the creation before its brokers know of it."""
+    """Whether clients can use the topics: Kafka answers the request before all brokers know the new topics."""
     if not topics:
         return True
     described = await admin.describe_topics(sorted(topics))

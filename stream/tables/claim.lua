@@ -1,7 +1,7 @@
 #!lua
--- Take a shard. The nonce of the present owner changes nothing, so a claim may be sent again.
+-- Claim a shard. With the nonce of the present owner nothing changes, so a claim may be repeated.
 -- KEYS: shard, panes, view. ARGV: nonce, layout.
--- Returns layout, epoch, offset, batch, source, state, panes, recent; of a layout newer than ours the layout alone, and takes nothing.
+-- Returns layout, epoch, offset, batch, source, state, panes, recent. If the stored layout is newer, it claims nothing and returns the layout alone.
 local layout, owner, epoch, offset, batch, source, state =
   unpack(redis.call('HMGET', KEYS[1], 'layout', 'nonce', 'epoch', 'offset', 'batch', 'source', 'state'))
 

@@ -1,10 +1,10 @@
 #!lua
--- One commit of one shard, all of it or nothing. The line above makes the server refuse before the script starts when it is full, read-only or without
--- replicas; below, every check comes before the first write.
+-- Write one commit of one shard, or nothing. Because of the first line the server refuses to start the script while it is full, read-only or without
+-- replicas. Every check comes before the first write.
 -- KEYS: shard, view, then the keys of the writes and of the counted sets, by position.
--- ARGV: nonce, epoch, batch, start ('': none), end ('': none), source, state and summary ('': as it is), committed_at, layout,
+-- ARGV: nonce, epoch, batch, start ('': none), end ('': none), source, state and summary ('': unchanged), committed_at, layout,
 --       packed {writes {command, key, argument, ...}, counted sets {key, name}, bounds {after, until}}, trim ('': none), recent,
---       batch that precedes this one ('': none; absent: not known).
+--       batch that must be the last one stored ('': none; absent: not known).
 local nonce, epoch, batch, start = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local owner, stored_epoch, offset, last = unpack(redis.call('HMGET', KEYS[1], 'nonce', 'epoch', 'offset', 'batch'))
 
@@ -55,7 +55,7 @@ redis.call('HSET', KEYS[2], 'layout', ARGV[10], 'committed_at', ARGV[9], 'recent
 if ARGV[8] ~= '' then
   redis.call('HSET', KEYS[2], 'summary', ARGV[8])
 end
--- In one command: a batch that is recognised as written has its offset written, too.
+-- In one command, so that a stored batch id always means a stored offset.
 local shard = {'layout', ARGV[10], 'source', ARGV[6], 'batch', batch}
 for name, value in pairs({state = ARGV[7], offset = ARGV[5]}) do
   if value ~= '' then

@@ -1,8 +1,7 @@
-"""The tables as the worker sees them, whoever keeps them: memory (tests, classify) or Redis.
+"""The tables as the worker uses them, in Redis or in memory.
 
-Rules: one commit is one atomic step for one shard. It checks owner and offset before it writes anything, and writes absolute values. Every method may raise
-`TablesUnavailableError` (try the same call again later; it may have happened all the same) or `IncompatibleStateError` (never try again; the message
-says what to do).
+Rules: a commit is one atomic step for one shard. It checks owner and offset before it writes anything, and writes absolute values. Every method may raise
+`TablesUnavailableError` (repeat the same call later; it may have been executed) or `IncompatibleStateError` (do not repeat; the message says what to do).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,33 +24,32 @@ class TablesUnavailableError(Exception):
 
 
 class IncompatibleStateError(Exception):
-    """What is stored must not be used by this process (written by a newer version, another topic's, damaged)."""
+    """This process cannot use the tables: stored by a newer version, damaged, not permitted, or reached with unsupported options. Says what to do."""
 
 
 class CommitResult(Enum):
-    """What became of a commit."""
+    """The answer to a commit."""
 
     APPLIED = "applied"
     """Written now."""
     REPEATED = "repeated"
-    """This very batch was written before: its reply was lost."""
+    """This batch was written before, and the answer was lost."""
     REWOUND = "rewound"
-    """The tables went back in time (lost their tail, or everything, or just the tick before this commit): claim again at once and seek to
-    what is stored."""
+    """Refused: the tables were rolled back (they lost their newest data, or all of it). Claim again at once, and read from the stored offset."""
     STOLEN = "stolen"
-    """Another owner with a higher epoch has the shard: forget it."""
+    """Refused: another worker has claimed the shard."""
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """Ownership of a shard, and the shard as stored at that moment."""
+    """Ownership of a shard, and the shard as it was stored at that moment."""
 
     nonce: bytes
     epoch: int
     offset: int | None
-    """The next offset to read; None where nothing was ever committed."""
+    """The next offset to read; None if no records were ever committed."""
     stored: Stored
     source: bytes | None
-    """What `Commit.source` was at the last commit (identity of cluster and topic, and the last applied record)."""
+    """`Commit.source` of the last commit."""
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -61,19 +59,20 @@ class Commit(msgspec.Struct, frozen=True):
     nonce: bytes
     epoch: int
     batch: bytes
-    """Identity of the attempt: the same bytes when the same batch is sent again."""
+    """The batch id. A commit that is repeated has the same one."""
     start: int | None
-    """The offset that must be stored now; None where nothing was ever committed."""
+    """The offset that must be stored now; None if no records were ever committed."""
     end: int | None
-    """The offset to store; None (only on a tick before the first batch) stores none."""
+    """The offset to store; None (only in a tick before the first batch) stores none."""
     source: bytes
+    """The log that the state was made from (`stream.kafka.log_identity`)."""
     now: int
-    """The tables' clock that the changes were computed for, microseconds."""
+    """The time, by the tables' clock, to which the windows were moved; microseconds."""
     changes: WriteSet
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """Who holds a shard, and how far it is."""
+    """Who has claimed a shard, and its offset."""
 
     nonce: bytes | None
     epoch: int
@@ -81,67 +80,69 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 LOADED = 16_000_000
-"""Bytes of records that one load answers; what is asked beyond is left out. A batch of usual records needs a tenth."""
+"""Bytes of records in the answer to one load, about; further records are left out. A typical batch needs a tenth."""
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """Answers in the order asked; where they are many bytes, only the first: at least one, and customers once all entities are answered."""
+    """Records in the order of the request. If they are many bytes, only the first ones: at least one, and customers only after all entities."""
 
     entities: list[bytes | None]
     customers: list[bytes | None]
     owner: Owner
-    """At the moment of the answers: whether they are of the same time as what the asker knows."""
+    """At the moment of reading: shows whether the records match the state that the caller has."""
 
 
 class ShardSummary(msgspec.Struct, frozen=True):
-    """What readers get of one shard, in one piece."""
+    """One shard for readers, read at one moment."""
 
     shard: ShardId
     summary: bytes
     """The last `WriteSet.summary`."""
     recent: bytes
-    """`WriteSet.recent` of the last commit or tick."""
+    """`WriteSet.recent` of the last commit."""
     committed_at: int
-    """`Commit.now` of that commit: the age of the figures, microseconds."""
+    """`Commit.now` of that commit, microseconds: as of when the figures are."""
     customers: Mapping[bytes, tuple[int, ...]]
-    """Sorted set -> members in each window (each of `WriteSet.bounds` when the set was last counted); sets that were empty then are not in it."""
+    """Sorted set -> members in each window (`WriteSet.bounds` when the set was last counted), without sets that were empty then."""
 
 
 class Tables(Protocol):
-    """Claim, load, commit, read across shards. All names of one application (`UPSELL_APP_ID`) are kept apart from others'."""
+    """Claims, loads and commits shards, and reads across shards. Applications (`UPSELL_APP_ID`) do not see each other's data."""
 
     async def now(self) -> int:
-        """The tables' clock, microseconds since the epoch; the one clock that all workers share."""
+        """The tables' clock, microseconds since the epoch. All workers use this clock."""
 
     async def claim(self, shard: ShardId, nonce: bytes) -> Claim:
-        """Take the shard from whoever holds it. With the nonce of the present owner nothing changes."""
+        """Claim a shard; its previous owner is refused from now on. A repeated claim with the same nonce changes nothing."""
 
     async def load(self, shard: ShardId, entities: Sequence[bytes], customers: Sequence[bytes]) -> Loaded:
-        """Read records by key, and whose they are, at one moment. What is left out is to be asked for again."""
+        """Read records by key, and the shard's owner, at one moment. Request again what is left out."""
 
     async def expired(
         self, shard: ShardId, entities_before: int, customers_before: int, limit: int
     ) -> tuple[list[bytes], list[bytes]]:
-        """Keys of entities and of customers whose expiry lies before the times given, oldest first, at most `limit` of each."""
+        """Keys of entities and of customers that expire before the given times, oldest first, at most `limit` of each."""
 
     async def commit(self, commit: Commit) -> CommitResult:
-        """All of it or nothing.
+        """Write everything, or nothing.
 
-        Names of sorted sets are UTF-8. Times, scores and epochs lie below 2^53 and come back exactly. Commits of one claim follow each other: a new
-        batch is sent only when the answer to the one before is known.
+        Names of sorted sets are UTF-8. Times, scores and epochs are below 2^53 and are stored exactly. Send the commits of one claim one after the other:
+        the next one only after the answer to the one before.
         """
 
     async def owners(self, shards: Sequence[ShardId]) -> list[Owner]:
-        """Owner and offset of each, in one round trip."""
+        """Owner and offset of each shard, in one round trip."""
 
-    async def admit(self, labels: Iterable[tuple[str, str]], bounds: Mapping[str, int]) -> dict[str, list[str]]:
-        """Enter (label name, value) pairs in the application's registry, first come first served up to the name's bound.
+    async def register_labels(
+        self, labels: Iterable[tuple[str, str]], bounds: Mapping[str, int]
+    ) -> dict[str, list[str]]:
+        """Enter (label name, value) pairs in the application's registry, in this order, as long as the name has fewer values than its bound.
 
-        Returns the whole registry (name -> values in order of admission). A value that is not in it did not fit.
+        Returns the whole registry (name -> values in the order of their registration). A value that is not in it did not fit.
         """
 
     async def summaries(self) -> list[ShardSummary]:
-        """The newest summary of every shard that the application ever committed, by shard."""
+        """The newest summary of every shard that the application ever committed, sorted by shard."""
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""

@@ -1,7 +1,7 @@
 """Names of all keys in Redis.
 
-Rules: names are made here and nowhere else. Everything of one application starts with prefix and application id. All keys of a shard
-carry the same hash tag, so that a Redis Cluster keeps them in one slot and one script may write them all.
+Rules: names are made here and nowhere else. Every key of an application starts with the prefix and the application id. All keys of a shard
+have the same hash tag, so that a Redis Cluster keeps them in one slot and one script may write them all.
 """
 
 from typing import NamedTuple
@@ -23,14 +23,14 @@ class ShardKeys(NamedTuple):
     customers: bytes
     """Hash: customer -> record."""
     entity_expiry: bytes
-    """Sorted set: entity, by when it may be forgotten."""
+    """Sorted set: entity, by the time at which it expires."""
     customer_expiry: bytes
-    """Sorted set: customer, likewise."""
+    """Sorted set: customer, by the time at which it expires."""
     sets: bytes
-    """What the names of the shard's other sorted sets start with."""
+    """Prefix of the keys of the shard's other sorted sets."""
 
     def set(self, name: bytes) -> bytes:
-        """Sorted set: customer, by the time of their newest transaction of a kind."""
+        """Key of a sorted set: customer, by the time of their newest transaction of the kind in the name."""
         return self.sets + name
 
 
@@ -38,12 +38,12 @@ class Keys:
     """The keys of one application."""
 
     def __init__(self, prefix: str, app_id: str) -> None:
-        """`prefix` and `app_id` as in the settings: without braces."""
+        """`prefix` and `app_id` as in the settings, which allow no braces."""
         self._root = f"{prefix}{app_id}:"
         self.shards = f"{self._root}shards".encode()
         """Set: the shards that were ever claimed (`member`)."""
         self.labels = f"{self._root}labels".encode()
-        """List: admitted labels, `name=value`, in order of admission."""
+        """List: registered labels, `name=value`, in the order of their registration."""
 
     def shard(self, shard: ShardId) -> ShardKeys:
         """The keys of a shard."""
@@ -57,6 +57,6 @@ def member(shard: ShardId) -> bytes:
 
 
 def shard_of(member: bytes) -> ShardId:
-    """The inverse of `member`; a topic's name has no colon."""
+    """The inverse of `member`. A topic's name has no colon."""
     topic, _, partition = member.decode().rpartition(":")
     return ShardId(topic, int(partition))

@@ -1,8 +1,8 @@
 #!lua flags=no-writes
--- Fields of hashes in two strings, because a client in Python takes ten microseconds to read a value of its own.
--- KEYS: shard, then hashes. ARGV: packed, for each hash, chunks of fields; how many bytes of values are enough.
--- Returns the packed lengths in the order asked, -1 where there is none, the values one behind the other, and the shard's nonce, epoch and offset.
--- Once there are enough, the chunks that are left are not answered.
+-- Read fields of hashes, and return them as two strings: a client in Python takes ten microseconds to read each separate value.
+-- KEYS: shard, then hashes. ARGV: packed chunks of fields for each hash; how many bytes of values are enough.
+-- Returns the packed lengths in the order of the request (-1: no such field), the concatenated values, and the shard's nonce, epoch and offset.
+-- When there are enough bytes, the remaining chunks are left out.
 local lengths, values, room = {}, {}, tonumber(ARGV[2])
 for i, chunks in ipairs(cmsgpack.unpack(ARGV[1])) do
   for _, fields in ipairs(chunks) do

@@ -1,7 +1,7 @@
-"""The tables in memory: the double for tests.
+"""The tables in memory: the test double.
 
-Rules: it means what `stream.tables.redis` means; one suite of tests holds both to it. It lasts as long as the process. A deep copy of `Memory`,
-put back, is what Redis is after it lost the tail of its log.
+Rules: it behaves as `stream.tables.redis` does; one test suite checks both. The data lasts as long as the process. To simulate a rollback of Redis, put back
+a deep copy of `Memory`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -64,29 +64,29 @@ class _Shard:
 
 @dataclass
 class Memory:
-    """What is stored."""
+    """The stored data."""
 
     shards: dict[ShardId, _Shard] = field(default_factory=dict)
     labels: dict[str, list[str]] = field(default_factory=dict)
 
 
 class MemoryTables(Tables):
-    """The tables of one application. `memory` may be replaced between calls, and shared with other tables."""
+    """The tables of one application. `memory` may be replaced between calls, and shared with other instances."""
 
     def __init__(self, clock: Callable[[], int], memory: Memory | None = None) -> None:
-        """`clock` tells microseconds since the epoch."""
+        """`clock` returns microseconds since the epoch."""
         self._clock = clock
         self.memory = Memory() if memory is None else memory
         self.loaded = LOADED
         self._last: dict[ShardId, tuple[bytes, bytes | None]] = {}
-        """Nonce of each claim made here, and the newest batch known to be stored under it."""
+        """Nonce of each claim made here, and the newest batch that is known to be stored with it."""
 
     async def now(self) -> int:
-        """The clock that was given."""
+        """The time of the given clock."""
         return self._clock()
 
     async def claim(self, shard: ShardId, nonce: bytes) -> Claim:
-        """Take the shard."""
+        """Claim a shard."""
         stored = self.memory.shards.setdefault(shard, _Shard())
         if stored.nonce != nonce:
             stored.nonce, stored.epoch = nonce, stored.epoch + 1
@@ -95,7 +95,7 @@ class MemoryTables(Tables):
         return Claim(nonce, stored.epoch, stored.offset, kept, stored.source)
 
     async def load(self, shard: ShardId, entities: Sequence[bytes], customers: Sequence[bytes]) -> Loaded:
-        """Read records by key, and whose they are, until they are `loaded` bytes."""
+        """Read records by key and the owner, until the records are `loaded` bytes."""
         stored, room = self._shard(shard), self.loaded
         answered: list[bytes | None] = []
         for keys, records in ((entities, stored.entities), (customers, stored.customers)):
@@ -110,7 +110,7 @@ class MemoryTables(Tables):
     async def expired(
         self, shard: ShardId, entities_before: int, customers_before: int, limit: int
     ) -> tuple[list[bytes], list[bytes]]:
-        """Keys that may be forgotten, at most `limit` of each sort."""
+        """Keys that have expired, at most `limit` of each sort."""
         stored = self._shard(shard)
         return (
             _oldest(stored.entity_expiry, entities_before, limit),
@@ -118,7 +118,7 @@ class MemoryTables(Tables):
         )
 
     async def commit(self, commit: Commit) -> CommitResult:
-        """Write, or say why not."""
+        """Write, or refuse."""
         stored = self._shard(commit.shard)
         claimed, last = self._last.get(commit.shard, (None, None))
         known = claimed == commit.nonce
@@ -130,12 +130,14 @@ class MemoryTables(Tables):
         return committed
 
     async def owners(self, shards: Sequence[ShardId]) -> list[Owner]:
-        """Owner and offset of each."""
+        """Owner and offset of each shard."""
         stored = [self._shard(shard) for shard in shards]
         return [Owner(shard.nonce, shard.epoch, shard.offset) for shard in stored]
 
-    async def admit(self, labels: Iterable[tuple[str, str]], bounds: Mapping[str, int]) -> dict[str, list[str]]:
-        """Enter labels."""
+    async def register_labels(
+        self, labels: Iterable[tuple[str, str]], bounds: Mapping[str, int]
+    ) -> dict[str, list[str]]:
+        """Register labels."""
         for name, value in labels:
             values = self.memory.labels.get(name, [])
             if value not in values and len(values) < bounds.get(name, 0):
@@ -143,7 +145,7 @@ class MemoryTables(Tables):
         return {name: list(values) for name, values in self.memory.labels.items()}
 
     async def summaries(self) -> list[ShardSummary]:
-        """The newest summary of each shard that has one, by shard."""
+        """The newest summary of each shard that has one, sorted by shard."""
         return [
             ShardSummary(shard, stored.summary, stored.recent, stored.committed_at, dict(stored.counts))
             for shard, stored in sorted(self.memory.shards.items())
@@ -151,14 +153,14 @@ class MemoryTables(Tables):
         ]
 
     async def close(self) -> None:
-        """Keep everything: there is nothing to let go of."""
+        """Do nothing: there are no connections."""
 
     def _shard(self, shard: ShardId) -> _Shard:
         return self.memory.shards.get(shard) or _Shard()
 
 
 def _verdict(stored: _Shard, commit: Commit, preceding: bytes | None) -> CommitResult:
-    """What `commit.lua` decides before it writes; `preceding` is the batch that must be the last one stored."""
+    """The checks of `commit.lua` before it writes; `preceding` is the batch that must be the last one stored."""
     if stored.batch == commit.batch:
         return CommitResult.REPEATED
     if stored.nonce is None or stored.epoch < commit.epoch:

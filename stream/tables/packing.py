@@ -1,9 +1,8 @@
-"""Arguments and replies of the scripts, packed: one for thousands of values.
+"""Packed arguments and replies of the scripts: one string for thousands of values.
 
-Rules: a value of its own on the wire costs a microsecond and more on either side, hence this room. What Lua reads is MessagePack as
-Redis' `cmsgpack` knows it: byte strings as `raw`, with any bytes in them (msgspec writes them as `bin`, which `cmsgpack` refuses).
-Integers become Lua numbers, which are doubles: exact below 2^53. No Redis command gets more than `CHUNK` values, because Lua's `unpack` has
-an end.
+Rules: a separate value on the wire costs a microsecond and more on either side; packing avoids that. Lua reads MessagePack as Redis' `cmsgpack` defines it:
+byte strings are `raw`, with any bytes in them (msgspec writes `bin`, which `cmsgpack` refuses). Integers become Lua numbers, which are doubles: exact
+below 2^53. No Redis command gets more than `CHUNK` values, because Lua's `unpack` is limited.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ _V = TypeVar("_V")
 CHUNK = 1000
 """Values in one Redis command, at most."""
 READ = 32
-"""Values in one command that reads: of so many it is seen at once how long they are."""
+"""Values in one command that reads. The script checks the size of its answer after each such command."""
 
 _INT64 = 0xD3
 _int64 = Struct(">Bq").pack
@@ -26,7 +25,7 @@ _lengths = msgspec.msgpack.Decoder(list[int]).decode
 
 
 class _Headers(dict[int, bytes]):
-    """What precedes a byte string, by its length; made once."""
+    """The bytes before a byte string, by its length; computed once."""
 
     def __missing__(self, length: int) -> bytes:
         header = self[length] = b"\xdb" + length.to_bytes(4, "big")
@@ -56,7 +55,7 @@ def raws(values: Sequence[bytes]) -> bytes:
 
 
 def _packed(values: Sequence[bytes]) -> bytes:
-    # Nothing here runs in Python code value by value, which makes it twice as fast.
+    # No Python code runs per value; that makes it twice as fast.
     return b"".join(chain.from_iterable(zip(map(_header, map(len, values)), values, strict=True)))
 
 
@@ -66,13 +65,13 @@ def array(items: Sequence[bytes]) -> bytes:
 
 
 def chunks(values: Sequence[_V], size: int = CHUNK) -> Iterator[Sequence[_V]]:
-    """`values` in pieces, as many as one Redis command takes."""
+    """`values` in chunks of at most `size`."""
     for begin in range(0, len(values), size):
         yield values[begin : begin + size]
 
 
 class Writes:
-    """Commands for a script to execute in order, each on a key named by its position (from 1) among the script's keys."""
+    """Commands that a script executes in order. Each names its key by the position (from 1) among the script's keys."""
 
     def __init__(self) -> None:
         self._writes: list[bytes] = []
@@ -96,7 +95,7 @@ class Writes:
             self._strings(b"ZREM", key, [member for member, score in members.items() if score is None])
 
     def pack(self) -> bytes:
-        """All of them: an array of arrays (command, key, argument, ...)."""
+        """All commands: an array of arrays (command, key, argument, ...)."""
         return array(self._writes)
 
     def _strings(self, command: bytes, key: int, arguments: Sequence[bytes]) -> None:
@@ -108,7 +107,7 @@ class Writes:
 
 
 def unpack(lengths: bytes, data: bytes) -> list[bytes | None]:
-    """Values that a script returned one behind the other, with their lengths; length -1 is None."""
+    """The values that a script returned as one string, with their lengths; length -1 is None."""
     values: list[bytes | None] = []
     begin = 0
     for length in _lengths(lengths):
@@ -121,5 +120,5 @@ def unpack(lengths: bytes, data: bytes) -> list[bytes | None]:
 
 
 def pack_keys(groups: Iterable[Sequence[bytes]]) -> bytes:
-    """For each group of keys: an array of chunks to read."""
+    """For each group of keys an array of chunks to read."""
     return array([array([raws(chunk) for chunk in chunks(keys, READ)]) for keys in groups])

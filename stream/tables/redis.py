@@ -1,9 +1,9 @@
 """The tables in Redis (7.0 or later) or Valkey.
 
-Rules: a commit and a claim are one script each. The client never repeats a command by itself: whoever called decides, with the same batch
-id or nonce, which makes it safe. A call takes at most the timeout of the settings, connecting included. A call that is cancelled or
-times out closes its connection, so no later call reads its reply. Scripts are sent whole (EVAL): the server knows them by content, and there is
-nothing to load again after a restart.
+Rules: a commit and a claim are one script each. The client never repeats a command by itself: the caller repeats it, with the same batch id or
+nonce, which makes it safe. A call takes at most `redis_timeout`, including the connection. A call that is cancelled or times out closes its
+connection, so no later call reads its reply. Scripts are sent as text (EVAL): the server caches them by content, and nothing has to be loaded again
+after a restart.
 """
 
 import asyncio
@@ -50,11 +50,11 @@ from stream.tables.interface import (
 from stream.tables.keys import Keys, ShardKeys, member, shard_of
 
 LAYOUT = 1
-"""Version of what is stored; a shard of a newer one is left alone."""
+"""Version of the stored data; a shard of a newer version is not claimed."""
 
 _URL_OPTIONS = {"connection_class", "host", "port", "path", "db", "username", "password"}
 _MAX_CONNECTIONS = 10_000
-"""One per call in flight; their number is bounded by the shards of a worker."""
+"""One for each call in flight; a worker has at most a few calls for each of its shards."""
 _REASONS: Mapping[str, UnavailableReason] = {
     "OOM": "full",
     "MISCONF": "persistence",
@@ -67,29 +67,29 @@ _REASONS: Mapping[str, UnavailableReason] = {
     "MASTERDOWN": "cluster",
     "TRYAGAIN": "cluster",
 }
-"""What the first word of an error reply asks for. Any other error reply is for an operator to look at."""
+"""First word of an error reply -> why to wait. An operator must look at any other error reply."""
 _ELSEWHERE = {"connection", "timeout", "readonly"}
-"""Reasons that may end with the primary on another machine: connections that were opened before are given up."""
+"""Reasons after which the primary may be another machine: open connections are closed."""
 
 _DENIED = re.compile("ACL failure in script|user executing the script can't")
 _LINE = re.compile(r"@user_script:(\d+)")
 _CALL = re.compile(rb"redis\.call\('(\w+)'")
 _UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
-_TRUST = ": set redis_ca_file to the certificates of who signs Redis' (PEM), and name Redis in redis_url as its certificate does"
+_TRUST = ": set redis_ca_file to the certificates of the authority that signed Redis' (PEM), and use the host name in redis_url that it was issued for"
 
 _counts = msgspec.msgpack.Decoder(dict[str, tuple[int, ...]]).decode
 
 
 def connect(settings: Settings) -> "RedisTables":
-    """Tables of the application, where the settings say. Connects at the first call.
+    """The tables of the application in the Redis of the settings. Connects at the first call.
 
     Raises:
-        Unusable: the URL has an option that is not supported, or a file named in the settings cannot be used.
+        IncompatibleStateError: the URL has an option that is not supported, or a file that the settings name cannot be used.
     """
     options = cast("dict[str, Any]", parse_url(str(settings.redis_url)))
     if unknown := sorted(options.keys() - _URL_OPTIONS):
         raise IncompatibleStateError(
-            f"redis_url: {', '.join(unknown)} is not supported there; only user, host, port and database are"
+            f"redis_url: {', '.join(unknown)} is not supported; give only user, host, port and database"
         )
     try:
         password = settings.password("redis_password")
@@ -102,7 +102,7 @@ def connect(settings: Settings) -> "RedisTables":
             ssl.create_default_context(cafile=settings.redis_ca_file)
         except OSError as error:
             raise IncompatibleStateError(
-                f"redis_ca_file: {settings.redis_ca_file} cannot be used; certificates (PEM) are wanted there ({error})"
+                f"redis_ca_file: {settings.redis_ca_file} cannot be used; it must have certificates in PEM format ({error})"
             ) from error
         options["ssl_ca_certs"] = str(settings.redis_ca_file)
     pool = _Pool(
@@ -110,32 +110,32 @@ def connect(settings: Settings) -> "RedisTables":
         max_connections=_MAX_CONNECTIONS,
         protocol=2,
         retry=RedisRetry(NoBackoff(), 0),
-        # `RedisTables` has one deadline for a whole call instead.
+        # `RedisTables` has a deadline for the whole call instead.
         socket_timeout=None,
         socket_connect_timeout=None,
         driver_info=None,
-        # Where they are on, the pool does not look for unread replies before it hands out a connection.
+        # With them the pool would not check for unread replies before it hands out a connection.
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
     return RedisTables(pool, Keys(settings.redis_prefix, settings.app_id), settings.redis_timeout)
 
 
 class RedisTables(Tables):
-    """The tables of one application. May be used by many tasks of one event loop at once."""
+    """The tables of one application. Many tasks of one event loop may use them at once."""
 
     def __init__(self, pool: "_Pool", keys: Keys, timeout: float) -> None:
-        """`timeout` in seconds. `connect` makes these arguments from the settings."""
+        """`timeout` in seconds. Use `connect` instead, which takes the settings."""
         self._pool = pool
         self._client = Redis(connection_pool=pool)
         self._keys = keys
         self._timeout = timeout
         self.loaded = LOADED
         self._last: dict[ShardId, tuple[bytes, bytes]] = {}
-        """Nonce of each claim made here, and the newest batch known to be stored under it (b"" for none). Commits follow each other without a
-        gap, so a lost tick is noticed, which leaves the offset as it was."""
+        """Nonce of each claim made here, and the newest batch that is known to be stored with it (b"" for none). Each commit names the batch before it,
+        so a lost tick is noticed too, though the offset is the same without it."""
         self._scripts = {
             name: resources.files(__package__).joinpath(f"{name}.lua").read_bytes()
-            for name in ("admit", "claim", "commit", "load")
+            for name in ("register_labels", "claim", "commit", "load")
         }
 
     async def now(self) -> int:
@@ -144,7 +144,7 @@ class RedisTables(Tables):
         return int(seconds) * 1_000_000 + int(microseconds)
 
     async def claim(self, shard: ShardId, nonce: bytes) -> Claim:
-        """Take the shard; its name goes to the application's set of shards first, which lies in another slot."""
+        """Claim a shard; before that, enter its name in the application's set of shards, which is in another slot."""
         keys = self._keys.shard(shard)
         await self._call(b"SADD", self._keys.shards, member(shard))
         layout, *stored = await self._script("claim", [keys.shard, keys.panes, keys.view], [nonce, b"%d" % LAYOUT])
@@ -160,7 +160,7 @@ class RedisTables(Tables):
         )
 
     async def load(self, shard: ShardId, entities: Sequence[bytes], customers: Sequence[bytes]) -> Loaded:
-        """Read records by key, and whose they are, at one moment, until they are `loaded` bytes."""
+        """Read records by key and the owner, at one moment, until the records are `loaded` bytes."""
         if not entities and not customers:
             return Loaded([], [], *await self.owners([shard]))
         keys = self._keys.shard(shard)
@@ -173,7 +173,7 @@ class RedisTables(Tables):
     async def expired(
         self, shard: ShardId, entities_before: int, customers_before: int, limit: int
     ) -> tuple[list[bytes], list[bytes]]:
-        """Keys that may be forgotten, at most `limit` of each sort."""
+        """Keys that have expired, at most `limit` of each sort."""
         keys = self._keys.shard(shard)
         entities, customers = await self._calls(
             (b"ZRANGEBYSCORE", index, b"-inf", b"(%d" % before, b"LIMIT", b"0", b"%d" % limit)
@@ -182,7 +182,7 @@ class RedisTables(Tables):
         return entities, customers
 
     async def commit(self, commit: Commit) -> CommitResult:
-        """Write, or say why not."""
+        """Write, or refuse."""
         claimed, last = self._last.get(commit.shard, (b"", b""))
         preceding = [last] if claimed == commit.nonce else []
         keys, packed = _writes(self._keys.shard(commit.shard), commit)
@@ -213,18 +213,22 @@ class RedisTables(Tables):
         return committed
 
     async def owners(self, shards: Sequence[ShardId]) -> list[Owner]:
-        """Owner and offset of each."""
+        """Owner and offset of each shard."""
         stored = await self._calls(
             (b"HMGET", self._keys.shard(shard).shard, b"nonce", b"epoch", b"offset") for shard in shards
         )
         return [_owner(*fields) for fields in stored]
 
-    async def admit(self, labels: Iterable[tuple[str, str]], bounds: Mapping[str, int]) -> dict[str, list[str]]:
-        """Enter labels; without labels the registry is only read, which works where Redis is full."""
+    async def register_labels(
+        self, labels: Iterable[tuple[str, str]], bounds: Mapping[str, int]
+    ) -> dict[str, list[str]]:
+        """Register labels. Without labels it only reads, which also works while Redis is full."""
         arguments = [text.encode() for label in labels for text in label]
         if arguments:
             bound = [text for name, values in bounds.items() for text in (name.encode(), b"%d" % values)]
-            entries = await self._script("admit", [self._keys.labels], [b"%d" % len(bounds), *bound, *arguments])
+            entries = await self._script(
+                "register_labels", [self._keys.labels], [b"%d" % len(bounds), *bound, *arguments]
+            )
         else:
             entries = await self._call(b"LRANGE", self._keys.labels, b"0", b"-1")
         registry: dict[str, list[str]] = {}
@@ -234,7 +238,7 @@ class RedisTables(Tables):
         return registry
 
     async def summaries(self) -> list[ShardSummary]:
-        """The newest summary of each shard that has one, by shard."""
+        """The newest summary of each shard that has one, sorted by shard."""
         shards = sorted(shard_of(name) for name in await self._call(b"SMEMBERS", self._keys.shards))
         views = await self._calls(
             (b"HMGET", self._keys.shard(shard).view, b"layout", b"summary", b"recent", b"committed_at", b"counts")
@@ -249,7 +253,7 @@ class RedisTables(Tables):
         return summaries
 
     async def info(self) -> dict[str, Any]:
-        """What the server says of itself (`INFO`)."""
+        """The server's answer to `INFO`."""
         async with self._answering():
             answer: dict[str, Any] = await self._client.info()
             return answer
@@ -270,12 +274,12 @@ class RedisTables(Tables):
             return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py's gap
 
     async def _calls(self, commands: Iterable[tuple[bytes, ...]]) -> list[Any]:
-        """Send commands in one go; their answers in the same order."""
+        """Send commands in one pipeline; returns their answers in the same order."""
         async with self._answering():
             pipeline = self._client.pipeline(transaction=False)
             for command in commands:
                 pipeline.execute_command(*command)
-            # Raised here, errors keep the text that `_explained` reads.
+            # redis-py would add the command to the text of the error, which `_explained` reads.
             answers = await pipeline.execute(raise_on_error=False)
             for answer in answers:
                 if isinstance(answer, Exception):
@@ -284,7 +288,7 @@ class RedisTables(Tables):
 
     @asynccontextmanager
     async def _answering(self) -> AsyncIterator[None]:
-        """One deadline for what is awaited, and errors as the interface has them."""
+        """One deadline for everything inside, and the interface's errors for those of redis-py."""
         try:
             async with asyncio.timeout(self._timeout):
                 yield
@@ -299,7 +303,7 @@ class _Pool(ConnectionPool):
     """Connections that can be dropped."""
 
     async def drop_idle(self) -> None:
-        """Close what is not in use, without waiting for the other side (so no task sees it half closed); it connects again when needed."""
+        """Close connections that are not in use; they connect again when needed. Not waiting for the server keeps other tasks from using one meanwhile."""
         connections: list[AbstractConnection] = list(self._available_connections)
         for connection in connections:
             await connection.disconnect(nowait=True)
@@ -331,19 +335,20 @@ def _writes(shard: ShardKeys, commit: Commit) -> tuple[list[bytes], bytes]:
 def _check_layout(shard: ShardId, layout: bytes) -> None:
     if int(layout) > LAYOUT:
         raise IncompatibleStateError(
-            f"{shard.topic} partition {shard.partition} was stored by a newer upsell-stream (layout {int(layout)}, this one knows "
-            f"{LAYOUT}): upgrade this worker, or set another app_id, which starts anew"
+            f"{shard.topic} partition {shard.partition} was stored by a newer upsell-stream (layout {int(layout)}, this version reads "
+            f"up to {LAYOUT}): upgrade this worker, or set another app_id, which starts without state"
         )
 
 
 def _explained(error: TimeoutError | RedisError) -> Exception:
-    """What an error means to callers; one that is a mistake in this module is returned as it is."""
+    """The interface's error for one of redis-py; an error that is a defect of this module is returned unchanged."""
     if isinstance(error, TimeoutError):
-        return TablesUnavailableError("timeout", "no answer within redis_timeout")
+        return TablesUnavailableError("timeout", "Redis did not answer within redis_timeout")
     code = error.status_code or str(error).partition(" ")[0]
     if isinstance(error, NoPermissionError) or _DENIED.search(str(error)):
         return IncompatibleStateError(
-            f"Redis refuses this user ({error}): grant it what is missing on the keys below redis_prefix; docs/how-to/security.md has the whole list"
+            f"Redis refuses this user ({error}): grant it what is missing on the keys that start with redis_prefix; "
+            "docs/how-to/security.md has the whole list"
         )
     if isinstance(error, AuthenticationError | AuthorizationError):
         return IncompatibleStateError(
@@ -357,14 +362,14 @@ def _explained(error: TimeoutError | RedisError) -> Exception:
         return TablesUnavailableError("connection", f"{error}{_TRUST if _UNTRUSTED in str(error) else ''}")
     if isinstance(error, ResponseError):
         return IncompatibleStateError(
-            f"Redis refuses what it is asked ({error}): it must be Redis 7.0 or later or Valkey, reached at one address (a cluster: through a "
-            "proxy), and nobody else may write keys below redis_prefix"
+            f"Redis refuses a command ({error}): it must be Redis 7.0 or later, or Valkey, at one address (a cluster: through a proxy), and "
+            "no other application may write keys that start with redis_prefix"
         )
     return error
 
 
 def _named(error: IncompatibleStateError, script: bytes) -> IncompatibleStateError:
-    """The same, with the command that the user may not run in a script: Redis names but the line."""
+    """The same error with the command that the user may not run; for a script Redis names only the line."""
     line = _LINE.search(str(error))
     if line is None or not _DENIED.search(str(error)):
         return error

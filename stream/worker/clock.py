@@ -1,4 +1,4 @@
-"""The tables' clock without a round trip for every look: asked now and then, carried on by this process's monotonic one."""
+"""The clock of the tables: Redis is asked now and then; in between this process's monotonic clock carries the time on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """Microseconds since the epoch, as all workers of the application see them."""
+    """Microseconds since the epoch, the same for all workers of the application."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -20,13 +20,13 @@ class Clock:
         """Ask the tables.
 
         Raises:
-            Retry: they cannot answer now; the clock goes on from what they said last.
+            TablesUnavailableError: they cannot answer now; the clock continues from their last answer.
         """
         before = time.monotonic_ns()
         now = await self._tables.now()
         self._offset = now - (before + time.monotonic_ns()) // 2000
 
     def now(self) -> int:
-        """The time; `refresh` must have succeeded once."""
+        """The time. `refresh` must have succeeded once."""
         assert self._offset is not None
         return time.monotonic_ns() // 1000 + self._offset

@@ -1,78 +1,51 @@
-"""How a worker is doing, for its health checks: plain data, changed in place by the worker's event loop."""
+"""Whether a worker is ready, derived from what its shards and the consumer know. Nothing is decided by what is reported here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from stream.worker.shard_task import CLAIMED, ShardState
 
 if TYPE_CHECKING:
-    from stream.core.shard.write_set import ShardId
+    from stream.worker.shard_set import ShardSet
+    from stream.worker.shard_task import ShardTask
 
-
-@dataclass
-class ShardStatus:
-    """One assigned shard."""
-
-    claimed: bool = False
-    """State is loaded, and commits are expected to be accepted."""
-    stalled: str | None = None
-    """What is being tried again and again at the moment; None while all is well."""
-    unanswered: bool = False
-    """Kafka has not told for some seconds what the log holds, although it was asked."""
-    unreadable: str | None = None
-    """Why the log's next records cannot be read, which is tried again and again; None while they can."""
-    halted: str | None = None
-    """Why the shard waits for somebody to look; None while it does not."""
-    offset: int | None = None
-    """The next record to apply, as the tables hold it; None before the first commit of records."""
-    start: int | None = None
-    """Where the log was last sought."""
-    end: int | None = None
-    """Up to where the log may be read, as Kafka last told it: its end, or where the oldest open transaction begins."""
-    empty: range = range(0)
-    """Offsets that were read and hold no record: markers of transactions, and what aborted ones wrote."""
-
-    @property
-    def reached(self) -> int | None:
-        """The next offset that can hold a record to apply; None where nothing was read."""
-        at = self.start if self.offset is None else self.offset
-        return self.empty.stop if at in self.empty else at
-
-    @property
-    def lag(self) -> int | None:
-        """Records in the log that are not committed; None while that is not known."""
-        at = self.reached
-        return None if at is None or self.end is None else max(0, self.end - at)
+_NO_ANSWER: Final = "Kafka does not answer"
 
 
 @dataclass
 class Status:
-    """One worker."""
+    """Health of one worker."""
 
-    assigned: bool = False
-    """Kafka has given out partitions, possibly none, and is not giving them out anew."""
-    refused: str | None = None
-    """Why Kafka does not take this process into its group; None while it does."""
-    unanswered: bool = False
-    """Kafka has not answered this member of its group for some seconds."""
-    shards: dict[ShardId, ShardStatus] = field(default_factory=dict)
+    shards: ShardSet | None = None
+    """None until the worker has reached Redis and Kafka."""
+    stopping: bool = False
 
     def readiness(self) -> tuple[bool, list[str]]:
-        """Whether partitions were given out, Kafka answers, every shard is claimed and nothing is tried in vain; and what is missing.
+        """Whether Kafka has assigned partitions and answers, and every shard is claimed and waits for nothing; and what is missing.
 
-        A halted shard makes no worker unready: the other shards go on, and it has an alarm of its own.
+        A halted shard does not make its worker unready: the other shards continue, and there is an alert for it.
         """
-        missing = [] if self.assigned else [self.refused or "Kafka has not given out partitions"]
-        if self.unanswered:
-            missing.append("Kafka does not answer")
-        for (topic, partition), shard in sorted(self.shards.items()):
-            if shard.halted is None and (reason := self._missing(shard)):
+        shards = self.shards
+        if self.stopping:
+            return False, ["the worker is stopping"]
+        if shards is None:
+            return False, ["not started yet: Redis or Kafka has not answered"]
+        missing = [] if shards.assigned else [shards.refused or "Kafka has not assigned partitions"]
+        if shards.unanswered:
+            missing.append(_NO_ANSWER)
+        for (topic, partition), task in sorted(shards.tasks.items()):
+            reason = _missing(task)
+            if reason is not None and reason not in missing:
                 missing.append(f"{topic}/{partition}: {reason}")
         return not missing, missing
 
-    def _missing(self, shard: ShardStatus) -> str | None:
-        if shard.stalled is not None or not shard.claimed:
-            return shard.stalled or "not claimed yet"
-        if shard.unreadable is not None:
-            return shard.unreadable
-        return "Kafka does not answer" if shard.unanswered and not self.unanswered else None
+
+def _missing(task: ShardTask) -> str | None:
+    """Why the records of a shard are not applied now; None if they are, or if the shard is halted."""
+    if task.state is ShardState.HALTED:
+        return None
+    if task.waiting.reason is not None or task.state not in CLAIMED:
+        return task.waiting.reason or f"not claimed yet ({task.state.value})"
+    return task.log_view.unreadable or (_NO_ANSWER if task.log_view.unanswered else None)

@@ -1,4 +1,4 @@
-"""`check`: every finding, and the whole command on embedded servers."""
+"""`check`: all findings, and the command with embedded servers."""
 
 import asyncio
 import secrets
@@ -22,7 +22,7 @@ def levels(findings):
     return [finding.level for finding in findings]
 
 
-def test_a_good_redis():
+def test_a_redis_without_problems():
     assert levels(about_redis(REDIS)) == ["ok", "ok", "ok"]
 
 
@@ -36,7 +36,7 @@ def test_a_good_redis():
         ({"aof_enabled": 0}, "warning", "CONFIG SET appendonly yes"),
     ],
 )
-def test_what_redis_may_be_told_to_mend(difference, level, says):
+def test_problems_of_redis_are_reported_with_what_to_do(difference, level, says):
     wrong = [finding for finding in about_redis(REDIS | difference) if finding.level != "ok"]
     assert levels(wrong) == [level]
     assert says in wrong[0].text
@@ -87,13 +87,13 @@ def test_versions_of_kafka(versions, options, level, says):
     assert says in finding.text
 
 
-def test_the_hash_key_that_everybody_knows_is_noticed(monkeypatch):
+def test_the_default_hash_key_is_reported(monkeypatch):
     assert "UPSELL_CUSTOMER_HASH_KEY_FILE" in list(about_settings(SETTINGS))[1].text
     monkeypatch.setenv("UPSELL_CUSTOMER_HASH_KEY", secrets.token_hex(16))
     assert levels(about_settings(load())) == ["ok"]
 
 
-def test_an_empty_hash_key_is_no_key_of_ones_own(tmp_path):
+def test_an_empty_hash_key_is_refused(tmp_path):
     (tmp_path / "key").touch()
     result = CliRunner().invoke(check, ["--customer-hash-key-file", str(tmp_path / "key")])
     assert result.exit_code == 2
@@ -114,7 +114,7 @@ RANGE = "is not in the range 0.1<=x<=600."
         ("0", RANGE),
     ],
 )
-def test_a_limit_that_is_no_time_is_refused(limit, says):
+def test_an_invalid_timeout_is_refused(limit, says):
     result = CliRunner().invoke(check, ["--timeout", limit])
     assert result.exit_code == 2
     assert says in result.stderr
@@ -129,7 +129,7 @@ def arguments(embedded_broker, embedded_valkey, name_prefix):
     return [*options, "--bootstrap-servers", embedded_broker.bootstrap_servers, "--redis-url", embedded_valkey.url]
 
 
-def test_servers_that_are_well_enough(arguments, embedded_broker, name_prefix):
+def test_servers_with_warnings_only(arguments, embedded_broker, name_prefix):
     topics = [Topic(f"{name_prefix}{kind}", count) for kind, count in (("checkout", 2), ("subscription", 3))]
     asyncio.run(create_topics(embedded_broker.bootstrap_servers, topics))
     result = CliRunner().invoke(check, arguments)
@@ -139,14 +139,14 @@ def test_servers_that_are_well_enough(arguments, embedded_broker, name_prefix):
     assert "does not exist; the first worker will create it" in result.stdout
 
 
-def test_looking_creates_nothing(arguments, name_prefix):
+def test_check_creates_nothing(arguments, name_prefix):
     for _ in range(2):
         result = CliRunner().invoke(check, [*arguments, "--kafka-create-topics", "false"])
         assert result.exit_code == 1
         assert result.stdout.count("does not exist; create it") == 4
 
 
-def test_a_redis_that_forgets_must_be_mended(arguments, embedded_valkey):
+def test_a_redis_that_evicts_keys_is_an_error(arguments, embedded_valkey):
     with Redis.from_url(embedded_valkey.url) as redis:
         redis.config_set("maxmemory-policy", "allkeys-lru")
         try:
@@ -157,7 +157,7 @@ def test_a_redis_that_forgets_must_be_mended(arguments, embedded_valkey):
     assert "maxmemory-policy noeviction" in result.stdout
 
 
-def test_real_servers_are_asked_the_same(kafka, redis_server, name_prefix):
+def test_real_servers_give_the_same_findings(kafka, redis_server, name_prefix):
     names = {kind: f"{name_prefix}{kind}" for kind in ("checkout", "subscription", "outcome", "dead-letter")}
     kept = {"retention.ms": "-1"}
     compacted = {"cleanup.policy": "compact"}
@@ -179,7 +179,7 @@ def test_real_servers_are_asked_the_same(kafka, redis_server, name_prefix):
     assert "the first worker will create it" in found[names["dead-letter"]]
 
 
-def test_servers_that_are_away_are_named():
+def test_unreachable_servers_are_named():
     nowhere = ["--bootstrap-servers", "127.0.0.1:1", "--redis-url", "redis://127.0.0.1:1", "--timeout", "3"]
     result = CliRunner().invoke(check, nowhere)
     assert result.exit_code == 1
@@ -195,7 +195,7 @@ def test_a_redis_that_refuses_the_user_says_what_to_set(embedded_valkey, monkeyp
     assert "redis_password_file" in result.stdout
 
 
-def test_an_option_in_the_url_that_a_worker_would_not_take_is_named(embedded_valkey):
+def test_an_unsupported_option_in_the_url_of_redis_is_named(embedded_valkey):
     url = f"{embedded_valkey.url}?socket_timeout=1"
     result = CliRunner().invoke(check, ["--redis-url", url, "--bootstrap-servers", "127.0.0.1:1"])
     assert result.exit_code == 1

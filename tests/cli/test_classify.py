@@ -55,7 +55,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_event():
     assert json.loads(classify("\ufeff\r\n", "--summary", "--json").stdout)["events"] == 0
 
 
-def test_those_without_kinds_on_request():
+def test_transactions_without_kinds_on_request():
     assert [each["subject"] for each in judged(lines(*PLAIN, *UPSELL), "--all")] == ["checkout/c2", "checkout/c1"]
 
 
@@ -73,12 +73,12 @@ def test_a_transaction_that_gains_kinds_later_keeps_its_place():
     assert [each["subject"] for each in found] == ["checkout/c2", "checkout/c1"]
 
 
-def test_a_checkout_made_by_another_event_than_was_first_seen_is_one_transaction():
+def test_a_checkout_with_another_first_completion_is_one_transaction():
     found = judged(lines(*UPSELL, event("order.completed", 0, time=TIME.format(1), **more(2))))
     assert [(each["event_id"], each["version"]) for each in found] == [("c1-0", 2)]
 
 
-def test_two_transactions_of_a_subscription_are_two():
+def test_each_transaction_of_a_subscription_is_printed():
     def plan(kind, number, price):
         item = {"plan_id": f"p{price}", "product_id": "crm", "quantity": 1, "price": price, "interval": "month"}
         data = {"subscription_id": "s1", "customer_id": "me", "currency": "EUR", "items": [item]}
@@ -92,7 +92,7 @@ def test_two_transactions_of_a_subscription_are_two():
     ]
 
 
-def test_bad_lines_are_shown_at_first_and_then_counted():
+def test_the_first_bad_lines_are_printed_and_all_are_counted():
     bad = ["?"] * 7 + [json.dumps(event("checkout.started", 1) | {"type": "x"})]
     result = classify(lines(*bad, "", *UPSELL), "--summary", "--json")
     assert result.stderr.splitlines()[0].startswith("-:1: not_json: ")
@@ -151,7 +151,7 @@ def test_tables_of_windows_are_cut_by_label():
 
 
 @pytest.mark.parametrize("options", [(), ("--all",), ("--summary", "--json")])
-def test_nothing_in_nothing_out(options):
+def test_an_empty_file_gives_no_transactions(options):
     result = classify("", *options)
     assert result.stderr == ""
     if not options:

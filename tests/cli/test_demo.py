@@ -1,4 +1,4 @@
-"""`demo`: what was planted is what is measured, and nothing is left behind."""
+"""`demo`: the measured counts equal the planted ones, and no process or file is left."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from stream.core.offline import Offline
 
 pytestmark = pytest.mark.embedded
 
-# Settings of the caller's, which must reach neither the worker nor the demo itself.
+# Settings in the caller's environment, which the worker and the demo must ignore.
 ELSEWHERE = {
     "UPSELL_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
     "UPSELL_REDIS_URL": "redis://127.0.0.1:1",
@@ -49,7 +49,7 @@ def children_of(pid: int) -> dict[int, str]:
 
 
 def shape(document):
-    """Its keys, but for the currencies that it happens to have."""
+    """The keys of a document, without the currencies."""
     if not isinstance(document, dict):
         return None
     return {name: {} if name == "revenue" else shape(each) for name, each in document.items()}
@@ -77,7 +77,7 @@ def test_planted_equals_measured(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_shop_that_hardly_anybody_visits_is_measured_as_planted(tmp_path):
+def test_planted_equals_measured_at_the_lowest_rate(tmp_path):
     with demo("--duration", "1", "--rate", "0.001", "--json", directory=tmp_path) as process:
         output, errors = process.communicate(timeout=250)
     assert process.returncode == 0, errors
@@ -90,7 +90,7 @@ def test_a_shop_that_hardly_anybody_visits_is_measured_as_planted(tmp_path):
     "words",
     [("--duration", "nan"), ("--duration", "inf"), ("--rate", "nan"), ("--rate", "1e-9"), ("--rate", "1e300")],
 )
-def test_what_no_demo_can_be_is_wrong_usage(words):
+def test_wrong_options_of_the_demo_are_wrong_usage(words):
     result = CliRunner().invoke(cli, ["demo", *words])
     assert result.exit_code == 2
     assert words[0] in result.stderr
@@ -121,7 +121,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path):
 
 
 @pytest.mark.parametrize("lines", [0, 2, 7])
-def test_a_reader_who_goes_away_ends_it_quietly(lines, tmp_path):
+def test_a_closed_pipe_ends_it_quietly(lines, tmp_path):
     with demo("--rate", "50", directory=tmp_path) as process:
         read = [process.stdout.readline() for _ in range(lines)]
         assert len(read) == lines

@@ -1,4 +1,4 @@
-"""Tables of figures: what they show where there is little room, and of labels that are not for showing."""
+"""Tables of figures on narrow screens, and with unprintable labels."""
 
 from io import StringIO
 
@@ -18,7 +18,7 @@ def shown(table, width):
     return file.getvalue()
 
 
-def test_numbers_are_never_cut_where_there_is_little_room():
+def test_numbers_are_never_cut_on_a_narrow_screen():
     windows = dict.fromkeys(("5m", "1h", "24h", "30d", "total"), RICH)
     lines = shown(columns("checkout", windows), 80).splitlines()
     assert ["21,263,513.25"] * 5 in [line.split()[-5:] for line in lines]
@@ -26,7 +26,7 @@ def test_numbers_are_never_cut_where_there_is_little_room():
     assert "98,765" in shown(rows("by segment", "segment", {"a segment with a very long name": RICH}), 80)
 
 
-def test_a_label_writes_nothing_but_text_to_a_terminal():
+def test_control_sequences_in_labels_are_escaped():
     label = "\x1b]0;owned\x07\x1b[2Jweb\n\u202egab"
     assert printable(label) == "\\x1b]0;owned\\x07\\x1b[2Jweb\\n\\u202egab"
     assert printable("Läden, [bold]mit Komma und 🛒") == "Läden, [bold]mit Komma und 🛒"

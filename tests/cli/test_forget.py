@@ -1,4 +1,4 @@
-"""`forget`: one erasure in every partition of both topics, and nothing where it cannot be."""
+"""`forget`: the same erasure in every partition of both topics; nothing is sent after wrong usage."""
 
 import asyncio
 
@@ -51,7 +51,7 @@ def test_an_invalid_id_is_wrong_usage_and_nothing_is_sent():
         (["-"], b"anna\n\xff\n", "standard input is not UTF-8: b'\\xff\\n'"),
     ],
 )
-def test_nobody_is_wrong_usage(names, given, says):
+def test_no_customer_is_wrong_usage(names, given, says):
     result = CliRunner().invoke(cli, ["forget", *names], input=given)
     assert result.exit_code == 2
     assert says in result.stderr
@@ -66,7 +66,7 @@ def test_a_byte_order_mark_is_no_part_of_an_id(monkeypatch):
     assert sent == ["anna", "bert"]
 
 
-def test_a_topic_that_is_not_there_is_told_and_not_made(embedded_broker, name_prefix):
+def test_a_missing_topic_is_reported_and_not_created(embedded_broker, name_prefix):
     servers = embedded_broker.bootstrap_servers
     asyncio.run(create_topics(servers, [Topic(f"{name_prefix}s", 1)]))
     options = ["--bootstrap-servers", servers, "--checkout-topic", f"{name_prefix}typo"]

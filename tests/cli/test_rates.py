@@ -1,4 +1,4 @@
-"""`rates`: what shards have committed, as table and as JSON."""
+"""`rates`: committed figures as tables and as JSON."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ TEN = Decimal(10)
 
 
 def purchase(entity, time, units):
-    """One unit was intended."""
+    """A purchase with an intent of one unit."""
     common = {"source": "/test", "version": 0, "entity": entity, "customer": "me", "currency": "EUR", "segment": "vip"}
     return [
         CheckoutEvent(
@@ -110,7 +110,7 @@ def test_nothing_counted_yet_is_reported(arguments):
     assert "check --app-id" in result.stderr
 
 
-def test_watch_goes_on_until_ctrl_c(arguments, settings):
+def test_watch_runs_until_ctrl_c(arguments, settings):
     asyncio.run(committed(settings, 1))
     command = [sys.executable, "-m", "stream", *arguments, "--watch", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -122,7 +122,7 @@ def test_watch_goes_on_until_ctrl_c(arguments, settings):
     assert errors.strip() == b""
 
 
-def test_a_redis_that_is_away_is_an_error():
+def test_an_unreachable_redis_is_an_error():
     result = rates(["rates", "--redis-url", "redis://127.0.0.1:1"])
     assert result.exit_code == 1
     assert "upsell-stream check" in result.stderr

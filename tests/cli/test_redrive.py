@@ -1,4 +1,4 @@
-"""`redrive`: dead letters go back to the partition that they came from, as they were, and do not multiply."""
+"""`redrive`: dead letters go back unchanged to their partition, and only once."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ def letter(value, reason="invalid", topic="checkout", partition=b"1", **more):
 
 @pytest.fixture
 def redrive(embedded_broker, name_prefix):
-    """Put dead letters there, and run the command on them."""
+    """Write dead letters to the topic, and run the command."""
     servers = embedded_broker.bootstrap_servers
     names = {name: f"{name_prefix}{name}" for name in ("checkout", "subscription", "dead-letter")}
     asyncio.run(create_topics(servers, [Topic(name, 2) for name in names.values()]))
@@ -41,7 +41,7 @@ def redrive(embedded_broker, name_prefix):
     return run
 
 
-def test_they_go_back_as_they_were_to_where_they_were(redrive):
+def test_dead_letters_go_back_unchanged_to_their_partition(redrive):
     dry, topics = redrive("--dry-run", put_first=[letter(b"one"), letter(b"two", topic="subscription", partition=b"0")])
     assert "would be sent" in dry
     assert topics["checkout"] == []
@@ -53,7 +53,7 @@ def test_they_go_back_as_they_were_to_where_they_were(redrive):
     assert one.timestamp > 10_000, "the time stamp is the present one"
 
 
-def test_what_is_asked_for_goes_and_the_rest_stays(redrive):
+def test_only_selected_dead_letters_are_sent(redrive):
     letters = [letter(b"one"), letter(b"two", "future"), letter(b"three", "future", topic="subscription")]
     told, topics = redrive("--reason", "future", "--until", "1970-01-01T00:00:11Z", "--json", put_first=letters)
     assert json.loads(told) == {"dry_run": False, "reasons": {"future": {"sent": 2}}}
@@ -62,7 +62,7 @@ def test_what_is_asked_for_goes_and_the_rest_stays(redrive):
     assert "no dead letters" in redrive("--since", "1970-01-01T00:00:11Z")[0]
 
 
-def test_what_cannot_go_back_is_told_and_left_alone(redrive):
+def test_skipped_dead_letters_are_reported(redrive):
     letters = [
         letter(b"", upsell_cut_bytes=b"9"),
         letter(b"outcome", "outcome_too_large"),

@@ -1,4 +1,4 @@
-"""`replay completejourney`: real baskets to a file, shifted in time on request."""
+"""`replay completejourney`: real baskets to a file, with shifted times on request."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The command as a whole: help, examples, versions, and how a process ends."""
+"""The command as a whole: help, examples, version and exit status."""
 
 import re
 import shlex
@@ -30,7 +30,7 @@ ALL = [pytest.param(path, id=" ".join(path)) for path in commands()]
 
 
 def examples(text: str) -> list[list[str]]:
-    """The words after `upsell-stream` of each example, without what the shell does around them."""
+    """The words after `upsell-stream` in each example, without redirections and pipes."""
     found = []
     for line in re.findall(r"upsell-stream .*", text.partition("Examples:")[2]):
         words = shlex.split(re.split(r" [|>] ", line)[0])[1:]
@@ -70,7 +70,7 @@ def test_no_help_shows_a_secret_or_offers_one(path):
         assert f"--{name.replace('_', '-')} " not in text
 
 
-def test_the_help_of_the_whole_needs_none_of_the_parts():
+def test_the_main_help_imports_no_command():
     code = "import sys; from stream.cli.root import main\ntry: main(['--help'])\nfinally: print(*sys.modules, file=sys.stderr)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(run.stderr.split())
@@ -113,13 +113,13 @@ def test_a_file_that_cannot_be_written_is_named():
     assert "Traceback" not in run.stderr
 
 
-def test_a_misspelt_variable_is_told_and_does_not_stop():
+def test_a_misspelt_variable_is_only_a_warning():
     result = CliRunner().invoke(cli, ["classify", "-"], env={"UPSELL_WINDOW": "5m"})
     assert result.exit_code == 0
     assert "UPSELL_WINDOW is not a setting; did you mean UPSELL_WINDOWS?" in result.stderr
 
 
-def test_a_reader_that_has_seen_enough_ends_it_quietly():
+def test_a_closed_pipe_ends_a_command_quietly():
     simulate = [*STREAM, "simulate", "--to-file", "-", "--events", "20000"]
     with subprocess.Popen(simulate, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.readline().startswith(b"{")
@@ -142,7 +142,7 @@ def test_a_closed_standard_stream_is_no_error(closed, tmp_path):
 
 def test_ctrl_c_has_status_130_and_no_traceback():
     with subprocess.Popen([*STREAM, "classify", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        # What is wrong with the first line is told once it reads.
+        # It reports the first line as soon as it has read it.
         process.stdin.write(b"?\n")
         process.stdin.flush()
         first = process.stderr.readline()

@@ -1,4 +1,4 @@
-"""`simulate`: the same seed makes the same file, and the truth is what classify and Kafka see."""
+"""`simulate`: the same seed gives the same file, and the expected counts equal those of `classify`."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ def simulate(*options):
 
 
 async def records(bootstrap_servers, topics):
-    """Everything in the topics."""
+    """All records in the topics."""
     consumer = AIOKafkaConsumer(*topics, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
     async with consumer:
         found = []
@@ -72,7 +72,7 @@ def test_as_many_events_are_written_as_were_asked_for():
 
 
 @pytest.mark.parametrize("rate", [0.001, 20])
-def test_a_stream_that_is_stopped_has_nothing_that_lies_ahead_and_the_truth_knows_of_nothing_more(rate):
+def test_a_stopped_stream_and_its_truth_have_no_future_events(rate):
     stop = Stop()
     here = Shop(ShopSettings(rate=rate, disorder_seconds=3), datetime.now(UTC) - timedelta(seconds=100))
     sent = []
@@ -117,7 +117,7 @@ def test_the_truth_holds_under_half_a_day_of_disorder(tmp_path):
         ("--events", ("1" + 300 * "0",)),
     ],
 )
-def test_what_no_shop_can_be_is_wrong_usage(option, values):
+def test_wrong_options_of_the_shop_are_wrong_usage(option, values):
     for value in values:
         result = CliRunner().invoke(cli, ["simulate", "--to-file", "-", option, value])
         assert result.exit_code == 2, value
@@ -133,7 +133,7 @@ def test_currencies_are_at_most_four_each_once(currencies):
     assert "currencies must be one to 4, each once" in result.stderr
 
 
-def test_a_truth_that_cannot_be_written_is_told_before_anything_is(tmp_path):
+def test_an_unwritable_truth_file_is_an_error_before_anything_is_written(tmp_path):
     file = tmp_path / "events.jsonl"
     result = CliRunner().invoke(
         cli, ["simulate", "--to-file", str(file), "--truth", str(tmp_path / "nowhere" / "truth.json")]
@@ -143,7 +143,7 @@ def test_a_truth_that_cannot_be_written_is_told_before_anything_is(tmp_path):
     assert not file.exists()
 
 
-def test_events_and_their_truth_do_not_go_to_one_place(tmp_path):
+def test_events_and_truth_need_different_files(tmp_path):
     file = tmp_path / "events.jsonl"
     file.write_bytes(b"mine\n")
     link, twin = tmp_path / "link", tmp_path / "twin"
@@ -158,7 +158,7 @@ def test_events_and_their_truth_do_not_go_to_one_place(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_shop_opens_when_it_is_told():
+def test_a_shop_starts_at_the_given_time():
     first = simulate("--to-file", "-", "--events", "1", "--start", "2020-02-29T23:59:59Z").stdout
     assert json.loads(first)["time"].startswith(("2020-02-29T23:59:59", "2020-03-01T0"))
 
@@ -174,7 +174,7 @@ def everything_arrives(bootstrap_servers, name_prefix, directory):
     return found
 
 
-def test_everything_reaches_the_broker_and_none_of_it_lies_ahead(embedded_broker, name_prefix, tmp_path):
+def test_everything_reaches_the_broker_and_no_event_is_in_the_future(embedded_broker, name_prefix, tmp_path):
     found = everything_arrives(embedded_broker.bootstrap_servers, name_prefix, tmp_path)
     events = tmp_path / "events.jsonl"
     events.write_bytes(b"\n".join(record.value for record in found))
@@ -205,7 +205,7 @@ def test_without_an_end_it_runs_until_ctrl_c(embedded_broker, name_prefix, tmp_p
     assert len(found) == json.loads(truth.read_text(encoding="utf-8"))["events"]
 
 
-def test_a_broker_that_is_away_is_an_error():
+def test_an_unreachable_broker_is_an_error():
     result = CliRunner().invoke(cli, ["simulate", "--bootstrap-servers", "127.0.0.1:1", "--rate", "0", "--events", "1"])
     assert result.exit_code == 1
     assert "cannot connect to Kafka at 127.0.0.1:1" in result.stderr

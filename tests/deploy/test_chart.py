@@ -137,7 +137,7 @@ def test_what_is_packed_has_rules_and_dashboards(tmp_path):
     [
         (
             ["--set", "replicas=5"],
-            "replicas is larger than partitions: a worker without a partition is ready and has nothing to do",
+            "replicas is larger than partitions: a worker without a partition is ready but idle",
         ),
         (["--set", "setings.channels=web"], "setings"),
         (["--set", "settings.redis_uri=redis://redis"], "redis_uri"),
@@ -150,7 +150,7 @@ def test_what_is_packed_has_rules_and_dashboards(tmp_path):
         (["--set", "scaling.enabled=true"], "scaling.prometheusUrl is needed"),
         (
             ["--set", "scaling.enabled=true,scaling.minReplicas=5"],
-            "scaling.minReplicas is larger than partitions: a worker without a partition is ready and has nothing to do",
+            "scaling.minReplicas is larger than partitions: a worker without a partition is ready but idle",
         ),
         (["--set", "terminationGracePeriodSeconds=10"], "terminationGracePeriodSeconds"),
     ],

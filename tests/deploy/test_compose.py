@@ -233,6 +233,6 @@ def test_digests_are_pinned_and_renewed(tmp_path):
 def test_what_is_no_digest_is_not_pinned(tmp_path):
     done, dockerfile, compose = pinned(tmp_path, "not found")
     assert done.returncode != 0
-    assert "no digest but: not found" in done.stderr
+    assert "expected a digest, got: not found" in done.stderr
     assert dockerfile == (ROOT / "Dockerfile").read_text(encoding="utf-8")
     assert compose == FILE.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Records to events: both paths agree, nothing raises, every refusal says what and where."""
+"""Decoding: both paths agree, nothing raises, every rejection names the problem and the field."""
 
 import json
 import tracemalloc
@@ -35,7 +35,7 @@ some = settings(max_examples=60, deadline=None)
 
 
 def fast(value, headers=()):
-    """What the fast path accepts, else None."""
+    """The event if the fast path accepts it, otherwise None."""
     try:
         return decode._decode_fast(value, headers, None)
     except (ValueError, RecursionError):
@@ -148,13 +148,15 @@ def test_types_rank_in_the_order_of_the_reference():
 
 @many
 @given(sent=events(), ascii_only=st.booleans())
-def test_what_is_allowed_is_accepted_by_the_exact_path_and_by_the_fast_one_alike(sent, ascii_only):
+def test_both_paths_accept_what_is_allowed(sent, ascii_only):
     value = json.dumps(sent, ensure_ascii=ascii_only).encode()
     made = exact(value)
     assert not isinstance(made, Rejected), made
     quick = fast(value)
     assert quick in (made, None)
-    if quick is None:  # an empty string or a null where the fast path expects something: absent, says the exact one
+    if (
+        quick is None
+    ):  # an empty string or a null: the exact path treats the field as absent, the fast path does not accept it
         assert b'""' in value or b"null" in value
 
 
@@ -172,7 +174,7 @@ def test_what_the_fast_path_accepts_the_exact_one_accepts_as_the_same(sent):
 
 @some
 @given(sent=mutated_events())
-def test_likewise_in_binary_mode(sent):
+def test_what_the_fast_path_accepts_in_binary_mode_the_exact_one_accepts_as_the_same(sent):
     if not isinstance(sent.get("data"), dict):
         sent["data"] = {}
     try:
@@ -192,7 +194,7 @@ def test_binary_mode_says_the_same_as_structured_mode(sent):
 
 @many
 @given(sent=events(), data=st.data())
-def test_a_changed_byte_is_judged_alike(sent, data):
+def test_both_paths_agree_after_a_changed_byte(sent, data):
     value = bytearray(json.dumps(sent, ensure_ascii=False).encode())
     value[data.draw(st.integers(0, len(value) - 1))] = data.draw(st.integers(0, 255))
     assert fast(bytes(value)) in (exact(bytes(value)), None)
@@ -226,12 +228,12 @@ def test_trailing_white_space_is_none(more):
         '"\udcff"', '"\udced\udca0\udc80"', '"\udcc0\udc80"', '{"\udcff":1}',
     ],
 )  # fmt: skip
-def test_no_json_in_a_field_that_nobody_asked_for(where, junk):
+def test_invalid_json_in_an_unknown_field_is_rejected(where, junk):
     start = where % f'"more":{junk}'
     value = start + "]" * start.count("[") + "}" * (where.count("{"))
     value = value.encode("utf-8", "surrogateescape")
     assert decode_line(value).reason == "not_json"
-    # The same within an event that is well otherwise.
+    # Also within an event that is valid otherwise.
     sent = json.dumps(event("checkout.started")).replace('"products": [{', f'"products": [{{"more":{junk},')
     assert decode_line(sent.encode("utf-8", "surrogateescape")).reason == "not_json"
 
@@ -245,7 +247,7 @@ def test_huge_numbers(number):
     assert (made.reason, made.path) == ("invalid", "data.products[0].quantity")
     unknown = json.dumps(event("checkout.started")).replace('"quantity"', f'"more": {number}, "quantity"')
     assert isinstance(decode_line(unknown.encode()), CheckoutEvent)
-    # Also where another field sends the event the exact way.
+    # Also if another field needs the exact path.
     unknown = unknown.replace('"specversion"', '"livemode": "", "specversion"')
     assert isinstance(decode_line(unknown.encode()), CheckoutEvent)
 
@@ -287,7 +289,7 @@ def test_arbitrary_records(value, headers):
     assert isinstance(made, Rejected)
 
 
-# --- refusals
+# --- rejections
 
 
 def changed(name, change, **data):
@@ -363,7 +365,7 @@ def changed(name, change, **data):
         (event("subscription.changed", previous={"items": 1}), "invalid", "data.previous.items", "list"),
     ],
 )  # fmt: skip
-def test_a_refusal_says_what_and_where(sent, reason, path, says):
+def test_a_rejection_names_the_problem_and_the_field(sent, reason, path, says):
     made = decode_line(encoded(sent))
     assert isinstance(made, Rejected), made
     assert (made.reason, made.path) == (reason, path)
@@ -374,7 +376,7 @@ def test_a_refusal_says_what_and_where(sent, reason, path, says):
 
 
 @pytest.mark.parametrize("currency", sorted(CURRENCIES))
-def test_what_is_accepted_comes_to_no_more_than_the_largest_amount_in_any_currency(currency):
+def test_accepted_amounts_are_at_most_the_largest_amount(currency):
     largest = Decimal(LARGEST).scaleb(-exponent(currency))
     day = (largest * 12 / 365).quantize(Decimal("1e-10"), ROUND_DOWN)
     for interval, price in ("month", largest), ("day", day):
@@ -389,7 +391,7 @@ def test_what_is_accepted_comes_to_no_more_than_the_largest_amount_in_any_curren
     assert 92_000 * LARGEST < 2**63
 
 
-def test_one_of_many_mistakes_is_told_and_the_others_are_counted():
+def test_the_first_mistake_is_named_and_the_others_are_counted():
     made = decode_line(encoded(event("checkout.started", currency="?", products=[line(price="?", quantity=-1)])))
     assert (made.path, made.detail[-12:]) == ("data.currency", "(and 2 more)")
 
@@ -429,7 +431,7 @@ def test_an_event_may_be_ahead_of_its_record_by_so_much(timestamp, rejected):
 
 
 @pytest.mark.parametrize("name", EVENT_TYPES)
-def test_whatever_is_ahead_of_its_record_keeps_its_type(name):
+def test_a_rejected_future_event_keeps_its_type(name):
     made = DECODER.decode(Record(encoded(event(name.removeprefix("commerce.").removesuffix(".v1"))), timestamp=1))
     assert (made.reason, made.type) in {("future", name), ("wrong_topic", name)}
 
@@ -446,7 +448,7 @@ def test_the_largest_record():
     assert (made.reason, made.detail) == ("too_large", "1048577 bytes; at most 1048576 are allowed")
 
 
-def test_a_long_line_is_not_remembered():
+def test_a_long_line_is_not_cached():
     tracemalloc.start()
     try:
         for number in range(30):

@@ -1,4 +1,4 @@
-"""What the models say on their own; the rest is held by the tests of decoding and of the schemas."""
+"""The models and fields alone; the tests of decoding and of the schemas cover the rest."""
 
 import pytest
 from support.sent_events import MICROS, event, item, line
@@ -38,7 +38,7 @@ def test_times(text, micros):
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"])
-def test_every_time_that_is_taken_can_be_told(text):
+def test_parsed_times_are_valid_datetimes(text):
     assert timestamp(parse_time(text)) == text
 
 
@@ -53,7 +53,7 @@ def test_every_time_that_is_taken_can_be_told(text):
         "x",
     ],
 )
-def test_no_times(text):
+def test_invalid_times(text):
     with pytest.raises(ValueError, match=r".+"):
         parse_time(text)
 
@@ -65,7 +65,7 @@ def test_versions():
             parse_version(wrong)
 
 
-def test_empty_and_null_are_absent_wherever_they_stand():
+def test_empty_and_null_fields_are_absent():
     sent = event(
         "order.completed",
         customer_id="", anonymous_id=None, channel="", coupon="", intent="", refund="",

@@ -1,4 +1,4 @@
-"""Outcomes and dead letters as consumers get them."""
+"""Outcomes and dead letters as consumers receive them."""
 
 import json
 

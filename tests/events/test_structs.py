@@ -1,4 +1,4 @@
-"""Structs hold what the models' types say, or are not made."""
+"""Structs have the types and bounds of the models."""
 
 from typing import Annotated, Literal
 

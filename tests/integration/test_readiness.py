@@ -11,7 +11,7 @@ from support.servers import start, started
 from support.tcp_proxy import TcpProxy
 from support.workers import LIMIT, group
 
-from stream.consumer.batch_consumer import SILENCE
+from stream.consumer.liveness import KAFKA_TIMEOUT
 from stream.embedded.server import HOST
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]
@@ -88,7 +88,7 @@ async def test_a_worker_is_unready_while_kafka_does_not_answer_and_can_be_stoppe
                 workers.start()
             await workers.until_shared(lambda shares: shares == [2, 0])
             await until(workers, 200)
-            idle_until = time.monotonic() + 1.5 * SILENCE
+            idle_until = time.monotonic() + 1.5 * KAFKA_TIMEOUT
             while time.monotonic() < idle_until:
                 assert {status for status, _ in await asyncio.gather(*(w.readiness() for w in workers.workers))} == {
                     200

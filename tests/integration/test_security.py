@@ -54,7 +54,7 @@ def secure_redis(authority):
 
 
 def rules(prefix):
-    """What docs/how-to/security.md tells an operator to grant, on a prefix."""
+    """The rules that docs/how-to/security.md tells an operator to grant, with this prefix."""
     [line] = re.findall(r"^ACL SETUSER upsell (.*)$", (DOCS / "how-to" / "security.md").read_text(), re.MULTILINE)
     granted = [rule for rule in line.split() if rule.startswith(("+", "-"))]
     return [f"~{prefix}*", *granted]
@@ -162,7 +162,7 @@ async def test_a_worker_that_kafka_refuses_waits_and_says_what_to_do(
         assert await worker.stop() == 0
     for code, said in (checked, sent, (1, worker.said)):
         assert code == 1
-        assert "it refuses the user 'upsell' or the password; are UPSELL_KAFKA_SASL_USERNAME" in said
+        assert "it refuses the user 'upsell' or the password; check UPSELL_KAFKA_SASL_USERNAME" in said
         assert "Traceback" not in said
         assert "sentinel-wrong" not in said
 
@@ -174,7 +174,7 @@ async def test_a_worker_that_kafka_refuses_waits_and_says_what_to_do(
         ({"kafka_sasl_mechanism": "SCRAM-SHA-256"}, "set UPSELL_KAFKA_SASL_MECHANISM"),
         ({"kafka_ssl_ca_file": "stranger"}, "set UPSELL_KAFKA_SSL_CA_FILE"),
         ({"kafka_security_protocol": "SASL_PLAINTEXT", "kafka_ssl_ca_file": None}, "UPSELL_KAFKA_SECURITY_PROTOCOL is"),
-        ({"port": "certificates"}, "does it ask for a certificate (UPSELL_KAFKA_SSL_CERT_FILE)"),
+        ({"port": "certificates"}, "does it require a client certificate (UPSELL_KAFKA_SSL_CERT_FILE)"),
         ({"port": "plain"}, "UPSELL_KAFKA_SECURITY_PROTOCOL is SASL_SSL"),
     ],
 )

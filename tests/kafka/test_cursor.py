@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from stream.core.shard.write_set import ShardId
-from stream.kafka.cursor import Batch, Cursor, ShardHaltedError
+from stream.kafka.cursor import Batch, Cursor, LogView, ShardHaltedError
 from stream.kafka.log_identity import LogIdentity, fingerprint, recognise, resume
 
 SHARD = ShardId("checkout-events", 0)
@@ -36,12 +36,12 @@ def test_a_log_that_begins_after_the_next_record_is_not_read():
         Cursor(40, verify=True).start(41)
 
 
-def test_batches_answer_for_the_gaps_between_records():
+def test_batches_cover_the_gaps_between_records():
     cursor = Cursor(10, verify=False)
     cursor.seek(cursor.start(0))
     first, second = [record(12), record(13)], [record(20)]
-    assert cursor.take(SHARD, first) == Batch(SHARD, cursor, 10, 14, first)
-    assert cursor.take(SHARD, second) == Batch(SHARD, cursor, 14, 21, second)
+    assert cursor.record_fetch(SHARD, first) == Batch(SHARD, cursor, 10, 14, first)
+    assert cursor.record_fetch(SHARD, second) == Batch(SHARD, cursor, 14, 21, second)
     assert cursor.outstanding == 2
 
 
@@ -50,9 +50,9 @@ def test_a_fingerprint_tells_records_apart(other):
     assert fingerprint(record(5)) == fingerprint(record(6)) != fingerprint(record(5, **other))
 
 
-def test_a_source_survives_being_stored():
-    source = LogIdentity("cluster").after(record(5))
-    assert resume("cluster", source.encode()) == source
+def test_an_identity_survives_being_stored():
+    identity = LogIdentity("cluster").after(record(5))
+    assert resume("cluster", identity.encode()) == identity
     assert resume("cluster", None) == LogIdentity("cluster")
     assert resume("cluster", LogIdentity("cluster").encode()) == LogIdentity("cluster")
 
@@ -63,9 +63,58 @@ def test_another_cluster_is_refused():
 
 
 def test_only_a_record_at_the_very_offset_can_be_wrong():
-    source = LogIdentity("cluster").after(record(5))
-    recognise(source, 5, [record(5), record(6)])
-    recognise(source, 5, [record(6, b"other")])
+    identity = LogIdentity("cluster").after(record(5))
+    recognise(identity, 5, [record(5), record(6)])
+    recognise(identity, 5, [record(6, b"other")])
     recognise(LogIdentity("cluster"), 5, [record(5, b"other")])
     with pytest.raises(ShardHaltedError, match="offset 5 is not the one that was applied"):
-        recognise(source, 5, [record(5, b"other")])
+        recognise(identity, 5, [record(5, b"other")])
+
+
+@pytest.mark.parametrize(
+    ("offset", "empty", "read", "next_offset"),
+    [
+        (None, range(3), 0, None),
+        (8, range(0), 8, 8),
+        (8, range(8, 10), 8, 10),
+        (8, range(8, 10), 7, 10),  # the record before was sought, and is no longer there
+        (8, range(8, 10), 9, 8),  # something was fetched meanwhile
+        (8, range(9, 10), 8, 8),
+    ],
+)
+def test_offsets_without_a_record_are_passed_over(offset, empty, read, next_offset):
+    cursor = Cursor(offset, verify=False)
+    cursor.seek(read)
+    assert cursor.pass_over(offset, empty) == next_offset
+    assert cursor.read == (next_offset if next_offset == empty.stop else read)
+
+
+def test_nothing_is_passed_over_while_a_batch_is_outstanding():
+    cursor = Cursor(8, verify=False)
+    cursor.seek(8)
+    cursor.outstanding = 1
+    assert cursor.pass_over(8, range(8, 10)) == 8
+
+
+@pytest.mark.parametrize(
+    ("offset", "start", "end", "empty", "lag"),
+    [
+        (None, None, 9, range(0), None),
+        (5, 0, None, range(0), None),
+        (None, 2, 9, range(0), 7),
+        (5, 2, 9, range(0), 4),
+        (9, 2, 8, range(0), 0),
+        (8, 2, 9, range(8, 9), 0),
+        (None, 0, 3, range(3), 0),
+        (7, 2, 9, range(8, 9), 2),
+        (8, 2, 12, range(7, 10), 2),
+    ],
+)
+def test_lag(offset, start, end, empty, lag):
+    assert LogView(start=start, end=end, empty=empty).lag(offset) == lag
+
+
+def test_a_log_that_was_read_is_no_longer_unreadable():
+    view = LogView(unreadable="cannot be read: a checksum is wrong")
+    view.note_read(9, range(5, 7))
+    assert view == LogView(end=9, empty=range(5, 7))

@@ -4,7 +4,7 @@ import pytest
 from support.workers import group
 
 from stream.kafka import topic_ids
-from stream.kafka.topic_ids import FILLED, FRESH, TopicIds
+from stream.kafka.topic_ids import FASTEST_FILL, FRESH, TopicIds
 from stream.kafka.topics import Topic, create_topics
 
 
@@ -35,10 +35,10 @@ def clock(monkeypatch):
         (0, 1e-6, 2),
         (40, 30e-6, 1),
         (40, 50e-6, 2),
-        (FILLED // 10, 0.09, 1),
-        (FILLED // 10, 0.11, 2),
-        (1000 * FILLED, FRESH - 0.01, 1),
-        (1000 * FILLED, FRESH + 0.01, 2),
+        (FASTEST_FILL // 10, 0.09, 1),
+        (FASTEST_FILL // 10, 0.11, 2),
+        (1000 * FASTEST_FILL, FRESH - 0.01, 1),
+        (1000 * FASTEST_FILL, FRESH + 0.01, 2),
     ],
 )
 async def test_an_answer_is_good_for_as_long_as_a_log_made_anew_would_take_to_get_there(clock, offset, age, questions):

@@ -1,4 +1,4 @@
-"""What serves runs here on the loop that it has in a worker: asyncio's own (3.11) loses a connection that arrives while its server is closed."""
+"""These tests run on uvloop, as workers do: the event loop of asyncio (3.11) loses a connection that arrives while its server is being closed."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 import pytest
 import uvloop
 
-_CLIENTS = {"test_five_hundred_slow_clients_keep_nobody_out"}
-"""Has hundreds of clients in the same loop, which uvloop closes late, and waits until nothing is left open."""
+_CLIENTS = {"test_five_hundred_slow_clients_do_not_block_others"}
+"""With hundreds of clients in the same loop, uvloop closes connections late, but the test waits until none is open."""
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

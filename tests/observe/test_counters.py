@@ -31,7 +31,7 @@ def test_events_by_what_became_of_them(counters):
     }
 
 
-def test_types_that_the_contract_does_not_know_share_one_label(counters):
+def test_unknown_types_share_one_label(counters):
     for number in range(100):
         counters.event("checkout-events", f"poison.{number}", "rejected")
     counters.event("checkout-events", None, "rejected")
@@ -67,7 +67,7 @@ def test_an_event_ahead_of_the_clock_was_not_delayed(counters):
     assert samples(counters, "upsell_event_delay_seconds_count") == {(): 2}
 
 
-def test_a_shard_that_leaves_takes_its_series_along(counters):
+def test_an_unassigned_shard_has_no_series(counters):
     for partition in (0, 1):
         counters.lag("checkout-events", partition, 7)
         counters.halted("checkout-events", partition, True)

@@ -18,7 +18,7 @@ def figures_of(shards):
 
 
 def shown(shards, windows=TWO):
-    """(metric, label values in order of name) -> value, of what the windows have."""
+    """(metric, label values in the order of the labels' names) -> value, of the metrics of windows."""
     return {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(render(figures_of(shards), windows, (), {}).text.decode())
@@ -34,7 +34,7 @@ def only(samples, metric):
 def test_values():
     samples = shown([shard(cells=SMALL, customers=SMALL_CUSTOMERS)], ("1h",))
     new = 'a "new"\\one'
-    # Labels by their names: channel, journey, kind, segment, window; dimension, journey, kind or kpi, value, window.
+    # The order of labels: channel, journey, kind, segment, window; or dimension, journey, kind or kpi, value, window.
     assert only(samples, "upsell_window_opportunities") == {("web", "checkout", new, "1h"): 10}
     assert only(samples, "upsell_window_transactions") == {("web", "checkout", new, "1h"): 4}
     assert only(samples, "upsell_window_kind_transactions") == {
@@ -87,7 +87,7 @@ def test_a_count_falls_to_zero_and_a_rate_ends():
 def test_what_was_never_counted_has_no_series():
     samples = shown([shard(cells={(SALES, "web", "new"): sale(opportunities=1)})])
     assert {name for name, *_ in samples} == {"upsell_window_opportunities", "upsell_kpi_ratio"}
-    assert {*only(samples, "upsell_kpi_ratio").values()} == {0}  # opportunities are its denominator
+    assert {*only(samples, "upsell_kpi_ratio").values()} == {0}  # its denominator is opportunities
 
 
 def test_windows_that_the_settings_do_not_name_are_not_shown():
@@ -111,7 +111,7 @@ def test_shards_and_targets():
 
 
 def cells_of(**kept):
-    """The full cells with fewer values of some labels."""
+    """All cells, with fewer values of some labels."""
     positions = {"channel": 1, "segment": 2, "currency": 3}
     cells = full_cells()
     for label, count in kept.items():

@@ -115,7 +115,7 @@ async def test_the_port_is_free_again_after_the_end(view, ready):
 
 
 async def connect(server):
-    """Connected, and let in: the kernel says that a client is connected before the server knows of it."""
+    """Connect, and wait for the server: for the kernel, a client is connected before the server knows about it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
     await until(lambda: server._runner.server.connections)
     return reader, writer
@@ -125,7 +125,7 @@ async def test_an_open_connection_does_not_hold_up_the_end(view, ready):
     server = HttpServer(SETTINGS, Counters(), view, ready)
     await server.start()
     _, writer = await connect(server)
-    writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n")  # and never the rest
+    writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n")  # an incomplete request
     await writer.drain()
     async with asyncio.timeout(30):
         await server.stop()
@@ -133,8 +133,8 @@ async def test_an_open_connection_does_not_hold_up_the_end(view, ready):
 
 
 @pytest.mark.parametrize("turns", range(5))
-def test_who_knocks_while_it_ends_is_sent_away(view, ready, turns):
-    """On the worker's loop: asyncio's own loses the socket of a connection that was accepted, but not begun, when its server is closed (3.11)."""
+def test_a_connection_during_shutdown_is_refused(view, ready, turns):
+    """On uvloop: asyncio (3.11) loses the socket of a connection that was accepted but not started when its server is closed."""
 
     async def knock():
         server = HttpServer(SETTINGS, Counters(), view, ready)
@@ -159,14 +159,14 @@ async def test_a_port_in_use_is_an_error(server, view, ready):
 
 
 @pytest.mark.parametrize("host", ["999.1.1.1", "no..host"])
-async def test_an_address_that_is_none_is_an_error_that_names_the_setting(view, ready, host):
+async def test_an_invalid_address_is_an_error_that_names_the_setting(view, ready, host):
     wrong = SETTINGS.model_copy(update={"http_host": host})
     with pytest.raises(OSError, match=f"^cannot listen on UPSELL_HTTP_HOST {host}, UPSELL_HTTP_PORT 0: "):
         await HttpServer(wrong, Counters(), view, ready).start()
 
 
 class LargeView(View):
-    """More than the kernel holds for a client that does not read."""
+    """A text larger than the kernel's buffers for a client that does not read."""
 
     def exposition(self):
         return b"# " + b"x" * 16_000_000 + b"\n"
@@ -179,7 +179,7 @@ async def until(condition):
 
 
 @pytest.mark.parametrize("talk", SORTS)
-async def test_a_slow_client_is_sent_away_in_time(ready, monkeypatch, talk):
+async def test_a_slow_client_is_disconnected(ready, monkeypatch, talk):
     monkeypatch.setattr(http, "PATIENCE", 0.5)
     async with HttpServer(SETTINGS, Counters(), LargeView(FakeTables([]), SETTINGS), ready) as server:
         reader, writer = await connect(server)
@@ -194,7 +194,7 @@ def descriptors():
     return len([*Path("/proc/self/fd").iterdir()])
 
 
-async def test_five_hundred_slow_clients_keep_nobody_out(ready):
+async def test_five_hundred_slow_clients_do_not_block_others(ready):
     before = descriptors()
     async with (
         HttpServer(SETTINGS, Counters(), LargeView(FakeTables([]), SETTINGS), ready) as server,
@@ -216,9 +216,9 @@ async def test_a_connection_is_for_one_request(server):
     writer.close()
 
 
-async def test_who_asks_at_once_gets_the_same_answer(view, ready):
-    class Held(Counters):
-        """Takes its time, once."""
+async def test_simultaneous_scrapes_share_one_rendering(view, ready):
+    class BlockingCounters(Counters):
+        """Blocks until `go` is set."""
 
         made = 0
         asked = threading.Event()
@@ -230,7 +230,7 @@ async def test_who_asks_at_once_gets_the_same_answer(view, ready):
             self.go.wait(60)
             return super().exposition()
 
-    counters = Held()
+    counters = BlockingCounters()
     server = HttpServer(SETTINGS, counters, view, ready)
     together = [asyncio.create_task(server._metrics(None)) for _ in range(20)]
     await asyncio.to_thread(counters.asked.wait, 60)
@@ -245,7 +245,7 @@ async def test_who_asks_at_once_gets_the_same_answer(view, ready):
 @pytest.mark.parametrize(
     "junk", [b"\x16\x03\x01 secret", b"GET / HTTP/1.1\r\nno header, secret\r\n\r\n", b"secret\r\n\r\n"]
 )
-async def test_what_is_no_http_is_refused_and_not_logged(server, caplog, junk):
+async def test_requests_that_are_not_http_are_refused_and_not_logged(server, caplog, junk):
     caplog.set_level("DEBUG")
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(junk)

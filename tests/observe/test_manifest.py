@@ -20,7 +20,7 @@ EIGHT = ("1m", "5m", "15m", "1h", "6h", "24h", "7d", "30d")
 
 
 def fed(counters, channels=("web",), segments=("new",), partitions=1):
-    """Everything a worker can count."""
+    """The counters with a value in every metric."""
     topics = ("checkout-events", "subscription-events")
     for topic in topics:
         for type_ in (*EVENT_TYPES, None):
@@ -46,7 +46,7 @@ def fed(counters, channels=("web",), segments=("new",), partitions=1):
 
 
 async def worker(tables, settings, counters):
-    """What a scrape of a worker gets."""
+    """The text that a scrape of a worker returns."""
     view = View(tables, settings)
     await view.refresh()
     return counters.exposition() + view.exposition()
@@ -58,7 +58,7 @@ def series(exposition):
 
 @pytest.fixture
 async def everything():
-    """Every metric there is."""
+    """A text with all metrics."""
     tables = FakeTables([shard(cells=SMALL, customers=SMALL_CUSTOMERS)])
     settings = Settings(windows=("5m", "1h"), targets=(Target(kpi="upsell_ratio", journey="checkout", ratio=0.1),))
     return await worker(tables, settings, fed(Counters()))
@@ -87,7 +87,7 @@ async def test_the_order_of_labels_is_the_contracts(everything):
 
 
 @pytest.mark.prometheus
-def test_promtool_finds_nothing_to_say(everything):
+def test_promtool_has_no_complaints(everything):
     promtool = program_or_skip("promtool", "prometheus")
     checked = subprocess.run(
         [promtool, "check", "metrics"], input=everything, capture_output=True, check=False, timeout=60

@@ -1,4 +1,4 @@
-"""The live page: what the worker says to it, and what a real browser makes of that."""
+"""The live page: the data from the worker, and how a real browser shows it."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ SETTINGS = Settings(windows=("5m", "1h"), http_host="127.0.0.1", http_port=0, ta
 
 
 class LiveWorker:
-    """What a worker serves, on an event loop of its own, since the test and its browser block: the worker's, see `test_http` for why."""
+    """The HTTP server of a worker on an event loop in a thread, because the test blocks. On uvloop, see `conftest.py`."""
 
     def __init__(self):
         self.tables = FakeTables([shard(cells=SMALL, customers=SMALL_CUSTOMERS), shard("subscription-events")])
@@ -96,7 +96,7 @@ def state_of(worker):
     )
 
 
-def test_what_is_said_beside_the_rates(worker):
+def test_the_state_of_the_page(worker):
     worker.counters.lag("checkout-events", 0, 7)
     worker.counters.lag("checkout-events", 1, 5)
     worker.seconds += 10
@@ -111,7 +111,7 @@ def test_what_is_said_beside_the_rates(worker):
     assert state["kpis"][0]["bands"][0] == {"name": "above typical", "low": 0.3, "above": True}
 
 
-def test_nothing_is_said_of_a_view_that_is_withdrawn(worker):
+def test_the_state_without_a_view(worker):
     worker.seconds += WITHDRAWN_AFTER + 1
     state = state_of(worker)
     assert "31 s ago" in state["unavailable"]
@@ -152,7 +152,7 @@ def chrome():
 
 
 class Reader:
-    """Somebody who looks at the page."""
+    """A user of the page."""
 
     def __init__(self, chrome, url):
         self.chrome = chrome
@@ -184,15 +184,15 @@ class Reader:
         return self.chrome.execute_script(code, *arguments)
 
     def wait(self, condition, why=""):
-        """Until it holds; the page renews itself."""
+        """Wait for a condition; the page refreshes itself."""
         return WebDriverWait(self.chrome, PATIENCE, poll_frequency=0.05).until(lambda _: condition(), why)
 
     def until(self, condition):
         self.wait(lambda: self.text("#condition") == condition, f"until {condition}")
         return self
 
-    def look_now(self):
-        """Do not wait for the next poll: going on after a pause asks at once."""
+    def poll_now(self):
+        """Force a poll: the page polls when a pause ends."""
         self.find("#pause").click()
         self.find("#pause").click()
 
@@ -251,7 +251,7 @@ def test_shows_rates_bands_targets_tables_and_the_pipeline(reader, worker):
 
 
 @pytest.mark.browser
-def test_shows_the_newest_flagged_sales_and_nobody(reader, worker):
+def test_shows_the_newest_flagged_sales_without_customers(reader, worker):
     worker.counters.judged(
         "checkout-events", 0, [version(kinds=["cross_sell", "upsell"], upsell="1234.50", lines=LINES)]
     )
@@ -303,7 +303,7 @@ def test_the_policy_stops_what_is_not_the_pages_own(reader):
 
 
 @pytest.mark.browser
-def test_renews_itself_and_keeps_focus(reader, worker):
+def test_refreshes_and_keeps_focus(reader, worker):
     reader.open().until("Live")
     reader.find('input[value="1h"]').send_keys(Keys.NULL)
     points = "return document.querySelector('[data-kpi=upsell_ratio] .chosen + .line path').getAttribute('d')"
@@ -322,29 +322,29 @@ def test_renews_itself_and_keeps_focus(reader, worker):
 
 
 @pytest.mark.browser
-def test_no_numbers_once_the_view_is_withdrawn(reader, worker):
+def test_no_numbers_when_the_view_is_withdrawn(reader, worker):
     reader.open().until("Live")
     worker.seconds += WITHDRAWN_AFTER + 1
-    reader.look_now()
+    reader.poll_now()
     reader.until("No figures")
     assert "last read 31 s ago" in reader.text("#trouble")
     assert reader.text('[data-kpi="upsell_cross_sell_rate"] .value') == DASH
     main = reader.script("return document.querySelector('main').innerText")
     assert "%" not in main
     assert "Nothing was counted" not in main
-    assert "None are set" not in main
+    assert "No target is set" not in main
     assert reader.script("return document.querySelector('[role=status]').textContent") == "No figures"
     worker.refresh()
-    reader.look_now()
+    reader.poll_now()
     reader.until("Live")
     assert reader.text('[data-kpi="upsell_cross_sell_rate"] .value') == "30.0%"
 
 
 @pytest.mark.browser
-def test_a_worker_that_is_away_is_missed_and_found_again(reader, worker):
+def test_an_unreachable_worker_is_reported_until_it_answers(reader, worker):
     reader.open().until("Live")
     worker.leave()
-    reader.look_now()
+    reader.poll_now()
     reader.until("Worker away")
     assert "has not answered since" in reader.text("#trouble")
     assert "does not answer" in reader.text("#pipeline")
@@ -354,7 +354,7 @@ def test_a_worker_that_is_away_is_missed_and_found_again(reader, worker):
 
 
 @pytest.mark.browser
-def test_figures_of_a_worker_that_stays_away_go(reader, worker, monkeypatch):
+def test_figures_of_an_unreachable_worker_are_removed(reader, worker, monkeypatch):
     monkeypatch.setattr(page, "WITHDRAWN_AFTER", 1.0)
     reader.open().until("Live")
     worker.leave()
@@ -372,7 +372,7 @@ def test_figures_that_stand_still_are_not_called_live(reader, worker):
 
 
 @pytest.mark.browser
-def test_pause_holds_the_figures_and_going_on_renews_them(reader, worker):
+def test_pause_keeps_the_figures_and_resume_refreshes_them(reader, worker):
     reader.open().until("Live")
     reader.find("#pause").click()
     reader.until("Paused")

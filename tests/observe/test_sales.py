@@ -22,7 +22,7 @@ def test_only_upsells_and_cross_sells_are_flagged():
     assert (sale.kinds, sale.products) == (["cross_sell"], ["bag", "<b>belt</b>"])
 
 
-def test_a_version_takes_the_place_of_the_one_before():
+def test_a_new_version_replaces_the_older_one():
     [sale] = sales_of(version(kinds=["upsell"]), version(kinds=["upsell"], reversed_kinds=["upsell"], upsell="3.00"))
     assert (sale.upsell, sale.reversed) == ("3.00", True)
     assert sales_of(version(kinds=["upsell"]), version(kinds=[])) == []
@@ -38,7 +38,7 @@ def test_it_is_bounded_in_number_and_size():
     assert [len(name) for name in sale.products] == [80, 80, 80]
 
 
-def test_a_shard_that_goes_takes_its_sales_along():
+def test_a_shard_that_moves_away_has_no_sales():
     sales = NewestSales()
     for partition in (0, 1):
         sales.add("checkout-events", partition, [version(kinds=["upsell"], upsell=f"{partition}.00")])

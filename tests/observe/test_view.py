@@ -56,7 +56,7 @@ async def test_shows_all_shards(view):
     assert view.unavailable() is None
 
 
-async def test_a_shard_that_nobody_ticks_stays_and_ages(view, tables):
+async def test_a_shard_without_ticks_stays_and_ages(view, tables):
     await view.refresh()
     tables.time = NOW + 60_000_000
     await view.refresh()
@@ -100,7 +100,7 @@ async def until(condition):
             await asyncio.sleep(0)
 
 
-async def test_goes_on_after_failures_and_says_so_once(view, tables, monkeypatch, caplog):
+async def test_continues_after_failures_and_logs_them_once(view, tables, monkeypatch, caplog):
     caplog.set_level(logging.INFO, view_module.__name__)
     monkeypatch.setattr(view_module, "INTERVAL", 0.0)
     good, reads = tables.shards, 0

@@ -5,11 +5,12 @@ Rules: a mutation changes one decision of the product and leaves the rest as it 
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from redis.asyncio.retry import TablesUnavailableError
+from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from simulation.worker import Consumer
 
@@ -20,7 +21,9 @@ from stream.core.shard.shard import Shard
 from stream.tables import redis
 from stream.tables.interface import Claim, Commit, CommitResult
 from stream.tables.redis import RedisTables
-from stream.worker.shard_task import Runner
+from stream.worker.pipeline import Pipeline
+from stream.worker.session import Session
+from stream.worker.shard_task import ShardTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,8 +106,8 @@ def increments() -> Iterator[None]:
 def retries_by_the_client() -> Iterator[None]:
     """As redis-py has it by default."""
 
-    def ten(_: Any, __: int) -> TablesUnavailableError:
-        return TablesUnavailableError(NoBackoff(), 10)
+    def ten(_: Any, __: int) -> Retry:
+        return Retry(NoBackoff(), 10)
 
     with mock.patch.object(redis, "RedisRetry", ten):
         yield
@@ -112,32 +115,33 @@ def retries_by_the_client() -> Iterator[None]:
 
 @contextmanager
 def commit_before_publish() -> Iterator[None]:
-    publish, commit = Runner._publish, Runner._commit
-    held: dict[int, list[Message]] = {}
+    publish, commit = Pipeline._publish, Session.commit
+    held: dict[asyncio.Task[Any] | None, tuple[Pipeline, list[Message]]] = {}
+    """By the task of the shard, in which both happen."""
 
-    async def hold(self: Runner, messages: list[Message]) -> None:
-        held[id(self)] = messages
+    async def hold(self: Pipeline, messages: list[Message]) -> None:
+        held[asyncio.current_task()] = self, messages
 
-    async def committing(self: Runner, *arguments: Any) -> CommitResult:
-        committed = await commit(self, *arguments)
-        await publish(self, held.pop(id(self), []))
-        return committed
+    async def committing(self: Session, *arguments: Any) -> None:
+        await commit(self, *arguments)
+        if (pending := held.pop(asyncio.current_task(), None)) is not None:
+            await publish(*pending)
 
-    with mock.patch.object(Runner, "_publish", hold), mock.patch.object(Runner, "_commit", committing):
+    with mock.patch.object(Pipeline, "_publish", hold), mock.patch.object(Session, "commit", committing):
         yield
 
 
 @contextmanager
 def skipping_a_batch_on_mismatch() -> Iterator[None]:
     """What comes next is applied, although it does not begin where the last one ended."""
-    checked = Runner._checked
+    validate = ShardTask._validate
 
-    def skipping(self: Runner, batch: Batch) -> Batch | None:
-        if self._verified and self._next is not None and batch.start > self._next:
-            batch = batch._replace(start=self._next)
-        return checked(self, batch)
+    def skipping(self: ShardTask, session: Session, batch: Batch) -> Batch | None:
+        if not batch.cursor.verify and session.offset is not None and batch.start > session.offset:
+            batch = batch._replace(start=session.offset)
+        return validate(self, session, batch)
 
-    with mock.patch.object(Runner, "_checked", skipping):
+    with mock.patch.object(ShardTask, "_validate", skipping):
         yield
 
 

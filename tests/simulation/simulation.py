@@ -21,7 +21,7 @@ from simulation.scenario import CHECKOUT, REFUSALS, REWINDS, SETTINGS, SUBSCRIPT
 from simulation.worker import Worker
 from simulation.world import World
 
-from stream.consumer import batch_consumer as transport
+from stream.consumer import batch_consumer
 from stream.core.config import DAY, STEP
 from stream.core.counting.figures import Figures, ShardFigures
 from stream.core.counting.summary import decode_recent, decode_summary
@@ -36,10 +36,8 @@ from stream.events.outcome import outcome_event
 from stream.kafka import producer as publish
 from stream.tables.keys import Keys
 from stream.tables.redis import _counts
-from stream.worker import clock
-from stream.worker import shard_set as shards
-from stream.worker import shard_task as runner
-from stream.worker.shard_task import FORGET_EVERY
+from stream.worker import clock, pipeline, retry, session, shard_set, shard_task
+from stream.worker.session import EXPIRED_EVERY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -68,7 +66,7 @@ class Report:
     events: int = 0
     commits: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    """What the workers' instruments counted, and how much was forgotten in the end."""
+    """What the workers counted, and how much was forgotten in the end."""
     seconds: float = 0.0
     """Of virtual time."""
 
@@ -210,7 +208,7 @@ class Simulation:
                 self._drain()
                 if scenario.haste != 1.0:
                     # A commit forgets, and not each does: one more once everything is applied.
-                    world.run(lambda: False, world.now + FORGET_EVERY)
+                    world.run(lambda: False, world.now + EXPIRED_EVERY)
                     self._stand(max(view.summary.at for view in map(self._view, self.keys) if view is not None))
                     self._drain()
                 if not world.problems:
@@ -221,7 +219,7 @@ class Simulation:
             scenario, world.problems, world.trace, self.faults, len(self.traffic.appends), self.redis.commits,
             self.forgotten
             + Counter(
-                {name: sum(worker.instruments.counts.get(name, 0) for worker in self.everyone) for name in ("fenced", "commit_failure", "commit", "halted")}
+                {name: sum(worker.counters.counts.get(name, 0) for worker in self.everyone) for name in ("fenced", "commit_failure", "commit", "halted")}
             ),
             world.now - begin,
         )  # fmt: skip
@@ -534,19 +532,21 @@ class Simulation:
 
     def _halted(self) -> dict[TP, str]:
         return {
-            TP(*shard): status.halted
+            TP(*shard): task.halted
             for worker in self.workers.values()
             if hasattr(worker, "shards")
-            for shard, status in worker.shards.status.shards.items()
-            if status.halted is not None
+            for shard, task in worker.shards.tasks.items()
+            if task.halted is not None
         }
 
     def _standing(self) -> str:
         owners = {
-            f"{shard.topic}/{shard.partition}": f"worker {worker.number}: claimed {status.claimed}, stalled {status.stalled}, halted {status.halted}"
+            str(
+                task
+            ): f"worker {worker.number}: {task.state.value}, waiting {task.waiting.reason}, halted {task.halted}"
             for worker in self.workers.values()
             if hasattr(worker, "shards")
-            for shard, status in worker.shards.status.shards.items()
+            for task in worker.shards.tasks.values()
         }
         ends = {
             f"{topic}/{number}": (self._stored(TP(topic, number)), log.end)
@@ -681,13 +681,13 @@ def _patched(world: World) -> Iterator[None]:
     handler = _Log(world)
     before = log.level, log.propagate
     with ExitStack() as stack:
-        for module in (runner, shards, clock, transport):
+        for module in (shard_task, session, pipeline, retry, shard_set, clock, batch_consumer):
             stack.enter_context(mock.patch.object(module, "time", time))
-        stack.enter_context(mock.patch.object(runner, "secrets", dice))
-        stack.enter_context(mock.patch.object(transport, "HELD_BACK_POLL", 0.1))
-        stack.enter_context(mock.patch.object(transport, "REST", 0.5))
-        stack.enter_context(mock.patch.object(transport, "ALONE", 3.0))
-        stack.enter_context(mock.patch.object(shards, "_POLL", 0.05))
+        stack.enter_context(mock.patch.object(session, "secrets", dice))
+        stack.enter_context(mock.patch.object(batch_consumer, "HELD_BACK_POLL", 0.1))
+        stack.enter_context(mock.patch.object(batch_consumer, "UNREADABLE_BACKOFF", 0.5))
+        stack.enter_context(mock.patch.object(batch_consumer, "ISOLATION_PERIOD", 3.0))
+        stack.enter_context(mock.patch.object(shard_set, "_POLL", 0.05))
         stack.enter_context(mock.patch.object(publish, "TIMEOUT", 3.0))
         stack.enter_context(mock.patch.object(event_time, "AHEAD", AHEAD))
         log.addHandler(handler)

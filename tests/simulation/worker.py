@@ -1,7 +1,7 @@
 """A worker, put together of the product's own parts as `stream.app` does it, with the servers' clients exchanged.
 
-The product's: shards, runners, clock, decoder, publisher, the tables with redis-py below them, the transport's reading and seeking, the watch.
-The test's: Faust's side of the transport, the membership of the group, and the queue between transport and agent.
+The product's: shard set, shard tasks, clock, decoder, publisher, the tables with redis-py below them, the consumer's reading and seeking, `watch`.
+The test's: Faust's side of the consumer, the membership of the group, and the queue between consumer and agent.
 """
 
 from __future__ import annotations
@@ -26,16 +26,18 @@ from simulation.redis_server import CALL, Call, Link, Redis, SimulatedConnection
 from simulation.world import Loop, World
 
 from stream.consumer.batch_consumer import BatchConsumer
+from stream.consumer.liveness import LogEnd
 from stream.core.shard.write_set import ShardId
 from stream.events.decode import Decoder
 from stream.kafka.producer import Publisher
 from stream.tables.interface import TablesUnavailableError
 from stream.tables.redis import connect
 from stream.worker.clock import Clock
-from stream.worker.retry import pauses
-from stream.worker.shard_set import Shards
-from stream.worker.shard_task import Bench
+from stream.worker.context import WorkerContext
+from stream.worker.retry import Waiting, retry
+from stream.worker.shard_set import ShardSet
 from stream.worker.status import Status
+from stream.worker.watchdog import watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,8 +53,8 @@ POLLED = 24
 """Under way, about."""
 
 
-class Instruments:
-    """Counts calls by name, and keeps what is asked about in the end."""
+class CallCounter:
+    """Stands in for the worker's `Counters`: counts their calls by name."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
@@ -74,8 +76,9 @@ class Consumer(BatchConsumer):
         self.app = SimpleNamespace(
             consumer_generation_id=0, shards=worker.shards, batch_records=BATCH, polled_records=POLLED
         )
-        self._cursors, self._shown, self._asked, self._resting = {}, {}, {}, {}
-        self._alone_until = 0.0
+        self._cursors, self._shown, self._fetched_at, self._unreadable_until = {}, {}, {}, {}
+        self._isolated_until = 0.0
+        self.liveness = SimpleNamespace(log_end=self._log_end)
         self._worker = worker
         self._active: set[TP] = set()
         self._places: dict[TP, int] = {}
@@ -104,7 +107,7 @@ class Consumer(BatchConsumer):
         self.app.consumer_generation_id = generation
         self._active = set(partitions)
         self._places = {}
-        for known in (self._cursors, self._asked, self._resting):
+        for known in (self._cursors, self._fetched_at, self._unreadable_until):
             known.clear()
         self.shards.assign(ShardId(*partition) for partition in partitions)
         self.flow_active = True
@@ -158,8 +161,9 @@ class Consumer(BatchConsumer):
                 self._places[partition] = fetched[-1].offset + 1
         return records
 
-    def _told(self, partition: TP) -> tuple[int, int | None]:
-        return self._worker.broker.logs[TP(*partition)].end, self._places.get(partition)
+    def _log_end(self, shard: ShardId) -> LogEnd:
+        partition = TP(*shard)
+        return LogEnd(self._worker.broker.logs[partition].end, self._places.get(partition))
 
     def show(self) -> dict[TP, int]:
         """What Faust would commit to Kafka now."""
@@ -183,10 +187,10 @@ class Worker:
         """Kafka cannot be reached from here."""
         self.fetch_errors = 0.0
         self.losing_batches = 0.0
-        """The share of batches that are lost between transport and agent."""
+        """The share of batches that are lost between consumer and agent."""
         self.alive = True
-        self.instruments = Instruments()
-        self.shards: Shards
+        self.counters = CallCounter()
+        self.shards: ShardSet
         self.consumer: Consumer
         self._queue: deque[Batch] = deque()
         self._queued: asyncio.Event
@@ -238,22 +242,21 @@ class Worker:
 
         tables._script = script
         clock = Clock(tables)
-        await self._patiently(clock.refresh, TablesUnavailableError)
-        publisher = Publisher("kafka", settings.dead_letter_topic, "simulated", {}, self.instruments.dead_letter)
+        await retry(clock.refresh, TablesUnavailableError, Waiting("waiting for Redis"))
+        publisher = Publisher("kafka", settings.dead_letter_topic, "simulated", {}, self.counters.dead_letter)
         publisher._connect = self._connect
-        await self._patiently(publisher.start, KafkaError)
+        await retry(publisher.start, KafkaError, Waiting("waiting for Kafka"))
         journeys = {settings.checkout_topic: "checkout", settings.subscription_topic: "subscription"}
-        bench = Bench(
+        context = WorkerContext(
             app_id=settings.app_id, cluster=self.cluster, core=settings.core(), labels=settings.registry(), tables=tables, clock=clock,
             decoder=Decoder(journeys, settings.future), publisher=publisher, outcome_topic=settings.outcome_topic,
-            dead_letter_topic=settings.dead_letter_topic, instruments=self.instruments, patience=2 * kafka.HEARTBEAT,
+            dead_letter_topic=settings.dead_letter_topic, counters=self.counters, fencing_backoff=2 * kafka.HEARTBEAT,
         )  # fmt: skip
-        self.shards = Shards(bench, journeys, settings.cache_mb * 1_000_000, Status(), self.die)
+        self.shards = ShardSet(context, journeys, settings.cache_mb * 1_000_000, self.die)
         self.consumer = Consumer(self)
         self._queued = asyncio.Event()
-        parts = [
-            asyncio.create_task(part) for part in (self._belong(), self._read(), self._deliver(), self.shards.watch())
-        ]
+        watching = watch(self.shards, Status(self.shards), clock, self.counters)
+        parts = [asyncio.create_task(part) for part in (self._belong(), self._read(), self._deliver(), watching)]
         try:
             ended, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             for part in ended:
@@ -278,15 +281,6 @@ class Worker:
         producer = kafka.Producer(self.broker, self.world, self.loop)
         await producer.start()
         return producer
-
-    async def _patiently(self, call: Any, *waitable: type[Exception]) -> None:
-        for pause in pauses():
-            try:
-                await call()
-            except waitable:
-                await asyncio.sleep(pause)
-            else:
-                return
 
     async def _belong(self) -> None:
         """Be a member of the group."""

@@ -65,13 +65,13 @@ class Story:
         (judged,) = self.sales.values()
         return judged
 
-    def told(self, event_id=None):
+    def judgement(self, event_id=None):
         """A transaction as `intent | lines | initial -> final`."""
         judged = self.sale() if event_id is None else self.sales[event_id]
         lines = ", ".join(f"{line.kind} {line.reason} {line.amount}" for line in judged.lines)
         return f"{judged.intent} | {lines} | {judged.initial} -> {judged.final}"
 
-    def lost(self, event_id=None):
+    def reversal(self, event_id=None):
         """The reversed part of a transaction, as `transaction? kinds amounts`."""
         judged = self.sale() if event_id is None else self.sales[event_id]
         amounts = " ".join(f"{part}={amount}" for part, amount in judged.reversed.amounts.items() if float(amount))

@@ -83,13 +83,13 @@ class Worker:
 
     @property
     def shards(self) -> set[str]:
-        """What it has claimed and not let go, by its own account."""
+        """The shards that it has claimed and not released, by its log."""
         shards: set[str] = set()
         for line in self.said.splitlines():
             shard, _, what = line.partition(" INFO stream.")[2].partition(": ")[2].partition(": ")
             if what.startswith("claimed"):
                 shards.add(shard)
-            elif what == "let go":
+            elif what == "released":
                 shards.discard(shard)
         return shards if self.process.poll() is None else set()
 

@@ -116,8 +116,8 @@ class Machine(RuleBasedStateMachine):
             self._runner.run(backend.restore(saved))
 
     @rule(worker=WORKERS, values=st.lists(st.tuples(st.sampled_from(["channel", "segment"]), st.sampled_from("abcd"))))
-    def admit(self, worker, values):
-        self.both(worker, lambda tables: tables.admit(values, {"channel": 2, "segment": 3}))
+    def register_labels(self, worker, values):
+        self.both(worker, lambda tables: tables.register_labels(values, {"channel": 2, "segment": 3}))
 
     @invariant()
     def the_same_is_stored(self):

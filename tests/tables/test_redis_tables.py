@@ -82,13 +82,13 @@ async def test_a_full_server_refuses_a_commit_whole(own_server):
     large = commit(claim, 1, 2, panes={b"p": None}, entities={b"%d" % key: b"x" * 400 for key in range(1000)})
     assert (await refused(tables.commit(large))).reason == "full"
     assert (await refused(tables.claim(SHARD, b"b"))).reason == "full"
-    assert (await refused(tables.admit([("channel", "web")], {"channel": 8}))).reason == "full"
+    assert (await refused(tables.register_labels([("channel", "web")], {"channel": 8}))).reason == "full"
     assert await backend.copy() == before
     # What is only read goes on.
     assert await loaded(tables, [b"e"], []) == ([b"1"], [])
     assert await tables.owners([SHARD]) == [Owner(b"a", 1, 1)]
     assert len(await tables.summaries()) == 1
-    assert await tables.admit([], {}) == {}
+    assert await tables.register_labels([], {}) == {}
     await backend.raw.config_set("maxmemory", 0)
     assert await tables.commit(large) is CommitResult.APPLIED
     assert await loaded(tables, [b"999"], []) == ([b"x" * 400], [])
@@ -291,7 +291,7 @@ async def test_all_keys_of_a_shard_lie_in_one_slot_and_below_the_prefix(backend,
         customer_expiry=due,
         scores={b"{a}": due, b"}": due},
     )
-    await tables.admit([("channel", "web")], {"channel": 8})
+    await tables.register_labels([("channel", "web")], {"channel": 8})
     keys = await backend.keys()
     root = f"{name_prefix}shop:".encode()
     assert {key.removeprefix(root) for key in keys} >= {b"labels", b"shards", b"{checkout-events:3}:set:{a}"}
@@ -354,7 +354,7 @@ async def test_a_user_with_the_documented_rights_can_do_everything(own_server):
     await applied(tables, claim, 1, 2, **dict.fromkeys(records, none), scores={b"all": none}, **counted)
     assert await tables.expired(SHARD, 2, 2, 1) == ([], [])
     assert await loaded(tables, [b"k"], []) == ([None], [])
-    assert await tables.admit([("channel", "web")], {"channel": 1}) == await tables.admit([], {})
+    assert await tables.register_labels([("channel", "web")], {"channel": 1}) == await tables.register_labels([], {})
     assert len(await tables.summaries()) == len(await tables.owners([SHARD])) == 1
     assert await tables.now() > 0
     # And no right more than that.

@@ -313,31 +313,33 @@ async def test_a_load_leaves_out_what_is_too_much_at_once(tables):
 
 async def test_the_first_come_are_admitted(backend, tables):
     bounds = {"channel": 2, "segment": 1}
-    assert await tables.admit([], bounds) == {}
+    assert await tables.register_labels([], bounds) == {}
     labels = [("channel", "web"), ("channel", "läden=2"), ("channel", "web"), ("channel", "app"), ("category", "tea")]
-    assert await tables.admit(labels, bounds) == {"channel": ["web", "läden=2"]}
-    assert await backend.tables().admit([("channel", "app"), ("segment", "vip"), ("segment", "new")], bounds) == {
+    assert await tables.register_labels(labels, bounds) == {"channel": ["web", "läden=2"]}
+    assert await backend.tables().register_labels(
+        [("channel", "app"), ("segment", "vip"), ("segment", "new")], bounds
+    ) == {
         "channel": ["web", "läden=2"],
         "segment": ["vip"],
     }
-    assert await tables.admit([], {}) == {"channel": ["web", "läden=2"], "segment": ["vip"]}
-    assert await tables.admit([("channel", "app")], {"channel": 3}) == {
+    assert await tables.register_labels([], {}) == {"channel": ["web", "läden=2"], "segment": ["vip"]}
+    assert await tables.register_labels([("channel", "app")], {"channel": 3}) == {
         "channel": ["web", "läden=2", "app"],
         "segment": ["vip"],
     }
-    assert await backend.tables("another").admit([], bounds) == {}
+    assert await backend.tables("another").register_labels([], bounds) == {}
 
 
 async def test_workers_that_race_for_labels_agree(backend):
     first, second = backend.tables(), backend.tables()
     names = [f"v{place}" for place in range(12)]
     await asyncio.gather(
-        *(first.admit([("channel", name)], {"channel": 8}) for name in names),
-        *(second.admit([("channel", name)], {"channel": 8}) for name in reversed(names)),
+        *(first.register_labels([("channel", name)], {"channel": 8}) for name in names),
+        *(second.register_labels([("channel", name)], {"channel": 8}) for name in reversed(names)),
     )
-    values = (await first.admit([], {}))["channel"]
+    values = (await first.register_labels([], {}))["channel"]
     assert len(set(values)) == len(values) == 8
-    assert await second.admit([("channel", name) for name in names], {"channel": 8}) == {"channel": values}
+    assert await second.register_labels([("channel", name) for name in names], {"channel": 8}) == {"channel": values}
 
 
 async def test_summaries_are_those_of_one_application(backend, tables):

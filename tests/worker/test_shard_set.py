@@ -1,4 +1,4 @@
-"""Which runners there are, as Kafka gives partitions out and takes them away."""
+"""Which tasks there are, as Kafka assigns and revokes partitions."""
 
 import asyncio
 from types import SimpleNamespace
@@ -6,30 +6,31 @@ from types import SimpleNamespace
 import pytest
 
 from stream.core.shard.write_set import ShardId
-from stream.tables.interface import TablesUnavailableError
+from stream.kafka.cursor import LogView
 from stream.worker import shard_set as module
-from stream.worker.shard_set import Shards, StuckError
-from stream.worker.status import ShardStatus, Status
+from stream.worker.retry import Waiting
+from stream.worker.shard_set import ShardSet
+from stream.worker.shard_task import ShardState
 
 A, B, C = (ShardId("checkout-events", number) for number in range(3))
 
 
-class Runner:
-    """Claims when it is told to, and then does nothing."""
+class Task:
+    """Is in the state that the test says, and does nothing."""
 
-    def __init__(self, shard, journey, bench, changed, capacity) -> None:
+    def __init__(self, shard, journey, context, changed, capacity) -> None:
         self.id, self.journey, self.capacity = shard, journey, capacity
-        self.status = ShardStatus()
-        self.cursor = None
-        self.busy = False
+        self.state = ShardState.CLAIMING
+        self.waiting = Waiting("test")
+        self.log_view = LogView()
+        self.cursor = self.offset = None
         self.active = True
-        self.stuck = False
         self.error = asyncio.get_running_loop().create_future()
 
     async def run(self):
         await self.error
 
-    def bound(self, capacity):
+    def set_capacity(self, capacity):
         self.capacity = capacity
 
     def suspend(self):
@@ -38,11 +39,8 @@ class Runner:
     def resume(self):
         self.active = True
 
-    def is_stuck(self, seconds):
-        return self.stuck
 
-
-class Instruments:
+class Counters:
     def __init__(self) -> None:
         self.calls = []
 
@@ -50,164 +48,108 @@ class Instruments:
         return lambda *arguments: self.calls.append((name, *arguments))
 
 
-async def refuse():
-    raise TablesUnavailableError("connection", "cut")
-
-
 @pytest.fixture
 async def shards(monkeypatch):
-    monkeypatch.setattr(module, "Runner", Runner)
-    monkeypatch.setattr(module, "WATCH_EVERY", 0.0)
-    bench = SimpleNamespace(instruments=Instruments(), clock=SimpleNamespace(refresh=refuse))
-    died = []
-    shards = Shards(bench, {"checkout-events": "checkout"}, 1000, Status(), died.append)
-    shards.died, shards.instruments = died, bench.instruments
+    monkeypatch.setattr(module, "ShardTask", Task)
+    context = SimpleNamespace(counters=Counters())
+    errors = []
+    shards = ShardSet(context, {"checkout-events": "checkout"}, 1000, errors.append)
+    shards.errors, shards.counters = errors, context.counters
     yield shards
     await shards.close(1.0)
 
 
-def runners(shards):
-    return dict(shards._runners)
-
-
-async def test_what_stays_assigned_keeps_its_runner(shards):
+async def test_what_stays_assigned_keeps_its_task(shards):
     shards.assign([A, B])
-    first = runners(shards)
-    for runner in first.values():
-        runner.status.claimed = True
+    first = dict(shards.tasks)
+    for task in first.values():
+        task.state = ShardState.READING
     await shards.suspend(1.0)
-    assert not any(runner.active for runner in first.values())
-    assert not shards.status.assigned
+    assert not any(task.active for task in first.values())
+    assert not shards.assigned
     shards.assign([B, C])
-    second = runners(shards)
+    assert shards.assigned
+    second = dict(shards.tasks)
     assert second.keys() == {B, C}
     assert second[B] is first[B]
     assert second[B].active
     assert first[A].cursor is None
-    assert shards.status.shards == {B: second[B].status, C: second[C].status}
-    assert ("drop_shard", *A) in shards.instruments.calls
-    assert {runner.capacity for runner in second.values()} == {250}
+    assert ("drop_shard", *A) in shards.counters.calls
+    assert {task.capacity for task in second.values()} == {250}
     shards.assign([A, B, C])
-    assert {runner.capacity for runner in runners(shards).values()} == {166}  # those that stay make room for the others
+    assert {task.capacity for task in shards.tasks.values()} == {166}  # those that stay make room for the others
 
 
-async def test_an_unfinished_claim_is_given_up_so_that_it_takes_nothing_from_the_next_owner(shards):
+@pytest.mark.parametrize("state", [ShardState.UNCLAIMED, ShardState.CLAIMING, ShardState.FENCED])
+async def test_an_unfinished_claim_is_given_up_so_that_it_takes_nothing_from_the_next_owner(shards, state):
     shards.assign([A])
-    (before,) = runners(shards).values()
+    (before,) = shards.tasks.values()
+    before.state = state
     await shards.suspend(1.0)
-    assert runners(shards) == {}
+    assert shards.tasks == {}
     shards.assign([A])
-    assert runners(shards)[A] is not before
+    assert shards.tasks[A] is not before
 
 
 async def test_a_halted_shard_stays_halted(shards):
     shards.assign([A])
-    runners(shards)[A].status.halted = "because"
+    shards.tasks[A].state = ShardState.HALTED
     await shards.suspend(1.0)
     shards.assign([A])
-    assert shards.status.shards[A].halted == "because"
-    assert shards.status.readiness() == (True, [])
+    assert shards.is_halted(A)
+    assert not shards.is_halted(B)
 
 
-async def test_it_waits_for_a_batch_but_not_for_ever_and_not_for_a_stalled_one(shards):
+async def test_it_waits_for_a_batch_but_not_for_ever_and_not_for_one_that_waits_itself(shards):
     shards.assign([A, B])
-    a, b = runners(shards)[A], runners(shards)[B]
-    a.status.claimed = b.status.claimed = a.busy = b.busy = True
-    b.status.stalled = "connection: cut"
+    a, b = shards.tasks[A], shards.tasks[B]
+    a.state = b.state = ShardState.APPLYING
+    b.waiting.begin("connection: cut")
     waiting = asyncio.create_task(shards.suspend(60.0))
     await asyncio.wait([waiting], timeout=0.1)
     assert not waiting.done()
-    a.busy = False
+    a.state = ShardState.SUSPENDED
     await asyncio.wait_for(waiting, 30)
-    a.busy = True
+    a.state = ShardState.APPLYING
     await asyncio.wait_for(shards.suspend(0.0), 30)
 
 
-async def test_without_partitions_there_is_nothing_to_be_unready_for(shards):
-    assert shards.status.readiness() == (False, ["Kafka has not given out partitions"])
-    shards.assign([])
-    assert shards.status.readiness() == (True, [])
-
-
-async def test_readiness_names_what_is_missing(shards):
-    shards.assign([A, B])
-    shards.status.shards[A].claimed = True
-    shards.status.shards[A].stalled = "full: OOM"
-    assert shards.status.readiness() == (
-        False,
-        ["checkout-events/0: full: OOM", "checkout-events/1: not claimed yet"],
-    )
-
-
-async def test_a_kafka_that_does_not_answer_is_named_once_and_a_partition_by_itself(shards):
-    shards.assign([A, B])
-    for runner in runners(shards).values():
-        runner.status.claimed = True
-    for shard in (None, A, B):
-        shards.see_unanswered(shard, True)
-    assert shards.status.readiness() == (False, ["Kafka does not answer"])
-    for shard in (None, B, C):
-        shards.see_unanswered(shard, False)
-    assert shards.status.readiness() == (False, ["checkout-events/0: Kafka does not answer"])
-    shards.see_unanswered(A, False)
-    assert shards.status.readiness() == (True, [])
-
-
-async def test_why_kafka_refuses_is_named_until_partitions_are_given_out(shards):
-    shards.see_refused("Kafka refuses this member of the group: GroupAuthorizationFailedError()")
-    assert shards.status.readiness() == (
-        False,
-        ["Kafka refuses this member of the group: GroupAuthorizationFailedError()"],
-    )
-    shards.assign([])
-    assert shards.status.readiness() == (True, [])
-
-
-async def test_a_partition_that_cannot_be_read_is_named_until_it_was(shards):
+async def test_what_the_consumer_notes_is_in_the_view_of_the_log(shards):
     shards.assign([A])
-    runners(shards)[A].status.claimed = True
-    shards.see_unreadable(A, "cannot be read: CorruptRecordException()")
-    assert shards.status.readiness() == (False, ["checkout-events/0: cannot be read: CorruptRecordException()"])
-    shards.see_log(A, 5, range(0))
-    assert shards.status.readiness() == (True, [])
+    view = shards.tasks[A].log_view
+    shards.note_start(A, 3)
+    shards.note_unreadable(A, "cannot be read: CorruptRecordException()")
+    shards.note_unanswered(A, True)
+    assert view == LogView(start=3, unreadable="cannot be read: CorruptRecordException()", unanswered=True)
+    shards.note_read(A, 5, range(4, 5))
+    shards.note_unanswered(A, False)
+    assert view == LogView(start=3, end=5, empty=range(4, 5))
+    for shard in (B, C):  # not assigned any more
+        shards.note_start(shard, 3)
+        shards.note_read(shard, 5, range(0))
+        shards.note_unreadable(shard, "because")
+        shards.note_unanswered(shard, True)
 
 
-async def test_a_runner_that_ends_by_an_error_ends_the_worker(shards):
-    shards.assign([A])
-    error = RuntimeError("nobody expected this")
-    runners(shards)[A].error.set_exception(error)
-    async with asyncio.timeout(30):
-        while not shards.died:  # noqa: ASYNC110 - a list has no event
-            await asyncio.sleep(0)
-    assert shards.died == [error]
+async def test_what_kafka_refuses_is_known_until_partitions_are_assigned(shards):
+    shards.note_refused("Kafka refuses this member of the group: GroupAuthorizationFailedError()")
+    assert shards.refused is not None
+    shards.assign([])
+    assert shards.refused is None
 
 
-async def test_the_watch_tells_the_lag_and_ends_a_stuck_worker(shards):
+async def test_displayed_offsets_are_those_of_claimed_shards_that_have_applied_something(shards):
     shards.assign([A, B])
-    for runner in runners(shards).values():
-        runner.status.offset, runner.status.end = 5, 9
-    watching = asyncio.create_task(shards.watch())
+    shards.tasks[A].offset = 5
+    shards.tasks[A].log_view.empty = range(5, 7)
+    assert shards.offsets() == {A: 7}
+
+
+async def test_a_task_that_ends_by_an_error_ends_the_worker(shards):
+    shards.assign([A])
+    error = RuntimeError("unexpected")
+    shards.tasks[A].error.set_exception(error)
     async with asyncio.timeout(30):
-        while ("lag", *B, 4) not in shards.instruments.calls:  # noqa: ASYNC110 - likewise
+        while not shards.errors:  # noqa: ASYNC110 - a list has no event
             await asyncio.sleep(0)
-    runners(shards)[B].stuck = True
-    with pytest.raises(StuckError, match="4 records are waiting"):
-        await asyncio.wait_for(watching, 30)
-
-
-@pytest.mark.parametrize(
-    ("offset", "start", "end", "empty", "lag"),
-    [
-        (None, None, 9, range(0), None),
-        (5, 0, None, range(0), None),
-        (None, 2, 9, range(0), 7),
-        (5, 2, 9, range(0), 4),
-        (9, 2, 8, range(0), 0),
-        (8, 2, 9, range(8, 9), 0),
-        (None, 0, 3, range(3), 0),
-        (7, 2, 9, range(8, 9), 2),
-        (8, 2, 12, range(7, 10), 2),
-    ],
-)
-def test_lag(offset, start, end, empty, lag):
-    assert ShardStatus(offset=offset, start=start, end=end, empty=empty).lag == lag
+    assert shards.errors == [error]

@@ -7,7 +7,7 @@ customer or an order.
 
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -69,7 +69,7 @@ def state(
     )
 
 
-def _ages(overview: Overview) -> dict[str, Any]:
+def _ages(overview: Overview) -> dict[str, object]:
     def age(moment: int) -> float | None:
         return None if moment == 0 else round((overview.now - moment) / MICROSECONDS, 1)
 

@@ -27,7 +27,7 @@ def test_sales_that_look_alike_are_one_vector():
     assert delta.drain() == {}
 
 
-def test_what_was_booked_and_taken_back_leaves_nothing():
+def test_an_added_and_subtracted_sale_leaves_nothing():
     delta = Delta(DEFAULT_WINDOWS)
     for sign in (1, -1):
         delta.opportunity(Opportunity(SECOND, "web", "new"), sign)

@@ -102,7 +102,7 @@ def test_document():
             "customer_any_rate": 0.0,
         },
     }
-    # Both journeys: neither customers nor revenue, nor what is made of them.
+    # Both journeys together have no customers, no revenue, and no rates of these.
     assert window["all"] == {
         "opportunities": 14,
         "transactions": 6,
@@ -132,7 +132,7 @@ def test_document():
     assert total["revenue"] == window["checkout"]["revenue"]
 
 
-def test_nothing_is_a_full_document_too():
+def test_the_document_of_no_shards_is_complete():
     document = Figures([]).plain()
     assert document["as_of"] is None
     assert document["windows"].keys() == {TOTAL}
@@ -154,7 +154,7 @@ def test_select_any_combination():
     web = figures.select("1h", "checkout", "channel", "web")
     assert (web.sales[Count.TRANSACTIONS], web.customers["all"], web.revenue["EUR"][Revenue.FINAL]) == (5, 4, 1250)
     new = figures.select("1h", "checkout", "segment", "new")
-    assert new.rates["upsell_revenue_ratio"] == 1.25  # one currency is left
+    assert new.rates["upsell_revenue_ratio"] == 1.25  # only one currency
     assert new.customers["any"] == 1
     both = figures.select("1h", None, "channel", "web")
     assert (both.sales[Count.TRANSACTIONS], both.customers, both.revenue) == (10, None, None)
@@ -164,7 +164,7 @@ def test_select_any_combination():
 
 @pytest.mark.parametrize("journey", [None, "checkout"])
 @pytest.mark.parametrize("dimension", ["channel", "segment", "category"])
-def test_what_was_never_seen_is_an_empty_set(journey, dimension):
+def test_an_unknown_label_value_has_an_empty_figure_set(journey, dimension):
     figures = Figures([shard(cells=WEB)])
     unseen = figures.select("1h", journey, dimension, "nobody")
     assert unseen.plain().keys() == figures.select("1h", journey, dimension, "web").plain().keys()
@@ -176,7 +176,7 @@ def test_the_separator_may_be_part_of_a_label():
     assert figures.select("1h", "checkout", "segment", "a|b").customers["all"] == 9
 
 
-def test_shards_with_other_windows_or_older_moments_count_where_they_can():
+def test_shards_with_other_windows_or_times_count_in_the_windows_that_they_have():
     old = shard(cells={(SALES, "web", "new"): sale(transactions=1)}, windows=("1h", "30d"), at=AT - 3_600_000_000)
     new = shard(cells={(SALES, "web", "new"): sale(transactions=2)}, windows=("5m", "1h"))
     figures = Figures([old, new])
@@ -206,7 +206,7 @@ def contributions(draw):
 
 
 def gathered(parts):
-    """What one shard would say that had counted all of `parts` by itself; they have the same journey and windows."""
+    """The figures of one shard that counted all of `parts`, which have the same journey and windows."""
     cells, customers = {}, {}
     for _, _, own_cells, own_customers in parts:
         merge(cells, own_cells)
@@ -216,7 +216,7 @@ def gathered(parts):
 
 
 @given(st.lists(contributions(), max_size=12), st.randoms(use_true_random=False))
-def test_any_spread_over_shards_and_any_order_gives_the_same_figures(parts, random):
+def test_figures_do_not_depend_on_the_number_or_order_of_shards(parts, random):
     one_each = [gathered([part]) for part in parts]
     random.shuffle(one_each)
     grouped = [

@@ -1,8 +1,5 @@
-from typing import get_args
-
 import pytest
 
-from stream import settings
 from stream.core.counting.cells import Count, Revenue
 from stream.core.counting.figures import FigureSet
 from stream.core.counting.kpi import KPIS
@@ -19,7 +16,7 @@ SALES = vector(Count, opportunities=10, transactions=8, upsell=3, cross_sell=2, 
 EUROS = vector(Revenue, initial=20_000, upsell=5_000, cross_sell=1_000, downsell=300, final=30_000, total=40_000)
 CUSTOMERS = {"all": 5, "upsell": 2, "cross_sell": 1, "any": 3}
 
-# One row for every KPI, and its value for the figures above.
+# Every KPI, and its value for the figures above.
 TABLE = {
     "upsell_cross_sell_rate": 4 / 10,
     "upsell_ratio": 3 / 8,
@@ -33,8 +30,8 @@ TABLE = {
 }
 
 
-def test_the_table_is_complete_and_in_the_order_of_the_settings():
-    assert [kpi.name for kpi in KPIS] == list(TABLE) == list(get_args(settings.Kpi))
+def test_every_kpi_has_a_case():
+    assert [kpi.name for kpi in KPIS] == list(TABLE)
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -43,7 +40,7 @@ def test_value(name):
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_no_denominator_no_value(name):
+def test_a_kpi_without_a_denominator_has_no_value(name):
     figures = FigureSet("segment", [0] * len(Count), {}, dict.fromkeys(CUSTOMERS, 0))
     assert figures.rates[name] is None
 
@@ -59,7 +56,7 @@ def test_no_denominator_no_value(name):
         (FigureSet("category", SALES, None, None), set(TABLE) - {"upsell_ratio", "cross_sell_rate"}),
     ],
 )
-def test_which_sets_have_which(figures, absent):
+def test_which_figure_sets_have_which_kpis(figures, absent):
     assert set(figures.rates) == set(TABLE) - absent
 
 
@@ -67,9 +64,9 @@ def test_which_sets_have_which(figures, absent):
     ("revenue", "value"),
     [
         ({"EUR": EUROS}, 1.5),
-        ({"EUR": EUROS, "USD": vector(Revenue, total=900, reversed=900)}, 1.5),  # known intent in one of them only
+        ({"EUR": EUROS, "USD": vector(Revenue, total=900, reversed=900)}, 1.5),  # only one has a known intent
         ({"EUR": EUROS, "USD": vector(Revenue, final=900, total=900)}, None),
-        ({"EUR": vector(Revenue, final=900, total=900)}, None),  # they came for nothing
+        ({"EUR": vector(Revenue, final=900, total=900)}, None),  # the intent has no value
         ({"EUR": vector(Revenue, total=900)}, None),
         ({}, None),
     ],

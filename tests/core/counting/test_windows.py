@@ -1,4 +1,4 @@
-"""Rolling windows on a time line: one character is one pane, `5` five events in it, `.` none, `|` the head."""
+"""Rolling windows on a time line: a character is a pane, `5` is five events, `.` is none, `|` is before the head pane."""
 
 import pytest
 from hypothesis import given
@@ -36,14 +36,14 @@ def reach(line):
     ("line", "expected"),
     [
         ("5|", 5),
-        ("." * 59 + "|3", 3),  # the head's own pane counts
-        ("." * 59 + "|.7", 0),  # what is ahead does not, yet
-        ("1" + "." * 58 + "|.", 1),  # 60 panes with the head's
-        ("1" + "." * 59 + "|.", 0),  # and not one more
+        ("." * 59 + "|3", 3),  # the head pane counts
+        ("." * 59 + "|.7", 0),  # panes after the head do not count yet
+        ("1" + "." * 58 + "|.", 1),  # 60 panes, with the head pane
+        ("1" + "." * 59 + "|.", 0),  # not 61
         ("1" * 61 + "|1", 60),
     ],
 )
-def test_what_a_window_covers(line, expected):
+def test_a_window_covers_60_panes_up_to_the_head(line, expected):
     assert reach(line) == expected
 
 
@@ -66,7 +66,7 @@ def test_a_window_moves_on_when_nothing_arrives():
     assert dict(window.drain()) == {100: None}
 
 
-def test_what_lay_ahead_comes_in_when_its_time_has_come():
+def test_a_pane_after_the_head_counts_when_the_head_reaches_it():
     window = RollingWindow(MINUTE)
     window.advance(100 * MINUTE.pane)
     book(window, 103)
@@ -75,14 +75,14 @@ def test_what_lay_ahead_comes_in_when_its_time_has_come():
     assert counted(window) == 1
 
 
-def test_time_does_not_run_back():
+def test_the_head_does_not_move_back():
     window = RollingWindow(MINUTE)
     window.advance(200 * MINUTE.pane)
     window.advance(100 * MINUTE.pane)
     assert window.edges()[1] == 200 * MINUTE.pane
 
 
-def test_a_pane_that_is_gone_takes_nothing_back():
+def test_nothing_is_subtracted_from_a_dropped_pane():
     window = RollingWindow(MINUTE)
     window.advance(100 * MINUTE.pane)
     book(window, 100)
@@ -91,7 +91,7 @@ def test_a_pane_that_is_gone_takes_nothing_back():
     assert counted(window) == 0
 
 
-def test_a_pane_that_is_gone_stays_gone_where_a_restart_finds_the_time_run_back():
+def test_a_dropped_pane_stays_dropped_if_the_clock_is_earlier_after_a_restart():
     window = RollingWindow(MINUTE)
     window.advance(100 * MINUTE.pane)
     book(window, 100)
@@ -105,7 +105,7 @@ def test_a_pane_that_is_gone_stays_gone_where_a_restart_finds_the_time_run_back(
     assert [index for index, data in restarted.drain()] == [103]
 
 
-def test_only_what_changed_is_handed_over_and_an_emptied_pane_as_nothing():
+def test_only_changed_panes_are_drained_and_an_empty_one_as_none():
     window = RollingWindow(MINUTE)
     window.advance(100 * MINUTE.pane)
     book(window, 100)

@@ -1,4 +1,4 @@
-"""A checkout from its facts: intent, final lines, labels, reversals, whatever the order of arrival."""
+"""A checkout from its facts: intent, final lines, labels and reversals, in any order of arrival."""
 
 import itertools
 
@@ -24,7 +24,7 @@ def test_the_intent_is_the_first_cart_and_the_sale_the_completed_lines():
     story.checkout("started", CART)
     story.checkout("updated", MORE, at=1)
     story.checkout("completed", MORE, at=2)
-    assert story.told() == UP
+    assert story.judgement() == UP
     assert story.sale().kinds == ["cross_sell", "upsell"]
     counts = story.counts("checkout")
     assert counts["opportunities"] == counts["transactions"] == 1
@@ -39,13 +39,13 @@ def test_a_first_cart_that_is_empty_is_no_intent():
     story.checkout("updated", CART, at=1)
     story.checkout("updated", MORE, at=2)
     story.checkout("completed", MORE, at=3)
-    assert story.told() == UP
+    assert story.judgement() == UP
 
 
 def test_without_any_cart_the_intent_is_unknown():
     story = Story()
     story.checkout("completed", MORE)
-    assert story.told() == "unknown |  | 0.00 -> 25.00"
+    assert story.judgement() == "unknown |  | 0.00 -> 25.00"
     counts = story.counts("checkout")
     assert counts["opportunities"] == 1
     assert counts["intents"] == {"known": 0, "unknown": 1, "incomparable": 0}
@@ -57,7 +57,7 @@ def test_another_currency_than_the_intent_s_is_incomparable():
     story = Story()
     story.checkout("started", CART, currency="USD")
     story.checkout("completed", MORE, at=1)
-    assert story.told() == "incomparable |  | 0.00 -> 25.00"
+    assert story.judgement() == "incomparable |  | 0.00 -> 25.00"
     assert set(story.counts("checkout")["revenue"]) == {"EUR"}
 
 
@@ -70,11 +70,11 @@ def test_another_currency_than_the_intent_s_is_incomparable():
         (MORE, CART, UP),
     ],
 )
-def test_an_explicit_intent_goes_before_carts_and_completed_s_before_started_s(started, completed, expected):
+def test_an_explicit_intent_precedes_carts_and_that_of_completed_precedes_that_of_started(started, completed, expected):
     story = Story()
     story.checkout("started", [line("Z", "z")], intent=started)
     story.checkout("completed", MORE, at=1, intent=completed)
-    assert story.told() == expected
+    assert story.judgement() == expected
 
 
 def test_an_order_update_gives_the_final_lines_of_the_same_transaction():
@@ -83,12 +83,12 @@ def test_an_order_update_gives_the_final_lines_of_the_same_transaction():
     story.checkout("completed", CART, at=1)
     assert story.sale().kinds == []
     step = story.checkout("order_updated", MORE, at=2)
-    assert story.told() == UP
+    assert story.judgement() == UP
     assert [each.judged.version for each in step.versions if each.publish] == [2]
     step = story.checkout("order_updated", CART, at=3)
     assert [(each.judged.version, each.judged.kinds) for each in step.versions if each.publish] == [
         (3, [])
-    ]  # it once had kinds
+    ]  # the version before it had kinds
     assert story.counts("checkout")["transactions"] == 1
 
 
@@ -111,7 +111,7 @@ def test_labels_are_the_newest_non_empty_ones_for_opportunity_and_sale_alike():
 
 
 def test_any_order_of_arrival_ends_in_the_same_figures():
-    def tell(story, number):
+    def apply_event(story, number):
         match number:
             case 0:
                 story.checkout("started", CART, id="0", channel="web")
@@ -130,9 +130,9 @@ def test_any_order_of_arrival_ends_in_the_same_figures():
     for order in itertools.permutations(range(6)):
         story = Story()
         for number in order:
-            tell(story, number)
+            apply_event(story, number)
         judged = story.sale()
-        ends.add((repr(story.counts("checkout")), story.told(), story.lost(), judged.segment, judged.time))
+        ends.add((repr(story.counts("checkout")), story.judgement(), story.reversal(), judged.segment, judged.time))
     assert len(ends) == 1
 
 
@@ -142,16 +142,16 @@ def test_equal_times_are_ordered_by_entityversion_then_type_then_id():
     story.checkout("completed", CART, id="5")
     story.checkout("order_updated", MORE, id="4", version=2)
     story.checkout("order_updated", CART, id="7", version=1)
-    assert story.told() == UP
+    assert story.judgement() == UP
 
 
-def test_a_second_event_with_the_same_identity_changes_nothing_whatever_its_body():
+def test_a_second_event_with_the_same_identity_changes_nothing():
     story = Story()
     story.checkout("started", CART)
     story.checkout("completed", MORE, at=1, id="same")
     story.checkout("completed", CART, at=2, id="same")
     assert story.results == ["applied", "applied", "duplicate"]
-    assert story.told() == UP
+    assert story.judgement() == UP
 
 
 def test_identities_do_not_match_across_their_bytes():
@@ -162,7 +162,7 @@ def test_identities_do_not_match_across_their_bytes():
         assert story.checkout("updated", CART, at=number, id=f"u{number}").result == "duplicate"
 
 
-def test_what_needs_an_order_is_unmatched_until_the_order_is_there():
+def test_an_event_that_needs_an_order_is_unmatched_until_the_order_arrives():
     story = Story()
     story.checkout("refunded", at=5, refund=("r", None, None))
     story.checkout("order_updated", MORE, at=4)
@@ -170,8 +170,8 @@ def test_what_needs_an_order_is_unmatched_until_the_order_is_there():
     assert story.counts("checkout")["opportunities"] == 0
     story.checkout("started", CART, at=1)
     story.checkout("completed", CART, at=2)
-    assert story.told() == UP
-    assert story.lost() == "transaction cross_sell upsell final=25.00 upsell=10.00 cross_sell=5.00"
+    assert story.judgement() == UP
+    assert story.reversal() == "transaction cross_sell upsell final=25.00 upsell=10.00 cross_sell=5.00"
 
 
 def test_a_test_event_is_counted_and_changes_nothing():
@@ -180,7 +180,7 @@ def test_a_test_event_is_counted_and_changes_nothing():
     assert story.counts()["transactions"] == 0
 
 
-def test_a_checkout_is_forgotten_30_days_after_its_newest_fact():
+def test_a_checkout_expires_30_days_after_its_newest_fact():
     story = Story()
     story.checkout("started", CART)
     story.checkout("completed", CART, at=30 * 24 * 60)
@@ -237,11 +237,11 @@ def test_refunds(refunds, lost):
     story.checkout("completed", MORE, at=1)
     for number, refund in enumerate(refunds):
         story.checkout("refunded", at=2 + number, refund=refund)
-    assert story.lost() == lost
-    assert story.told() == UP, "the verdict itself is gross"
+    assert story.reversal() == lost
+    assert story.judgement() == UP, "the verdict itself is gross"
 
 
-def test_a_refund_takes_steps_in_proportion_to_the_lines_not_to_their_product(monkeypatch):
+def test_the_time_for_a_refund_is_linear_in_the_lines(monkeypatch):
     sold, steps = 3000, []
     monkeypatch.setattr(module, "min", lambda *units: (steps.append(1), min(*units))[1], raising=False)
     story = Story()
@@ -263,7 +263,7 @@ named_lines = st.lists(
 
 
 @given(bought=named_lines, back=named_lines)
-def test_what_is_remembered_of_a_refund_takes_what_its_lines_take(bought, back):
+def test_a_reduced_refund_reverses_the_same_lines(bought, back):
     kept = module._reduced(Refund("r", tuple(back)))
     assert module._left(merge(bought), kept.products) == module._left(merge(bought), back)
     assert len(kept.products) <= len(back)
@@ -300,25 +300,25 @@ def test_a_refund_by_products_of_an_order_that_was_free(back, lost):
     story.checkout("started", CART)
     story.checkout("completed", [line("P", "a", 2, off="20"), line("Q", "b", price="0")], at=1)
     story.checkout("refunded", at=2, refund=("r", back, None))
-    assert story.lost() == lost
+    assert story.reversal() == lost
     assert story.counts("checkout")["reversed_transactions"]["all"] == bool(lost)
 
 
-def test_gifts_that_are_left_do_not_keep_a_transaction():
+def test_a_transaction_is_reversed_if_only_gifts_are_left():
     story = Story()
     story.checkout("started", CART)
     story.checkout("completed", [*CART, line("G", "g", price="0")], at=1)
     story.checkout("refunded", at=2, refund=("r", [line("G", "g")], None))
-    assert story.lost() == ""
+    assert story.reversal() == ""
     story.checkout("refunded", at=3, refund=("s", CART, None))
-    assert story.lost() == "transaction final=10.00"
+    assert story.reversal() == "transaction final=10.00"
 
 
 def test_a_refund_of_products_of_an_order_without_lines_reverses_nothing():
     story = Story()
     story.checkout("completed", [], at=1)
     story.checkout("refunded", at=2, refund=("r", CART, None))
-    assert story.lost() == ""
+    assert story.reversal() == ""
 
 
 def test_a_cancellation_reverses_the_whole_order_and_counts_stay_gross():
@@ -337,17 +337,17 @@ def test_an_amount_in_another_currency_reverses_nothing():
     story.checkout("started", CART)
     story.checkout("completed", MORE, at=1)
     story.checkout("refunded", at=2, refund=("r", None, "99"), currency="USD")
-    assert story.lost() == ""
+    assert story.reversal() == ""
 
 
 def test_a_refund_of_units_that_a_discount_was_on():
     story = Story()
     story.checkout("started", [line("P", "a")])
     story.checkout("completed", [line("P", "a", 4, "10", off="6")], at=1)
-    assert story.told() == "known | upsell quantity 24.00 | 10.00 -> 34.00"
+    assert story.judgement() == "known | upsell quantity 24.00 | 10.00 -> 34.00"
     story.checkout("refunded", at=2, refund=("r", [line("P", "a", 1)], None))
     # left: 3 units, list 30, discount 4.50, net 25.50; upsell 15.50
-    assert story.lost() == "final=8.50 upsell=8.50"
+    assert story.reversal() == "final=8.50 upsell=8.50"
 
 
 def test_categories_count_a_transaction_once_in_each():
@@ -370,7 +370,7 @@ def test_categories_count_a_transaction_once_in_each():
     }
 
 
-def test_a_change_that_nobody_can_see_makes_no_version_but_moves_the_counts():
+def test_a_change_that_is_not_published_changes_counts_without_a_new_version():
     story = Story()
     story.checkout("started", CART)
     story.checkout("completed", [line("P", "a", 2, category="shoes")], at=1)

@@ -38,7 +38,7 @@ def test_a_withdrawn_kind_leaves_a_customer_who_has_another_purchase_of_it():
     assert customers(story)["upsell"] == 1
 
 
-def test_a_reversal_does_not():
+def test_a_reversal_keeps_the_customer():
     story = Story()
     story.checkout("started", CART)
     story.checkout("completed", MORE, at=1)
@@ -46,7 +46,7 @@ def test_a_reversal_does_not():
     assert customers(story) == {"all": 1, "upsell": 1, "cross_sell": 0, "any": 1}
 
 
-def test_a_sale_that_turns_out_to_be_another_customer_s_moves():
+def test_a_sale_that_becomes_another_customer_s_moves():
     story = Story()
     story.checkout("completed", CART, at=5, customer="anna")
     story.checkout("completed", CART, at=4, customer="bert")
@@ -54,7 +54,7 @@ def test_a_sale_that_turns_out_to_be_another_customer_s_moves():
     assert customers(story)["all"] == 1
 
 
-def test_a_customer_is_known_by_a_keyed_hash_alone():
+def test_a_customer_is_stored_under_a_keyed_hash():
     assert member("anna", b"key") == member("anna", b"key")
     assert member("anna", b"key") != member("anna", b"other")
     assert len(member("anna", b"")) == 16

@@ -125,7 +125,7 @@ CASES = {
         [line("P", "a", category="c"), line("Q", "b", category="c")],
         ["cross_sell addition 10.00"],
     ),
-    # what is left
+    # lines without a partner
     "unmatched, its product is in the intent": (
         [line("P", "a")],
         [line("P", "a"), line("P", "b", price="12")],
@@ -176,7 +176,7 @@ CASES = {
     ),
     "unit price of a merged line is list total / quantity": (
         [line("P", "a", 1, "10"), line("P", "a", 2, "1"), line("P", "b", 1, "5")],  # a: 12 / 3 = 4 a unit
-        [line("P", "c", 1, "20")],  # takes b, the dearest by unit
+        [line("P", "c", 1, "20")],  # matches b, which has the highest unit price
         ["upsell variant 15.00"],
     ),
     # gifts and discounts
@@ -269,7 +269,7 @@ def test_verdicts_scale_with_prices(intent, final, factor):
 
 @given(_lines, _lines, st.randoms(use_true_random=False))
 def test_the_order_of_final_lines_of_different_prices_does_not_matter(intent, final, random):
-    """Where unit prices are equal the contract lets the order of appearance decide; elsewhere it must not matter."""
+    """The contract uses the order of appearance only for equal unit prices."""
     merged = merge(final)
     if len({line.unit for line in merged}) < len(merged):
         return

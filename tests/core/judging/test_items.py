@@ -51,7 +51,7 @@ CASES = {
         [item("P1", 1, "10")],
         ["downsell plan 2.00"],
     ),
-    # restored: only above the initial, and by what exceeds the higher of the two
+    # restored: an upsell only above the initial item, by the amount above the higher of initial and current
     "seats restored": ([item("P1", 5)], [item("P1", 10)], [item("P1", 10)], []),
     "seats above initial": ([item("P1", 5)], [item("P1", 12)], [item("P1", 10)], ["upsell quantity 20.00"]),
     "current above initial": ([item("P1", 11)], [item("P1", 12)], [item("P1", 10)], ["upsell quantity 10.00"]),
@@ -156,11 +156,11 @@ def test_items_judged_against_themselves_give_nothing(items, initial):
 
 
 @given(_items, _items)
-def test_going_back_to_the_initial_items_is_never_an_upsell_or_a_cross_sell(current, initial):
+def test_a_return_to_the_initial_items_is_never_an_upsell_or_a_cross_sell(current, initial):
     assert {verdict.kind for verdict in judge_items(tuple(current), tuple(initial), tuple(initial))} <= {"downsell"}
 
 
-def test_what_is_remembered_of_items_does_not_grow_with_how_many_there_are():
+def test_the_memory_for_judged_items_is_bounded():
     def ask(number):
         items = tuple(item(f"P{number}-{each}", category="c" * 100) for each in range(500))
         assert mrr(items) == 5_000 * 10**SCALE

@@ -23,7 +23,7 @@ WITHOUT_BOUND = 2**62
 
 
 @BOTH
-def test_what_is_not_known_is_missing_and_what_does_not_exist_is_known(kind):
+def test_missing_lists_keys_that_were_not_loaded_and_not_those_without_a_record(kind):
     cache = kind(Thing)
     load(cache, {b"here": stored("a"), b"nowhere": None})
     assert cache.missing([b"new", b"here", b"nowhere"]) == [b"new"]
@@ -32,7 +32,7 @@ def test_what_is_not_known_is_missing_and_what_does_not_exist_is_known(kind):
 
 
 @BOTH
-def test_a_change_counts_once_it_is_put(kind):
+def test_only_a_put_changes_a_record(kind):
     cache = kind(Thing)
     load(cache, {b"key": stored("a")})
     cache.get(b"key").parts.append("lost")
@@ -49,7 +49,7 @@ def test_a_change_counts_once_it_is_put(kind):
 
 
 @BOTH
-def test_what_is_removed_does_not_exist(kind):
+def test_a_removed_record_does_not_exist(kind):
     cache = kind(Thing)
     load(cache, {b"key": stored("a")})
     cache.put(b"key", None)
@@ -59,7 +59,7 @@ def test_what_is_removed_does_not_exist(kind):
 
 
 @BOTH
-def test_expiries_are_handed_over_once(kind):
+def test_expiries_are_drained_once(kind):
     cache = kind(Thing)
     cache.expiry[b"key"] = 5
     assert cache.drain(0) == ({}, {b"key": 5})
@@ -67,7 +67,7 @@ def test_expiries_are_handed_over_once(kind):
 
 
 @BOTH
-def test_the_least_recently_used_leave_beyond_the_bytes(kind):
+def test_the_least_recently_used_records_are_evicted_beyond_the_capacity(kind):
     cache = kind(Thing)
     keys = [b"%d" % number for number in range(10)]
     data = stored("x" * 100)
@@ -87,14 +87,14 @@ def test_the_least_recently_used_leave_beyond_the_bytes(kind):
 
 
 @BOTH
-def test_what_a_batch_needs_stays_whatever_its_size(kind):
+def test_records_of_the_current_batch_are_not_evicted(kind):
     cache = kind(Thing)
     load(cache, {b"large": stored("x" * 1000), b"small": stored("y")})
     assert cache.get(b"large") == Thing("x" * 1000)
     assert cache.get(b"small") == Thing("y")
 
 
-def test_concerns_are_those_of_a_record_that_is_here():
+def test_links_exist_as_long_as_their_record_is_in_the_cache():
     cache = Cache(Thing)
     load(cache, {b"key": stored("a")})
     assert cache.linked(b"key") == cache.linked(b"other") == ()
@@ -109,7 +109,7 @@ def test_concerns_are_those_of_a_record_that_is_here():
     assert cache.linked(b"key") == ()
 
 
-def test_a_late_record_is_one_object_until_it_is_taken():
+def test_a_deferred_record_is_one_object_until_it_is_drained():
     cache = DeferredCache(Thing)
     record = Thing("a")
     load(cache, {b"key": None})

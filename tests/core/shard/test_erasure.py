@@ -1,4 +1,4 @@
-"""An erased customer: gone from everything that is stored, still in every count, and whoever comes back is somebody else."""
+"""An erased customer is in no stored byte, stays in every count, and is a new customer after a return."""
 
 import msgspec
 from core.shard.test_shard import NOW, Store, events_of, journey_of, lawful, streams
@@ -22,9 +22,9 @@ def erasure(customer, id="e", time=NOW):
 
 
 def tables(store):
-    """Every byte that is stored."""
-    kept = (store.panes, store.entities, store.customers, store.scores, store.entity_expiry, store.customer_expiry)
-    return msgspec.msgpack.encode([store.state, store.summary, *kept])
+    """All stored bytes."""
+    parts = (store.panes, store.entities, store.customers, store.scores, store.entity_expiry, store.customer_expiry)
+    return msgspec.msgpack.encode([store.state, store.summary, *parts])
 
 
 def members(store):
@@ -37,7 +37,7 @@ def names_of(events):
 
 @lawful
 @given(streams, st.integers(1, 4), st.sampled_from([1, 1000]))
-def test_nothing_of_them_is_left_and_every_figure_stays(events, batch, capacity):
+def test_an_erased_customer_is_in_no_table_and_every_figure_stays(events, batch, capacity):
     plain, erased = Store(journey_of(events)), Store(journey_of(events), capacity=capacity)
     plain.run(events)
     before = plain.document()
@@ -50,7 +50,7 @@ def test_nothing_of_them_is_left_and_every_figure_stays(events, batch, capacity)
 
 @lawful
 @given(streams, st.integers(1, 4), st.data())
-def test_no_cut_between_batches_changes_anything(events, batch, data):
+def test_batch_sizes_and_restarts_change_nothing_of_an_erasure(events, batch, data):
     journey = journey_of(events)
     for customer in ("cust-1", "cust-2", "cust-1", "anon-1"):
         at = data.draw(st.integers(0, len(events)))
@@ -67,7 +67,7 @@ def test_no_cut_between_batches_changes_anything(events, batch, data):
 
 @lawful
 @given(generate.checkout_streams().map(generate.as_lines).map(events_of), st.data())
-def test_the_order_in_which_their_events_came_does_not_matter(events, data):
+def test_the_order_of_arrival_changes_nothing_of_an_erasure(events, data):
     first_of_identity = list({(event.entity, event.source, event.id): event for event in reversed(events)}.values())
     one, other = Store("checkout"), Store("checkout")
     erasures = [erasure(name) for name in sorted(names_of(events))]
@@ -77,7 +77,7 @@ def test_the_order_in_which_their_events_came_does_not_matter(events, data):
     assert members(one) == members(other)
 
 
-def test_what_follows_tells_of_a_pseudonym_and_an_erasure_tells_nothing():
+def test_later_versions_name_a_pseudonym_and_an_erasure_publishes_nothing():
     story = Story()
     story.checkout("started", CART)
     story.checkout("completed", MORE, at=1, id="bought")
@@ -89,7 +89,7 @@ def test_what_follows_tells_of_a_pseudonym_and_an_erasure_tells_nothing():
     assert "anna" not in version.judged.customer
 
 
-def test_who_comes_back_is_another_customer_and_a_repeat_leaves_them_alone():
+def test_an_erased_customer_who_returns_is_new_and_a_repeated_erasure_changes_nothing():
     story = Story()
     story.checkout("completed", CART)
     results = [story.apply(erasure("anna")).result]
@@ -102,7 +102,7 @@ def test_who_comes_back_is_another_customer_and_a_repeat_leaves_them_alone():
     assert results == ["applied", "duplicate", "applied"]
 
 
-def test_a_repeat_that_comes_when_the_erasure_is_forgotten_is_another_whatever_was_removed():
+def test_a_repeated_erasure_is_a_new_one_after_the_first_has_expired():
     events = []
     story = Story()
     story.apply = events.append
@@ -136,7 +136,7 @@ def test_a_test_erasure_changes_nothing():
     assert story.counts("checkout")["customers"]["all"] == 1
 
 
-def test_a_subscription_that_changed_hands_is_cleared_of_one_and_keeps_the_other():
+def test_an_erasure_of_one_of_two_customers_of_a_subscription_keeps_the_other():
     events = []
     story = Story()
     story.apply = events.append
@@ -152,13 +152,13 @@ def test_a_subscription_that_changed_hands_is_cleared_of_one_and_keeps_the_other
     story.subscription("changed", [item("P1", 4)], at=3 * DAYS, customer="cleo")
     story.subscription("canceled", at=6 * DAYS, customer="cleo")
     store.run(refund, START + 7 * DAY, batch=1, restart=True)
-    assert b"bert" not in tables(store), "settled"
+    assert b"bert" not in tables(store), "his event is settled"
     store.run([erasure("bert", time=START), erasure("cleo", time=START)], START + 7 * DAY)
     assert b"cleo" not in tables(store)
     assert store.document()["windows"]["30d"]["subscription"]["customers"]["all"] == 3
 
 
-def test_a_customer_is_remembered_while_an_entity_holds_their_id_and_no_longer():
+def test_a_customer_is_stored_as_long_as_an_entity_with_their_id():
     events = []
     story = Story(config=CoreConfig())
     story.apply = events.append

@@ -42,7 +42,7 @@ def erased(customer):
 
 
 def test_a_new_checkout_is_requested_once_with_its_buyer():
-    (event,) = events_of(lambda told: told.checkout("completed", [line("A", "a")]))
+    (event,) = events_of(lambda story: story.checkout("completed", [line("A", "a")]))
     preload = shard().preload([event])
     assert preload.request == Request([b"c1"], [key("anna")], [])
     preload.receive([None], [None])
@@ -50,20 +50,20 @@ def test_a_new_checkout_is_requested_once_with_its_buyer():
 
 
 def test_a_cart_that_is_not_paid_needs_no_customer():
-    (event,) = events_of(lambda told: told.checkout("started", [line("A", "a")]))
+    (event,) = events_of(lambda story: story.checkout("started", [line("A", "a")]))
     assert shard().preload([event]).request == Request([b"c1"], [], [])
 
 
 def test_nothing_is_requested_that_is_in_memory():
-    events = events_of(lambda told: told.checkout("completed", [line("A", "a")]))
+    events = events_of(lambda story: story.checkout("completed", [line("A", "a")]))
     one = shard()
     ShardStore().apply(one, events, LabelRegistry(FIXED))
     assert one.preload(events).request is None
 
 
 def test_customers_of_loaded_entities_are_requested_next():
-    first = events_of(lambda told: told.checkout("completed", [line("A", "a")], customer="anna"))
-    (refund,) = events_of(lambda told: told.checkout("refunded", at=5, customer="bert", refund=("r", None, None)))
+    first = events_of(lambda story: story.checkout("completed", [line("A", "a")], customer="anna"))
+    (refund,) = events_of(lambda story: story.checkout("refunded", at=5, customer="bert", refund=("r", None, None)))
     store, labels = ShardStore(), LabelRegistry(FIXED)
     one = shard()
     store.apply(one, first, labels)
@@ -77,7 +77,7 @@ def test_customers_of_loaded_entities_are_requested_next():
 
 
 def test_an_erasure_requests_the_entities_that_the_customer_is_linked_to():
-    first = events_of(lambda told: told.checkout("completed", [line("A", "a")], customer="anna"))
+    first = events_of(lambda story: story.checkout("completed", [line("A", "a")], customer="anna"))
     store = ShardStore()
     one = shard()
     store.apply(one, first, LabelRegistry(FIXED))
@@ -94,10 +94,10 @@ def test_an_erasure_requests_the_entities_that_the_customer_is_linked_to():
 
 def test_labels_are_requested_in_the_order_of_the_log_and_those_of_test_events_never():
     events = events_of(
-        lambda told: [
-            told.checkout("started", [line("A", "a", category="hats")], channel="web", segment="new"),
-            told.checkout("started", [line("A", "a")], checkout="test", channel="test", livemode=False),
-            told.checkout("started", [line("A", "a", category="shoes")], checkout="c2", channel="app"),
+        lambda story: [
+            story.checkout("started", [line("A", "a", category="hats")], channel="web", segment="new"),
+            story.checkout("started", [line("A", "a")], checkout="test", channel="test", livemode=False),
+            story.checkout("started", [line("A", "a", category="shoes")], checkout="c2", channel="app"),
         ]
     )
     preload = shard(labels=LabelRegistry()).preload(events)
@@ -113,8 +113,8 @@ def test_labels_are_requested_in_the_order_of_the_log_and_those_of_test_events_n
 
 
 def test_labels_of_loaded_records_are_requested_where_this_process_does_not_know_them():
-    first = events_of(lambda told: told.subscription("created", [item("P1", category="hats")], channel="web"))
-    (later,) = events_of(lambda told: told.subscription("canceled", at=5, id="later"))
+    first = events_of(lambda story: story.subscription("created", [item("P1", category="hats")], channel="web"))
+    (later,) = events_of(lambda story: story.subscription("canceled", at=5, id="later"))
     store = ShardStore()
     one = shard(journey="subscription", labels=LabelRegistry())
     store.apply(one, first, LabelRegistry())
@@ -128,7 +128,7 @@ def test_labels_of_loaded_records_are_requested_where_this_process_does_not_know
 
 def test_where_only_the_first_records_are_answered_the_first_events_can_be_applied():
     events = events_of(
-        lambda told: [told.checkout("started", [line("A", "a")], checkout=name) for name in ("c1", "c2", "c3", "c1")]
+        lambda story: [story.checkout("started", [line("A", "a")], checkout=name) for name in ("c1", "c2", "c3", "c1")]
     )
     preload = shard().preload(events)
     preload.receive([None, None], [])
@@ -139,8 +139,8 @@ def test_where_only_the_first_records_are_answered_the_first_events_can_be_appli
 @given(st.data())
 def test_answers_in_parts_give_what_whole_answers_give(data):
     events = events_of(
-        lambda told: [
-            told.checkout("completed", [line("A", "a")], checkout=name, customer=customer)
+        lambda story: [
+            story.checkout("completed", [line("A", "a")], checkout=name, customer=customer)
             for name, customer in (("c1", "anna"), ("c2", "bert"), ("c1", "cora"), ("c3", "anna"))
         ]
     )

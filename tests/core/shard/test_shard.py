@@ -1,4 +1,4 @@
-"""The laws of a shard: cutting, restarting, replaying, spreading and forgetting change no figure."""
+"""The laws of a shard: batches, restarts, replays, more shards and expiry change no figure."""
 
 from operator import add
 
@@ -28,7 +28,7 @@ from stream.events.decode import Rejected, decode_line
 HOUR = DAY // 24
 MINUTE = HOUR // 60
 SECOND = MINUTE // 60
-NOW = 1_772_370_000_000_000  # shortly after the generated streams' origin
+NOW = 1_772_370_000_000_000  # shortly after the first events of the generated streams
 FIXED = {
     "channel": ["web", "store", "app"],
     "segment": ["new", "loyal"],
@@ -50,7 +50,7 @@ class Store(ShardStore):
         return Shard(ShardId("topic", 0), self.journey, self.config, self.registry, self.stored, self.capacity)
 
     def run(self, events, now=NOW, batch=1000, *, restart=False):
-        """Results of all steps."""
+        """Apply events in batches, commit each batch, and return the results of all steps."""
         shard, results = self.open(), []
         for start in range(0, max(1, len(events)), batch):
             chunk = events[start : start + batch]
@@ -62,7 +62,7 @@ class Store(ShardStore):
         return results
 
     def remembered(self, now):
-        """All that is stored of entities and customers once what has expired is removed."""
+        """The stored entities and customers, without those that have expired."""
         shard = self.open()
         shard.advance(now)
         shard.remove(*self.expired(shard))
@@ -106,18 +106,18 @@ streams = (generate.checkout_streams() | generate.subscription_streams()).map(ge
 def test_restoring_at_any_cut_equals_an_uninterrupted_run(events, batch, capacity):
     whole, cut = Store(journey_of(events)), Store(journey_of(events), capacity=capacity)
     expected = whole.run(events)
-    assert cut.run(events, batch=batch, restart=True) == expected, "versions included"
+    assert cut.run(events, batch=batch, restart=True) == expected, "with their versions"
     assert cut.document() == whole.document()
     for store in (whole, cut):
-        store.run([], NOW + STEP)  # what is recent is settled when windows move
+        store.run([], NOW + STEP)  # the recent part is settled when windows move
     assert cut.document() == whole.document()
     assert (cut.entities, cut.panes, cut.state) == (whole.entities, whole.panes, whole.state)
 
 
 @lawful
 @given(streams, st.data())
-def test_what_is_forgotten_depends_on_the_events_alone(events, data):
-    """Wherever they are cut, whatever was removed by then, and whoever goes on: also where events come much later than anything is remembered."""
+def test_expiry_depends_only_on_the_events(events, data):
+    """The size of batches, the removals so far and restarts do not matter, also for events that arrive after the retention."""
     now = NOW + 40 * DAY
     for _ in range(3):
         at, name = data.draw(st.integers(0, len(events))), data.draw(st.sampled_from("ab"))
@@ -134,16 +134,16 @@ def test_what_is_forgotten_depends_on_the_events_alone(events, data):
         )
         batch, left = rest[:size], rest[size:]
         shard.advance(now)
-        told = cut.apply(shard, batch, cut.registry)
+        steps = cut.apply(shard, batch, cut.registry)
         if lost:
-            shard = cut.open()  # killed before its commit
+            shard = cut.open()  # the worker is killed before its commit
             continue
-        results, rest = results + told, left
+        results, rest = results + steps, left
         shard.remove(*(keys[:removed] for keys in cut.expired(shard)))
         cut.commit(shard)
         if again:
             shard = cut.open()
-    assert results == expected, "versions included"
+    assert results == expected, "with their versions"
     assert cut.document() == whole.document()
     assert cut.remembered(now) == whole.remembered(now)
     assert cut.document() == whole.document()
@@ -163,7 +163,7 @@ def test_a_replay_changes_nothing(events):
 @lawful
 @given(streams, st.sampled_from([0, 1, 2, 24, 240, 700]))
 def test_accepted_is_counted_or_late(events, hours):
-    """What is in the total is in the longest window, or was too old for it and is in the one before it."""
+    """Every transaction of the total is in the longest window, or in the window before it."""
     newest = max((event.time for event in events), default=NOW) + hours * HOUR + STEP
     now, before = Store(journey_of(events)), Store(journey_of(events))
     now.run(events, newest)
@@ -204,7 +204,7 @@ def test_any_order_of_arrival_of_a_subscription_within_the_lateness_gives_the_sa
 
 @lawful
 @given(generate.checkout_streams(20).map(generate.as_lines).map(events_of))
-def test_shards_may_be_split_and_merged_in_any_way(events):
+def test_figures_do_not_depend_on_how_entities_are_split_over_shards(events):
     def of(*parts):
         stores = []
         for part in parts:
@@ -220,8 +220,8 @@ def test_shards_may_be_split_and_merged_in_any_way(events):
         }
 
 
-def checkout_of(story_events):
-    """Collects the events that a story applies, for a store."""
+def events_in(scenario):
+    """Return the events that a scenario applies to a story."""
     events = []
 
     class Collected(Story):
@@ -229,19 +229,19 @@ def checkout_of(story_events):
             events.append(event)
             return super().apply(event)
 
-    story_events(Collected())
+    scenario(Collected())
     return events
 
 
 def test_expired_entities_and_customers_are_forgotten_and_figures_stay():
-    def story(told):
-        told.checkout("started", [line("P", "a")], checkout="old")
-        told.checkout("completed", [line("P", "a", 2)], at=1, checkout="old")
-        told.checkout("started", [line("P", "a")], at=60 * 24 * 60, checkout="new", customer="bert")
+    def scenario(story):
+        story.checkout("started", [line("P", "a")], checkout="old")
+        story.checkout("completed", [line("P", "a", 2)], at=1, checkout="old")
+        story.checkout("started", [line("P", "a")], at=60 * 24 * 60, checkout="new", customer="bert")
 
     store = Store("checkout")
     now = START + 61 * DAY
-    store.run(checkout_of(story), now)
+    store.run(events_in(scenario), now)
     before = store.document()
     shard = store.open()
     shard.advance(now)
@@ -249,54 +249,56 @@ def test_expired_entities_and_customers_are_forgotten_and_figures_stay():
     entities = [key for key, at in store.entity_expiry.items() if at < entities_before]
     customers = [key for key, at in store.customer_expiry.items() if at < customers_before]
     assert entities == [b"old"]
-    assert customers == [member("anna", b"")]  # they bought too long ago for any window; the checkout held their id
+    assert customers == [
+        member("anna", b"")
+    ]  # the purchase is before every window, and no checkout has the id any more
     shard.remove(entities, customers)
     store.commit(shard)
     assert set(store.entities) == {b"new"}
     assert store.document() == before
 
 
-def test_an_event_far_ahead_of_the_clock_makes_nothing_be_forgotten():
-    def story(told):
-        told.checkout("started", [line("P", "a")], checkout="open")
-        told.checkout("started", [line("P", "a")], at=366 * 24 * 60, checkout="ahead")
-        told.checkout("completed", [line("P", "a", 2)], at=60, checkout="open")
+def test_an_event_far_ahead_of_the_clock_expires_nothing():
+    def scenario(story):
+        story.checkout("started", [line("P", "a")], checkout="open")
+        story.checkout("started", [line("P", "a")], at=366 * 24 * 60, checkout="ahead")
+        story.checkout("completed", [line("P", "a", 2)], at=60, checkout="open")
 
     store = Store("checkout")
-    store.run(checkout_of(story), START + DAY // 12, batch=1, restart=True)
+    store.run(events_in(scenario), START + DAY // 12, batch=1, restart=True)
     shard = store.open()
-    assert shard.summary().stream_time == START + 366 * DAY, "reported as it is"
+    assert shard.summary().stream_time == START + 366 * DAY, "the stream time includes it"
     assert store.expired(shard) == ([], [])
     assert store.document()["windows"]["total"]["checkout"]["kind_transactions"]["upsell"] == 1
-    later = checkout_of(lambda told: told.checkout("started", at=32 * 24 * 60, checkout="later"))
+    later = events_in(lambda story: story.checkout("started", at=32 * 24 * 60, checkout="later"))
     store.run(later, START + 32 * DAY)
     shard = store.open()
-    assert store.expired(shard)[0] == [b"open"], "others go on"
+    assert store.expired(shard)[0] == [b"open"], "the watermark advances with other events"
 
 
-def test_a_checkout_that_comes_late_as_a_whole_is_one():
-    def story(told):
-        told.checkout("started", [line("P", "a")], at=60 * 24 * 60, checkout="new")
-        told.checkout("started", [line("P", "a")], checkout="old")
-        told.checkout("started", [line("P", "a")], at=60 * 24 * 60 + 1, checkout="newer")
-        told.checkout("completed", [line("P", "a", 2)], at=1, checkout="old")
-        told.checkout("started", [line("P", "a")], at=63 * 24 * 60, checkout="newest")
-        told.checkout("canceled", at=2, checkout="old")
+def test_all_events_of_a_late_checkout_form_one_checkout():
+    def scenario(story):
+        story.checkout("started", [line("P", "a")], at=60 * 24 * 60, checkout="new")
+        story.checkout("started", [line("P", "a")], checkout="old")
+        story.checkout("started", [line("P", "a")], at=60 * 24 * 60 + 1, checkout="newer")
+        story.checkout("completed", [line("P", "a", 2)], at=1, checkout="old")
+        story.checkout("started", [line("P", "a")], at=63 * 24 * 60, checkout="newest")
+        story.checkout("canceled", at=2, checkout="old")
 
     store = Store("checkout")
-    results = store.run(checkout_of(story), START + 63 * DAY, batch=1, restart=True)
+    results = store.run(events_in(scenario), START + 63 * DAY, batch=1, restart=True)
     total = store.document()["windows"]["total"]["checkout"]
     assert (total["opportunities"], total["kind_transactions"]["upsell"], total["intents"]["known"]) == (4, 1, 1)
-    assert results[-1].result == "unmatched", "and days later it is forgotten"
+    assert results[-1].result == "unmatched", "days later the checkout is expired"
 
 
-def test_what_is_older_than_1970_is_remembered_like_anything_else():
-    def story(told):
-        told.checkout("started", [line("P", "a")])
-        told.checkout("started", [line("P", "a")], checkout="c2")
-        told.checkout("completed", [line("P", "a", 2)], at=1)
+def test_events_before_1970_are_stored_like_others():
+    def scenario(story):
+        story.checkout("started", [line("P", "a")])
+        story.checkout("started", [line("P", "a")], checkout="c2")
+        story.checkout("completed", [line("P", "a", 2)], at=1)
 
-    old = [msgspec.structs.replace(event, time=event.time - 60 * 365 * DAY) for event in checkout_of(story)]
+    old = [msgspec.structs.replace(event, time=event.time - 60 * 365 * DAY) for event in events_in(scenario)]
     store = Store("checkout")
     store.run([], START)
     assert (store.open().expired_before()[0] < old[0].time, store.figures().summary.stream_time) == (True, 0)
@@ -308,12 +310,12 @@ def test_what_is_older_than_1970_is_remembered_like_anything_else():
 
 
 @pytest.mark.parametrize(("before", "after"), [(30, 90), (90, 30)])
-def test_another_retention_holds_for_a_checkout_from_its_next_event_on(before, after):
-    def story(told):
-        told.checkout("started", [line("P", "a")])
-        told.checkout("completed", [line("P", "a")], at=1)
+def test_a_changed_retention_applies_from_the_next_event_of_a_checkout(before, after):
+    def scenario(story):
+        story.checkout("started", [line("P", "a")])
+        story.checkout("completed", [line("P", "a")], at=1)
 
-    first, second = checkout_of(story)
+    first, second = events_in(scenario)
     store = Store("checkout", CoreConfig(checkout_retention=before * DAY))
     store.run([first], START)
     until = store.entity_expiry[b"c1"]
@@ -323,41 +325,41 @@ def test_another_retention_holds_for_a_checkout_from_its_next_event_on(before, a
     assert [*store.customer_expiry.values()] == [store.entity_expiry[b"c1"]]
 
 
-def test_a_subscription_that_begins_anew_is_not_removed_when_the_one_before_it_would_have_been():
-    def story(told):
-        told.subscription("created", [item("P1")])
-        told.subscription("canceled", at=1)
-        told.subscription("created", [item("P1")], at=401 * 24 + 12)
-        told.subscription("created", [item("P1")], at=500 * 24, subscription="other")
+def test_a_subscription_that_starts_again_keeps_no_expiry_of_its_first_life():
+    def scenario(story):
+        story.subscription("created", [item("P1")])
+        story.subscription("canceled", at=1)
+        story.subscription("created", [item("P1")], at=401 * 24 + 12)
+        story.subscription("created", [item("P1")], at=500 * 24, subscription="other")
 
     store = Store("subscription")
-    store.run(checkout_of(story), START + 500 * DAY, batch=1)
+    store.run(events_in(scenario), START + 500 * DAY, batch=1)
     assert store.entity_expiry == {}
 
 
-def test_a_subscription_whose_record_holds_no_day_leaves_the_index_when_it_is_active_again():
-    def story(told):
-        told.subscription("created", [item("P1")])
-        told.subscription("canceled", at=1)
+def test_a_record_without_a_day_loses_its_expiry_when_its_subscription_is_active_again():
+    def scenario(story):
+        story.subscription("created", [item("P1")])
+        story.subscription("canceled", at=1)
 
     store = Store("subscription")
-    store.run(checkout_of(story))
+    store.run(events_in(scenario))
     (key,) = store.entities
     record = msgspec.msgpack.decode(store.entities[key], type=Subscription)
     assert record.until is not None
-    record.until = None  # as it was stored before records held it
+    record.until = None  # as records were stored by older versions
     store.entities[key] = msgspec.msgpack.encode(record)
-    store.run(checkout_of(lambda told: told.subscription("renewed", at=2, id="later")))
+    store.run(events_in(lambda story: story.subscription("renewed", at=2, id="later")))
     assert store.entity_expiry == {}
 
 
 def test_a_customer_leaves_the_store_when_their_purchases_leave_the_longest_window():
-    def story(told):
-        told.checkout("started", [line("P", "a")])
-        told.checkout("completed", [line("P", "a", 2)], at=1)
+    def scenario(story):
+        story.checkout("started", [line("P", "a")])
+        story.checkout("completed", [line("P", "a", 2)], at=1)
 
     store = Store("checkout")
-    store.run(checkout_of(story), START + DAY)
+    store.run(events_in(scenario), START + DAY)
     assert store.document()["windows"]["30d"]["checkout"]["customers"] == {
         "all": 1,
         "upsell": 1,
@@ -367,9 +369,9 @@ def test_a_customer_leaves_the_store_when_their_purchases_leave_the_longest_wind
     shard = store.open()
     shard.advance(START + 40 * DAY)
     assert not [at for at in store.customer_expiry.values() if at < shard.expired_before()[1]], (
-        "a checkout holds their id"
+        "a checkout has the customer's id"
     )
-    later = checkout_of(lambda told: told.checkout("started", at=40 * 24 * 60, checkout="later"))
+    later = events_in(lambda story: story.checkout("started", at=40 * 24 * 60, checkout="later"))
     store.apply(shard, later, store.registry)
     customers = [key for key, at in store.customer_expiry.items() if at < shard.expired_before()[1]]
     assert len(customers) == 1
@@ -380,25 +382,25 @@ def test_a_customer_leaves_the_store_when_their_purchases_leave_the_longest_wind
     assert store.document()["windows"]["30d"]["checkout"]["customers"]["all"] == 0
 
 
-def test_an_active_subscription_is_never_forgotten_an_ended_one_is_400_days_later():
-    def story(told):
-        told.subscription("created", [item("P1")], subscription="kept")
-        told.subscription("created", [item("P1")], subscription="ended", customer="bert")
-        told.subscription("canceled", at=1, subscription="ended", customer="bert")
+def test_an_active_subscription_never_expires_and_an_ended_one_expires_after_400_days():
+    def scenario(story):
+        story.subscription("created", [item("P1")], subscription="kept")
+        story.subscription("created", [item("P1")], subscription="ended", customer="bert")
+        story.subscription("canceled", at=1, subscription="ended", customer="bert")
 
     store = Store("subscription")
-    store.run(checkout_of(story), START + DAY)
+    store.run(events_in(scenario), START + DAY)
     assert set(store.entity_expiry) == {b"ended"}
     assert START + 400 * DAY <= store.entity_expiry[b"ended"] <= START + 402 * DAY
 
 
-def test_what_this_batch_touched_is_not_forgotten():
-    def story(told):
-        told.checkout("started", [line("P", "a")])
+def test_an_entity_of_the_current_batch_is_not_removed():
+    def scenario(story):
+        story.checkout("started", [line("P", "a")])
 
     store = Store("checkout")
     shard = store.open()
-    events = checkout_of(story)
+    events = events_in(scenario)
     store.apply(shard, events, store.registry)
     shard.remove([b"c1"], [])
     store.commit(shard)
@@ -409,21 +411,21 @@ def test_label_values_are_bounded_first_come_first_served():
     registry = LabelRegistry()
     store = Store("checkout", registry=registry)
 
-    def story(told):
+    def scenario(story):
         for number in range(10):
-            told.checkout("started", [line("P", "a")], channel=f"channel-{number}", checkout=f"c{number}")
+            story.checkout("started", [line("P", "a")], channel=f"channel-{number}", checkout=f"c{number}")
 
-    results = store.run(checkout_of(story), START)
+    results = store.run(events_in(scenario), START)
     assert [step.overflow for step in results] == [()] * 8 + [("channel",)] * 2
     sections = Figures([store.figures()]).slice("total", "checkout").sets
     counted = {value: each.sales[0] for (dimension, value), each in sections.items() if dimension == "channel"}
     assert counted == {f"channel-{number}": 1 for number in range(8)} | {"other": 2}
 
 
-def test_labels_of_test_events_take_no_place():
-    def story(told):
+def test_labels_of_test_events_are_not_registered():
+    def scenario(story):
         for number, code in enumerate(["USD", "GBP", "CHF", "SEK"] * 2):
-            told.checkout(
+            story.checkout(
                 "started",
                 [line("P", "a", category=f"qa-{number}")],
                 channel=f"qa-{number}",
@@ -431,52 +433,52 @@ def test_labels_of_test_events_take_no_place():
                 livemode=False,
                 checkout=f"q{number}",
             )
-        told.checkout("completed", [line("P", "a", category="hats")], checkout="c1", channel="web")
+        story.checkout("completed", [line("P", "a", category="hats")], checkout="c1", channel="web")
 
     for batch in (1, 4, 1000):
         store = Store("checkout", registry=LabelRegistry())
-        store.run(checkout_of(story), START, batch=batch)
+        store.run(events_in(scenario), START, batch=batch)
         total = store.document()["windows"]["total"]
         assert total["channel"].keys() == {"web"}
         assert total["category"].keys() == {"hats"}
         assert total["checkout"]["revenue"].keys() == {"EUR"}
 
 
-def test_labels_of_events_that_change_nothing_take_their_place_in_the_order_of_the_log():
-    def story(told):
-        told.subscription("created", [item("P1")], at=25, id="first")
-        told.subscription("changed", [item("P1")], channel="stale")
-        told.subscription("changed", [item("P1")], at=25, id="first", channel="duplicate")
+def test_labels_of_duplicate_and_stale_events_are_registered_in_the_order_of_the_log():
+    def scenario(story):
+        story.subscription("created", [item("P1")], at=25, id="first")
+        story.subscription("changed", [item("P1")], channel="stale")
+        story.subscription("changed", [item("P1")], at=25, id="first", channel="duplicate")
         for number in range(7):
-            told.subscription("changed", [item("P1", number + 2)], at=26 + number, channel=f"channel-{number}")
+            story.subscription("changed", [item("P1", number + 2)], at=26 + number, channel=f"channel-{number}")
 
     for batch in (1, 3, 1000):
         store = Store("subscription", registry=LabelRegistry())
-        results = store.run(checkout_of(story), START, batch=batch)
+        results = store.run(events_in(scenario), START, batch=batch)
         assert [step.result for step in results] == ["applied", "stale", "duplicate", *["applied"] * 7]
         assert [step.overflow for step in results[3:]] == [()] * 6 + [("channel",)]
 
 
 @lawful
 @given(streams, st.integers(1, 5))
-def test_which_labels_are_admitted_does_not_depend_on_how_records_are_cut(events, batch):
+def test_batch_sizes_and_restarts_do_not_change_which_labels_are_registered(events, batch):
     events = [msgspec.structs.replace(event, segment=f"segment-{number}") for number, event in enumerate(events)]
     whole, cut = (Store(journey_of(events), registry=LabelRegistry()) for _ in range(2))
     assert cut.run(events, batch=batch, restart=True) == whole.run(events)
     assert cut.document() == whole.document()
 
 
-def test_categories_of_previous_items_are_admitted_as_those_of_the_others_are():
-    """They are counted where an event does not tell its items; a restart must not be what admits them."""
+def test_categories_of_previous_items_are_registered():
+    """They are counted for an event without items. A restart must not change whether they are registered."""
     registries = []
     for restart in (False, True):
         registry = LabelRegistry({"channel": ["web"], "segment": ["new"], "currency": ["EUR"]})
         store = Store("subscription", registry=registry)
-        told = checkout_of(lambda story: story.subscription("renewed", previous=[item("P1", category="before")]))
+        events = events_in(lambda story: story.subscription("renewed", previous=[item("P1", category="before")]))
         store.run(
             [
-                *told,
-                *checkout_of(
+                *events,
+                *events_in(
                     lambda story: story.subscription("changed", [item("P2", category="after")], at=1, id="later")
                 ),
             ],
@@ -493,43 +495,43 @@ def test_categories_of_previous_items_are_admitted_as_those_of_the_others_are():
     assert registries == [["before", "after"]] * 2
 
 
-def test_labels_that_events_call_other_or_unknown_take_no_place():
+def test_labels_named_other_or_unknown_are_not_registered():
     names = ["unknown", "other", *(f"channel-{number}" for number in range(8)), None]
 
-    def story(told):
+    def scenario(story):
         for number, name in enumerate(names):
-            told.checkout("completed", [line("P", "a", category=name)], channel=name, checkout=f"c{number}")
+            story.checkout("completed", [line("P", "a", category=name)], channel=name, checkout=f"c{number}")
 
     for registry, expected in (
         (LabelRegistry(), {f"channel-{number}": 1 for number in range(8)} | {"other": 1, "unknown": 2}),
         (LabelRegistry({"channel": ["other", "channel-1", "unknown"]}), {"channel-1": 1, "other": 8, "unknown": 2}),
     ):
         store = Store("checkout", registry=registry)
-        results = store.run(checkout_of(story), START)
+        results = store.run(events_in(scenario), START)
         assert all("channel" not in step.overflow for step in results[:2])
         windows = store.document()["windows"]["total"]
         assert {value: counted["transactions"] for value, counted in windows["channel"].items()} == expected
         assert {"other", "unknown"} <= windows["category"].keys()
 
 
-def test_a_currency_beyond_the_bound_keeps_its_transactions_and_tells_no_amounts():
-    def story(told):
+def test_a_currency_beyond_the_bound_has_transactions_but_no_amounts():
+    def scenario(story):
         for number, code in enumerate(["EUR", "USD", "GBP", "CHF", "SEK"]):
-            told.checkout("completed", [line("P", "a")], currency=code, checkout=f"c{number}")
+            story.checkout("completed", [line("P", "a")], currency=code, checkout=f"c{number}")
 
     store = Store("checkout", registry=LabelRegistry())
-    store.run(checkout_of(story), START)
+    store.run(events_in(scenario), START)
     figures = store.document()["windows"]["total"]["checkout"]
     assert figures["transactions"] == 5
     assert set(figures["revenue"]) == {"EUR", "USD", "GBP", "CHF"}
 
 
-def test_a_window_that_the_settings_no_longer_name_is_dropped_and_a_new_one_starts_empty():
-    def story(told):
-        told.checkout("completed", [line("P", "a")])
+def test_a_window_that_is_no_longer_in_the_settings_is_deleted():
+    def scenario(story):
+        story.checkout("completed", [line("P", "a")])
 
     store = Store("checkout")
-    store.run(checkout_of(story), START)
+    store.run(events_in(scenario), START)
     store.config = CoreConfig(windows=CoreConfig().windows[1:])
     shard = store.open()
     shard.advance(START)
@@ -539,7 +541,7 @@ def test_a_window_that_the_settings_no_longer_name_is_dropped_and_a_new_one_star
 
 
 def windows_of(store):
-    """Window -> opportunities, transactions, upsells and customers of its checkouts."""
+    """By window: opportunities, transactions, upsells and customers of checkouts."""
     windows = store.document()["windows"]
     sets = {name: windows[name]["checkout"] for name in windows}
     return {
@@ -553,20 +555,20 @@ def windows_of(store):
     }
 
 
-def test_a_new_window_counts_what_is_newer_than_all_that_was_there_before_it_and_takes_nothing_back():
-    def story(told):
+def test_a_new_window_counts_only_events_newer_than_all_before_it():
+    def scenario(story):
         cart = [line("P", "a")]
-        told.checkout("completed", [line("P", "a", 3)], intent=cart)
-        told.checkout("order_updated", cart, at=2, channel="app")
-        told.checkout("completed", cart, at=3, checkout="c2", customer="bert")
-        told.checkout("completed", [line("P", "a", 3)], at=30, checkout="c3", customer="cora", intent=cart)
+        story.checkout("completed", [line("P", "a", 3)], intent=cart)
+        story.checkout("order_updated", cart, at=2, channel="app")
+        story.checkout("completed", cart, at=3, checkout="c2", customer="bert")
+        story.checkout("completed", [line("P", "a", 3)], at=30, checkout="c3", customer="cora", intent=cart)
 
-    completed, updated, same_pane, newer = checkout_of(story)
+    completed, updated, same_pane, newer = events_in(scenario)
     store = Store("checkout", config=CoreConfig(windows=(Window.parse("1h"),)))
     store.run([completed], START + MINUTE)
     assert windows_of(store) == {"1h": (1, 1, 1, 1), "total": (1, 1, 1, None)}
     store.config = CoreConfig(windows=(Window.parse("24h"),))
-    assert store.run([updated], START + 2 * MINUTE)[0].result == "late", "in no window"
+    assert store.run([updated], START + 2 * MINUTE)[0].result == "late", "it is in no window"
     assert windows_of(store) == {"24h": (0, 0, 0, 0), "total": (1, 1, 0, None)}
     store.run([same_pane], START + 3 * MINUTE)
     assert windows_of(store) == {"24h": (0, 0, 0, 0), "total": (2, 2, 0, None)}
@@ -575,28 +577,28 @@ def test_a_new_window_counts_what_is_newer_than_all_that_was_there_before_it_and
 
 
 def test_a_clock_far_ahead_does_not_keep_a_new_window_empty():
-    def story(told):
-        told.checkout("completed", [line("P", "a")])
-        told.checkout("completed", [line("P", "a")], at=365 * 24 * 60, checkout="ahead")
+    def scenario(story):
+        story.checkout("completed", [line("P", "a")])
+        story.checkout("completed", [line("P", "a")], at=365 * 24 * 60, checkout="ahead")
 
     store = Store("checkout", config=CoreConfig(windows=(Window.parse("1h"),)))
-    store.run(checkout_of(story), START + STEP)
+    store.run(events_in(scenario), START + STEP)
     store.config = CoreConfig(windows=(Window.parse("24h"),))
-    told = checkout_of(lambda told: told.checkout("completed", [line("P", "a")], at=24 * 60, checkout="now"))
-    (step,) = store.run(told, START + DAY + STEP)
+    events = events_in(lambda story: story.checkout("completed", [line("P", "a")], at=24 * 60, checkout="now"))
+    (step,) = store.run(events, START + DAY + STEP)
     assert step.result == "applied"
     assert store.document()["windows"]["24h"]["checkout"]["transactions"] == 1
     assert all(after <= until for after, until in store.bounds)
 
 
-def test_nothing_is_taken_back_from_a_pane_that_fell_out_while_the_clock_was_ahead():
-    def story(told):
+def test_nothing_is_subtracted_from_a_pane_that_was_dropped_while_the_clock_was_ahead():
+    def scenario(story):
         cart = [line("P", "a")]
-        told.checkout("completed", [line("P", "a", 3)], intent=cart)
-        told.checkout("order_updated", cart, at=1, channel="app")
-        told.checkout("completed", [line("P", "a", 3)], at=1.5, checkout="c2", customer="bert", intent=cart)
+        story.checkout("completed", [line("P", "a", 3)], intent=cart)
+        story.checkout("order_updated", cart, at=1, channel="app")
+        story.checkout("completed", [line("P", "a", 3)], at=1.5, checkout="c2", customer="bert", intent=cart)
 
-    completed, updated, newer = checkout_of(story)
+    completed, updated, newer = events_in(scenario)
     store = Store("checkout", config=CoreConfig(windows=(Window.parse("5m"), Window.parse("1h"))))
     store.run([completed], START)
     store.run([], START + 9 * MINUTE)
@@ -625,10 +627,8 @@ _lives = st.lists(
 
 @lawful
 @given(streams, _lives)
-def test_a_window_holds_all_of_the_panes_that_are_not_gone_whatever_windows_come_and_wherever_the_clock_jumps(
-    events, lives
-):
-    """Nothing that it holds is below zero, therefore."""
+def test_a_window_is_the_sum_of_its_panes_after_changed_windows_and_jumps_of_the_clock(events, lives):
+    """So no count is below zero."""
     store, whole = Store(journey_of(events)), Store(journey_of(events))
     opening = min((event.time for event in events), default=NOW) - HOUR
     whole.config = CoreConfig(windows=tuple(map(Window.parse, ("1m", "5m", "7m", "1h", "24h", "30d"))))
@@ -638,19 +638,19 @@ def test_a_window_holds_all_of_the_panes_that_are_not_gone_whatever_windows_come
         for seconds, count in moves:
             part, events = events[:count], events[count:]
             now = NOW - HOUR + seconds * SECOND
-            part = [event for event in part if event.time <= now + AHEAD]  # the others come of wrong clocks
+            part = [event for event in part if event.time <= now + AHEAD]  # later ones have wrong clocks
             shard.advance(now)
             store.apply(shard, part, store.registry)
             store.commit(shard)
             for each in (part, []):
                 opening += STEP
                 whole.run(each, opening)
-            told = store.figures().summary
-            assert told.total == whole.figures().summary.total
-            for (name, counted), gone in zip(told.windows, told.dropped_through, strict=True):
+            summary = store.figures().summary
+            assert summary.total == whole.figures().summary.total
+            for (name, counted), gone in zip(summary.windows, summary.dropped_through, strict=True):
                 window = Window.parse(name)
-                head = window.pane_of(told.at)
-                assert gone <= max(head - PANES, window.pane_of(told.stream_time)), "nothing newer is left out"
+                head = window.pane_of(summary.at)
+                assert gone <= max(head - PANES, window.pane_of(summary.stream_time)), "no newer pane is left out"
                 panes = {
                     int(key.partition(b"|")[2]): data
                     for key, data in whole.panes.items()
@@ -660,12 +660,12 @@ def test_a_window_holds_all_of_the_panes_that_are_not_gone_whatever_windows_come
                 assert min((min(vector) for _, vector in counted), default=0) >= 0
 
 
-def test_between_two_moves_of_the_windows_only_what_was_booked_is_written_of_the_figures():
-    def story(told):
-        told.checkout("completed", [line("P", "a")])
-        told.checkout("completed", [line("P", "a")], checkout="c2")
+def test_between_two_moves_of_the_windows_only_the_recent_part_is_written():
+    def scenario(story):
+        story.checkout("completed", [line("P", "a")])
+        story.checkout("completed", [line("P", "a")], checkout="c2")
 
-    first, second = checkout_of(story)
+    first, second = events_in(scenario)
     store = Store("checkout")
     shard = store.open()
     shard.advance(START)
@@ -685,32 +685,32 @@ def test_between_two_moves_of_the_windows_only_what_was_booked_is_written_of_the
     assert decode_recent(store.recent).slices == []
 
 
-def test_much_that_was_booked_is_settled_at_once(monkeypatch):
-    def story(told):
+def test_a_large_recent_part_is_settled_at_once(monkeypatch):
+    def scenario(story):
         for number in range(3):
-            told.checkout("completed", [line("P", "a")], checkout=f"c{number}", channel=f"channel-{number}")
+            story.checkout("completed", [line("P", "a")], checkout=f"c{number}", channel=f"channel-{number}")
 
-    for bound, settled in ((6, False), (5, True)):  # an opportunity and money of each
+    for bound, settled in ((6, False), (5, True)):  # each checkout has two cells: sales and money
         monkeypatch.setattr(module, "RECENT", bound)
         store = Store("checkout", registry=LabelRegistry())
-        store.run(checkout_of(story), START)
+        store.run(events_in(scenario), START)
         assert (store.panes != {}, decode_recent(store.recent).slices == []) == (settled, settled)
         assert store.document()["windows"]["1h"]["all"]["transactions"] == 3
 
 
-def test_what_is_recent_is_kept_where_other_windows_cut_time_otherwise():
-    def story(told):
-        told.checkout("completed", [line("P", "a")])
+def test_the_recent_part_counts_in_windows_that_still_exist_and_in_the_total():
+    def scenario(story):
+        story.checkout("completed", [line("P", "a")])
 
     for names in (("1m",), ("7m", "1h"), ("1h",), ()):
         store = Store("checkout")
-        store.run(checkout_of(story), START)
+        store.run(events_in(scenario), START)
         store.config = CoreConfig(windows=tuple(Window.parse(name) for name in names))
         store.run([], START + STEP)
         windows = store.document()["windows"]
         counted = {name: windows[name]["all"]["transactions"] for name in windows}
         assert counted == {name: int(name in ("1h", "total")) for name in (*names, "total")}, (
-            "those that were there before"
+            "only windows that existed before have the transaction"
         )
 
 
@@ -725,12 +725,12 @@ def test_a_state_of_a_newer_version_or_of_another_journey_is_refused():
         store.open()
 
 
-def test_a_state_that_tells_nothing_of_windows_is_read():
-    def story(told):
-        told.checkout("completed", [line("P", "a")])
+def test_a_state_without_windows_of_an_older_version_is_read():
+    def scenario(story):
+        story.checkout("completed", [line("P", "a")])
 
     store = Store("checkout")
-    store.run(checkout_of(story), START)
+    store.run(events_in(scenario), START)
     store.run([], START + STEP)
     store.state = msgspec.msgpack.encode(msgspec.msgpack.decode(store.state)[:4])
     store.summary = msgspec.msgpack.encode(msgspec.msgpack.decode(store.summary)[:5])
@@ -741,11 +741,11 @@ def test_a_state_that_tells_nothing_of_windows_is_read():
 
 
 def test_a_tick_moves_windows_without_events():
-    def story(told):
-        told.checkout("completed", [line("P", "a")])
+    def scenario(story):
+        story.checkout("completed", [line("P", "a")])
 
     store = Store("checkout")
-    store.run(checkout_of(story), START)
+    store.run(events_in(scenario), START)
     shard = store.open()
     shard.advance(START)
     assert not shard.is_due(START)

@@ -1,4 +1,4 @@
-{{- /* A setting as its variable carries it: text as it is, lists of text with commas, the rest as JSON (numbers without an exponent). */ -}}
+{{- /* The value of a setting's environment variable: text as it is, lists of text joined by commas, everything else as JSON (numbers without an exponent). */ -}}
 {{- define "upsell-stream.value" -}}
 {{- if kindIs "string" . -}}
 {{ . }}

@@ -45,8 +45,8 @@ import org.apache.kafka.streams.state.WindowStore;
 /**
  * Kafka Streams: a processor for the verdicts, two stores (RocksDB, cached, with changelogs), one thread.
  *
- * <p>Arguments: HOW GUARANTEE SERVERS TOPIC RECORDS WARM-UP. HOW is `dsl`, minutes as windows of its DSL, by place, which goes through a repartition topic;
- * or `processor`, minutes in a plain store of each partition, to be added up by whoever reads them, which saves it that topic.
+ * <p>Arguments: HOW GUARANTEE SERVERS TOPIC RECORDS WARM-UP. HOW is `dsl`, minutes as windows of its DSL, by place, through a repartition topic;
+ * or `processor`, minutes in a plain store per partition, without that topic; readers add the partitions up.
  */
 public final class Sales {
     private static final ObjectMapper JSON = new ObjectMapper();
@@ -81,7 +81,7 @@ public final class Sales {
 
     private record Job(long records, long warm) {}
 
-    /** Takes an event in; gives what it adds to the counts of a minute and a place, if anything. */
+    /** Applies an event and returns what it adds to the counts of a minute and a place, if anything. */
     private static final class Judge implements Processor<String, Event, String, Delta> {
         private ProcessorContext<String, Delta> context;
         private KeyValueStore<String, Checkout> checkouts;

@@ -1,7 +1,7 @@
 #!lua
--- Enter labels in the registry, first come first served, as many values of a name as its bound allows.
+-- Register labels in the order of the request, as long as a name has fewer values than its bound.
 -- KEYS: labels. ARGV: number of bounds, then name and bound of each, then name and value of each label.
--- Returns all entries, `name=value`, in order of admission.
+-- Returns all entries, `name=value`, in the order of their registration.
 local entries, known, values, bounds = redis.call('LRANGE', KEYS[1], 0, -1), {}, {}, {}
 for _, entry in ipairs(entries) do
   local name = string.match(entry, '^[^=]+')

@@ -1,0 +1,143 @@
+"""One batch of one shard, from fetched records to the commit.
+
+    decode ─► preload ─► apply ─► publish ─► commit ─► count
+
+Rules: `apply` of the shard is the only step that changes its state by events, and nothing is awaited inside it. Kafka acknowledges outcomes and dead
+letters before the commit that implies them. Counters count what is committed, after it is committed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+from stream.events.catalogue import TYPE_NAMES
+from stream.events.decode import Rejected
+from stream.events.outcome import OUTCOME_HEADERS, dead_letter, outcome_event
+from stream.kafka.producer import Message, UnacknowledgedError
+from stream.worker.retry import Waiting, retry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stream.core.event import Event, Journey
+    from stream.core.result import Step
+    from stream.core.shard.write_set import ShardId
+    from stream.kafka.cursor import Batch, Cursor, LogView
+    from stream.worker.context import WorkerContext
+    from stream.worker.session import Session
+
+
+class Pipeline:
+    """Applies the batches of one shard, each through the session that holds then."""
+
+    def __init__(self, id: ShardId, journey: Journey, context: WorkerContext, waiting: Waiting) -> None:  # noqa: A002 - the shard's id
+        self._id = id
+        self._journey = journey
+        self._context = context
+        self._waiting = waiting
+
+    async def apply(self, session: Session, batch: Batch) -> int:
+        """Apply the first records of a batch, and return how many: at least one, and not all if they need too many bytes at once.
+
+        Raises:
+            ClaimLostError: nothing was committed; nothing was published either, unless the claim was lost after the records were loaded.
+            ShardHaltedError: the topic was deleted and created again.
+        """
+        context, shard = self._context, session.shard
+        began = time.monotonic()
+        now = context.clock.now()
+        await session.check_topic()
+        shard.advance(now)
+        decoded = [context.decoder.decode(record) for record in batch.records]
+        events: Sequence[Event] = [event for event in decoded if not isinstance(event, Rejected)]
+        preload = shard.preload(events)
+        while (request := preload.request) is not None:
+            loaded = await session.fetch(request)
+            preload.receive(loaded.entities, loaded.customers)
+        records, end = batch.records, batch.end
+        if len(preload.events) < len(events):
+            events = preload.events
+            number = _applicable(decoded, len(events))
+            records, end, decoded = records[:number], records[number].offset, decoded[:number]
+        steps = shard.apply(events)
+        messages = self._messages(records, decoded, steps)
+        shard.remove(*await session.expired(len(records)))
+        await self._publish(messages)
+        await session.commit(end, session.identity.after(records[-1]), now)
+        context.counters.commit(len(records), time.monotonic() - began)
+        rejected = [event for event in decoded if isinstance(event, Rejected)] if len(events) < len(decoded) else []
+        self._count(events, steps, rejected)
+        return len(records)
+
+    async def tick(self, session: Session, cursor: Cursor | None, log_view: LogView) -> None:
+        """Move the windows on without records, and pass over offsets that hold none.
+
+        Retention may delete such offsets; if the stored offset stayed before them, that would look as if it had deleted records.
+
+        Raises:
+            ClaimLostError: nothing was committed.
+        """
+        now = self._context.clock.now()
+        session.shard.advance(now)
+        session.shard.remove(*await session.expired(0))
+        end = session.offset if cursor is None else cursor.pass_over(session.offset, log_view.empty)
+        await session.commit(end, session.identity, now)
+
+    def _messages(
+        self, records: Sequence[Any], decoded: Sequence[Event | Rejected], steps: Sequence[Step]
+    ) -> list[Message]:
+        """A dead letter for each rejected record, an outcome for each version to publish; in the order of the log."""
+        context = self._context
+        messages: list[Message] = []
+        applied = iter(steps)
+        for record, event in zip(records, decoded, strict=True):
+            if isinstance(event, Rejected):
+                value, headers = dead_letter(record, event, self._id.partition, record.offset)
+                messages.append(Message(context.dead_letter_topic, record.key, value, headers))
+                continue
+            for version in next(applied).versions:
+                if version.publish:
+                    value = outcome_event(version, context.app_id)
+                    origin = (*self._id, record.offset)
+                    messages.append(Message(context.outcome_topic, record.key, value, OUTCOME_HEADERS, origin))
+        return messages
+
+    async def _publish(self, messages: list[Message]) -> None:
+        """Publish, until Kafka has acknowledged every message."""
+        if not messages:
+            return
+
+        def keep(failure: UnacknowledgedError) -> str:
+            nonlocal messages
+            messages = failure.messages
+            return str(failure)
+
+        await retry(lambda: self._context.publisher.publish(messages), UnacknowledgedError, self._waiting, keep)
+
+    def _count(self, events: Sequence[Event], steps: Sequence[Step], rejected: Sequence[Rejected]) -> None:
+        counters = self._context.counters
+        topic = self._id.topic
+        now = self._context.clock.now()
+        for name, number in Counter(rejection.type for rejection in rejected).items():
+            counters.event(topic, name, "rejected", number)
+        for rejection in rejected:
+            counters.dead_letter(rejection.reason)
+        results = Counter((event.type, step.result) for event, step in zip(events, steps, strict=True))
+        for (sort, result), number in results.items():
+            counters.event(topic, TYPE_NAMES[self._journey, sort], result, number)
+        for (kind, channel, segment), number in Counter(chain.from_iterable(step.counted for step in steps)).items():
+            counters.transactions(kind, self._journey, channel, segment, number)
+        for label in chain.from_iterable(step.overflow for step in steps):
+            counters.overflow(label)
+        if published := [version for step in steps for version in step.versions if version.publish]:
+            counters.judged(*self._id, published)
+        counters.delays([(now - event.time) / 1_000_000 for event in events])
+
+
+def _applicable(decoded: Sequence[Event | Rejected], events: int) -> int:
+    """How many of the decoded records precede the first event that is left out, if so many events can be applied."""
+    indexes = (number for number, event in enumerate(decoded) if not isinstance(event, Rejected))
+    return next(islice(indexes, events, None))

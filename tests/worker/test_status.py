@@ -1,0 +1,80 @@
+"""What `/readyz` says, from what shards and consumer know."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from stream.core.shard.write_set import ShardId
+from stream.kafka.cursor import LogView
+from stream.worker.retry import Waiting
+from stream.worker.shard_task import CLAIMED, ShardState
+from stream.worker.status import Status
+
+A, B = (ShardId("checkout-events", number) for number in range(2))
+
+
+def shard(state=ShardState.READING):
+    return SimpleNamespace(state=state, waiting=Waiting("test"), log_view=LogView())
+
+
+def status(tasks=(), **facts):
+    shards = {"assigned": True, "refused": None, "unanswered": False, "tasks": dict(tasks), **facts}
+    return Status(SimpleNamespace(**shards))
+
+
+def test_a_worker_that_has_not_reached_redis_and_kafka_is_not_ready():
+    assert Status().readiness() == (False, ["not started yet: Redis or Kafka has not answered"])
+
+
+def test_a_worker_that_stops_is_not_ready():
+    stopping = status()
+    stopping.stopping = True
+    assert stopping.readiness() == (False, ["the worker is stopping"])
+
+
+def test_without_partitions_there_is_nothing_to_be_unready_for():
+    assert status(assigned=False).readiness() == (False, ["Kafka has not assigned partitions"])
+    assert status().readiness() == (True, [])
+
+
+def test_why_kafka_refuses_is_named_until_partitions_are_assigned():
+    refused = "Kafka refuses this member of the group: GroupAuthorizationFailedError()"
+    assert status(assigned=False, refused=refused).readiness() == (False, [refused])
+
+
+@pytest.mark.parametrize("state", ShardState)
+def test_a_shard_that_is_not_claimed_is_named_with_its_state(state):
+    ready, missing = status({A: shard(state)}).readiness()
+    assert ready == (state in CLAIMED or state is ShardState.HALTED)
+    assert missing == ([] if ready else [f"checkout-events/0: not claimed yet ({state.value})"])
+
+
+def test_what_a_shard_waits_for_is_named():
+    waiting = shard()
+    waiting.waiting.begin("full: OOM")
+    claiming = shard(ShardState.CLAIMING)
+    claiming.waiting.begin("connection: cut")
+    assert status({B: claiming, A: waiting}).readiness() == (
+        False,
+        ["checkout-events/0: full: OOM", "checkout-events/1: connection: cut"],
+    )
+
+
+def test_a_kafka_that_does_not_answer_is_named_once_and_a_partition_by_itself():
+    silent = {A: shard(), B: shard()}
+    silent[A].log_view.unanswered = True
+    assert status(silent).readiness() == (False, ["checkout-events/0: Kafka does not answer"])
+    silent[B].log_view.unanswered = True
+    assert status(silent, unanswered=True).readiness() == (
+        False,
+        ["Kafka does not answer"],
+    )
+
+
+def test_a_partition_that_cannot_be_read_is_named():
+    unreadable = shard()
+    unreadable.log_view.unreadable = "cannot be read: CorruptRecordException()"
+    assert status({A: unreadable}).readiness() == (
+        False,
+        ["checkout-events/0: cannot be read: CorruptRecordException()"],
+    )
