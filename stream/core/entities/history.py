@@ -387,7 +387,7 @@ def _sale(
     for verdict in verdicts:
         sums[verdict.kind] += verdict.amount
     final = mrr(items)
-    exact_parts: dict[str, Exact] = {"final": final, **{kind: amount for kind, amount in sums.items()}}
+    exact_parts: dict[str, Exact] = {"final": final, **dict(sums.items())}
     return Assessment(
         source=event.source,
         event_id=event.id,
