@@ -5,7 +5,7 @@ a record that is encoded right after its change is still in the processor's cach
 copy of its own; a change counts once it is put.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 import msgspec
@@ -20,11 +20,11 @@ _encode = msgspec.msgpack.Encoder().encode
 class Cache(Generic[Record]):
     """Records by key, least recently used first, encoded when they are put."""
 
-    def __init__(self, kind: type[Record]) -> None:
-        """Start empty."""
+    def __init__(self, decode: Callable[[bytes], Record]) -> None:
+        """Start empty. `decode` makes a new record of stored bytes."""
         self.expiry: dict[bytes, int | None] = {}
         """Expiries that changed since the last `drain`, microseconds; None takes a record off the index."""
-        self._decode = msgspec.msgpack.Decoder(kind).decode
+        self._decode = decode
         self._records: dict[bytes, bytes | None] = {}
         self._size = 0
         self._changed: dict[bytes, bytes | None] = {}
@@ -100,9 +100,9 @@ class Cache(Generic[Record]):
 class DeferredCache(Cache[Record]):
     """A cache for records that one batch changes many times: they are encoded when they are drained."""
 
-    def __init__(self, kind: type[Record]) -> None:
+    def __init__(self, decode: Callable[[bytes], Record]) -> None:
         """Start empty."""
-        super().__init__(kind)
+        super().__init__(decode)
         self.deferred: dict[bytes, Record | None] = {}
         """Records that were put since the last `drain`."""
 

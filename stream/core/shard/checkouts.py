@@ -18,6 +18,7 @@ from stream.core.shard.cache import Cache
 from stream.core.shard.customer_index import CustomerIndex
 from stream.core.shard.event_time import EventTime
 from stream.core.shard.ledger import Emissions, Ledger
+from stream.core.shard.upgrade import decode_checkout
 
 
 class Checkouts:
@@ -27,7 +28,7 @@ class Checkouts:
         self, config: CoreConfig, time: EventTime, labels: LabelRegistry, ledger: Ledger, customers: CustomerIndex
     ) -> None:
         """Start with no records in memory."""
-        self.records = Cache(Checkout)
+        self.records = Cache(decode_checkout)
         self._retention = config.checkout_retention
         self._time = time
         self._labels = labels
