@@ -1,4 +1,4 @@
-"""The examples of docs/verdicts.md are judged as the page says.
+"""The examples of docs/verdicts.md, and those in its notation in docs/reference/events.md, are judged as the pages say.
 
 An example is a block of text: events in short form, and after `=>` what becomes of them. A block about a subscription names days, one about a checkout
 does not. The page explains the notation to its readers; what the test does with it is in `_EVENTS`, `_sent` and `_outcome`.
@@ -20,9 +20,16 @@ from stream.core.offline import Offline
 from stream.core.result import Intent, Kind, Reason
 from stream.events.decode import Rejected, decode_line
 
-PAGE = (Path(__file__).parents[1] / "docs" / "verdicts.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "verdicts.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^### (\d+)\. (.*)\n((?:(?!#).*\n)*)", PAGE, re.MULTILINE)
 """Number, title and text of each example."""
+OTHERS = [
+    block
+    for page in (PAGE.partition("\n### 1. ")[0], (DOCS / "reference" / "events.md").read_text(encoding="utf-8"))
+    for block in re.findall(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+]
+"""Blocks that are no numbered example."""
 TIMES = "\N{MULTIPLICATION SIGN}"
 _START = datetime(2026, 3, 1, 10, tzinfo=UTC)
 _EVENTS = {
@@ -198,6 +205,12 @@ def block_of(text: str) -> str:
 def test_an_example_is_judged_as_the_page_says(title, text):
     sent = parsed(block_of(text))
     assert judged([each.event for each in sent]) == [each.expected for each in sent], title
+
+
+@pytest.mark.parametrize("block", OTHERS)
+def test_a_block_without_a_number_is_judged_as_it_says(block):
+    sent = parsed(block)
+    assert judged([each.event for each in sent]) == [each.expected for each in sent]
 
 
 @pytest.mark.parametrize(("title", "text"), [example[1:] for example in EXAMPLES], ids=[each[1] for each in EXAMPLES])

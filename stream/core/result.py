@@ -83,7 +83,7 @@ class Judged(msgspec.Struct, frozen=True, gc=False):
     currency: str
     intent: Intent
     kinds: list[Kind]
-    """Sorted; empty if the transaction has no upsell, cross-sell or downsell, or no longer has one."""
+    """Sorted; empty if there is no verdict, or no longer one."""
     lines: list[JudgedLine]
     initial: Amount
     """Value of what the customer came for."""
@@ -92,7 +92,7 @@ class Judged(msgspec.Struct, frozen=True, gc=False):
     cross_sell: Amount
     downsell: Amount
     restored: Amount
-    """Back to what the customer once came for: neither an upsell nor a cross-sell."""
+    """What brings the customer back to what they once came for; neither an upsell nor a cross-sell. Always 0 for a checkout."""
     reversed: Reversed
     version: Annotated[int, msgspec.Meta(ge=1)]
     """1 for the first version; one more for every change of the fields above. The highest version is valid."""

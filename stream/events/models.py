@@ -64,11 +64,12 @@ class ProductLine(Sendable):
     sku: OptionalId = None
     variant_id: OptionalId = None
     product_id: OptionalId = None
+    """Lines with the same sku, variant_id or product_id belong together."""
     name: Text | None = None
     """For people; not used in any figure."""
     category: OptionalLabel = None
     quantity: LineQuantity
-    """Units, or weight or length with at most 3 decimal places. A line with quantity 0 is dropped."""
+    """Units, or weight or length with at most 3 decimal places, better as a string then. A line with quantity 0 is dropped."""
     price: Money
     """List price of one unit, in major units of the currency."""
     discount: Money | None = None
@@ -190,6 +191,7 @@ class CheckoutData(Sendable):
     """Id of a visitor without a customer_id."""
     checkout_id: Id
     order_id: OptionalId = None
+    """The order that an order event is about. Default: that of the first completed event. A checkout has at most 32."""
     channel: OptionalLabel = None
     segment: OptionalLabel = None
     currency: Currency
@@ -233,7 +235,7 @@ class SubscriptionData(Sendable):
     items: Items | None = None
     """The complete new items."""
     previous: ItemSet | None = None
-    """The items before this event."""
+    """The items before this event, where the state is not known. On `created`: what the subscription replaces."""
     intent: ItemSet | None = None
     """What the customer came for, if the platform records it."""
 

@@ -52,6 +52,7 @@ def _outcome_schema() -> dict[str, Any]:
     for each in published:
         definition = definitions[each.__name__]
         definition["additionalProperties"] = False
+        definition["required"] = list(definition["properties"])  # nothing is left out of an outcome, defaults neither
         for name, text in _field_docstrings(each).items():
             definition["properties"][name]["description"] = text
     schema = definitions.pop(OutcomeEvent.__name__)

@@ -19,6 +19,7 @@ from stream.core.event import (
     Item,
     Line,
     Refund,
+    Share,
     SubscriptionEvent,
     SubscriptionType,
 )
@@ -63,16 +64,20 @@ def test_a_whole_checkout_event():
         customer_id="k1", anonymous_id="a1", order_id="o1", channel="web", segment="vip", coupon="C",
         products=[
             line(sku="S", variant_id="V", product_id="P", name="N", category="cat", quantity=2, price="12.50",
-                 discount="1.5", replaces="R", offer_id="O"),
+                 discount="1.5", replaces=["R", "", "T"], offer_id="O"),
             line(quantity=0),
+            line(quantity="0.350", replaces=""),
         ],
         intent={"products": []},
     ) | {"livemode": False, "entityversion": 7, "time": "2026-01-05T11:00:00.1234569+01:00"}  # fmt: skip
     assert decoded(sent) == CheckoutEvent(
         type=CheckoutType.COMPLETED, source="shop", id="e1", time=MICROS + 123456, version=7, entity="c1",
         customer="k1", currency="EUR",
-        products=(Line("S", "V", "P", "cat", 2, "12.50", "1.5", "R", "O"),),
-        intent=(), refund=None, channel="web", segment="vip", livemode=False,
+        products=(
+            Line("S", "V", "P", "cat", 2, "12.50", "1.5", ("R", "T"), "O"),
+            Line("S1", None, None, None, "0.35", "12.50"),
+        ),
+        intent=(), refund=None, channel="web", segment="vip", livemode=False, order_id="o1",
     )  # fmt: skip
 
 
@@ -80,27 +85,35 @@ def test_a_whole_subscription_event():
     sent = event(
         "subscription.created",
         channel="web", segment="vip", status="trialing",
-        items=[item(category="saas", interval="year", interval_count=2), item(plan_id="x", role="addon")],
+        items=[
+            item(category="saas", interval="year", interval_count=2, offer_id="O"),
+            item(plan_id="x", role="addon"),
+            item(plan_id="y", role="base"),
+        ],
         previous={"items": []},
         intent={"items": [item()]},
+        checkout_id="c1",
     )  # fmt: skip
-    pro = Item("pro", "app", True, None, 1, "10.00", "month")
+    pro = Item("pro", "app", None, None, 1, "10.00", "month")
     assert decoded(sent) == SubscriptionEvent(
         type=SubscriptionType.CREATED, source="shop", id="e1", time=MICROS, version=0, entity="u1",
         customer="k1", currency="EUR",
         items=(
-            Item("pro", "app", True, "saas", 1, "10.00", "year", 2),
+            Item("pro", "app", None, "saas", 1, "10.00", "year", 2, "O"),
             Item("x", "app", False, None, 1, "10.00", "month"),
+            Item("y", "app", True, None, 1, "10.00", "month"),
         ),
-        previous=(), intent=(pro,), trialing=True, channel="web", segment="vip", livemode=True,
+        previous=(), intent=(pro,), trialing=True, channel="web", segment="vip", livemode=True, in_checkout=True,
     )  # fmt: skip
 
 
 def test_a_refund():
     refund = {"refund_id": "r1", "products": [line(quantity=3)], "amount": "4"}
     made = decoded(event("order.refunded", refund=refund, products=...))
-    assert made.refund == Refund("r1", (Line("S1", None, None, None, 3, "12.50"),), "4")
+    assert made.refund == Refund("r1", (Line("S1", None, None, None, 3, "12.50"),))
     assert made.products == ()
+    refund = {"refund_id": "r1", "products": [], "amount": "4"}
+    assert decoded(event("order.refunded", refund=refund)).refund == Refund("r1", (), "4")
     assert decoded(event("order.canceled", refund="not looked at")).refund is None
 
 
@@ -113,17 +126,67 @@ def test_the_customer(ids, customer):
 
 
 @pytest.mark.parametrize(
-    ("roles", "base"),
+    ("refund", "share"),
     [
-        ((None, None), (True, False)),
-        (("addon", None), (False, False)),
-        (("addon", "base"), (False, True)),
-        ((None, "base"), (True, True)),
+        (..., None),
+        ({}, Share()),
+        ({"share": "0.25"}, Share(None, "0.25")),
+        ({"refund_id": "r1", "share": "1"}, Share("r1", "1")),
+        ({"refund_id": "r1", "share": "0", "more": 1}, Share("r1", "0")),
     ],
 )
-def test_the_first_item_is_base_unless_it_says_otherwise(roles, base):
-    items = [item(quantity=0), *(item(role=role) for role in roles)]
-    assert tuple(made.base for made in decoded(event("subscription.changed", items=items)).items) == base
+def test_a_refund_of_a_subscription(refund, share):
+    assert decoded(event("subscription.refunded", items=..., refund=refund)).refund == share
+    assert decoded(event("subscription.canceled", refund="not looked at")).refund is None
+
+
+def test_an_amount_that_is_absent_is_no_amount():
+    for absent in (None, ""):
+        made = exact(encoded(event("subscription.refunded", refund={"share": "", "refund_id": "", "amount": absent})))
+        assert made.refund == Share()
+
+
+@pytest.mark.parametrize(
+    ("quantity", "made"),
+    [
+        (2, 2), (2.0, 2), ("2", 2), ("2.000", 2), ("002", 2), (1e3, 1000), (10**9, 10**9), ("1000000000.000", 10**9),
+        (0.375, "0.375"), ("0.375", "0.375"), ("0.350", "0.35"), (1.001, "1.001"), (999999999.999, "999999999.999"),
+    ],
+)  # fmt: skip
+def test_quantities(quantity, made):
+    [only] = decoded(event("checkout.started", products=[line(quantity=quantity, price="0.01")])).products
+    assert (only.quantity, type(only.quantity)) == (made, type(made))
+
+
+def test_no_quantity_is_a_line_that_is_dropped():
+    lines = [line(quantity=quantity) for quantity in (0, 0.0, -0.0, "0", "0.000")]
+    assert decoded(event("checkout.started", products=lines)).products == ()
+
+
+@pytest.mark.parametrize(
+    ("replaces", "made"),
+    [("a", "a"), (["a"], "a"), (["a", "b"], ("a", "b")), (["", "b"], "b"), ([], None), ([""], None), (["x"] * 100, ("x",) * 100)],
+)  # fmt: skip
+def test_what_a_line_replaces(replaces, made):
+    [only] = decoded(event("checkout.started", products=[line(replaces=replaces)])).products
+    assert only.replaces == made
+
+
+@pytest.mark.parametrize("name", ["order.completed", "order.updated", "order.refunded", "order.canceled"])
+def test_the_order_of_an_order_event(name):
+    assert decoded(event(name, order_id="o1")).order_id == "o1"
+    assert exact(encoded(event(name, order_id=""))).order_id is None
+
+
+@pytest.mark.parametrize("name", ["checkout.started", "checkout.updated"])
+def test_a_cart_has_no_order(name):
+    assert decoded(event(name, order_id="o1")).order_id is None
+
+
+def test_only_a_created_event_is_sold_in_a_checkout():
+    assert decoded(event("subscription.created", checkout_id="c1")).in_checkout
+    assert not decoded(event("subscription.created")).in_checkout
+    assert not decoded(event("subscription.changed", checkout_id="c1")).in_checkout
 
 
 @pytest.mark.parametrize("name", sorted(EVENT_TYPES))
@@ -347,11 +410,34 @@ def changed(name, change, **data):
         (event("checkout.started", products=[line(price="1e5")]), "invalid", "data.products[0].price", "no exponent"),
         (event("checkout.started", products=[line(price="1" * 16)]), "invalid", "data.products[0].price", "15 digits"),
         (event("checkout.started", products=[line(quantity=0, price="x")]), "invalid", "data.products[0].price", "money"),
-        (event("checkout.started", products=[line(quantity=1.0)]), "invalid", "data.products[0].quantity", "integer"),
-        (event("checkout.started", products=[line(quantity=True)]), "invalid", "data.products[0].quantity", "integer"),
-        (event("checkout.started", products=[line(quantity="1")]), "invalid", "data.products[0].quantity", "integer"),
-        (event("checkout.started", products=[line(quantity=-1)]), "invalid", "data.products[0].quantity", "0"),
-        (event("checkout.started", products=[line(quantity=10**9 + 1)]), "invalid", "data.products[0].quantity", "1000000000"),
+        *(
+            (event("checkout.started", products=[line(), line(quantity=wrong)]), "invalid", "data.products[1].quantity", "at most 3 decimal places")
+            for wrong in (
+                True, -1, -0.5, 10**9 + 1, 10**30, 1e300, 1000000000.001, 0.1234, "0.1234", "-1", "+1", "1.", ".5", "1e3", " 1", "1\n", "1,5", "one",
+                "10000000000", "1000000001", "\N{ARABIC-INDIC DIGIT THREE}", [1], {"value": 1},
+            )
+        ),
+        (event("checkout.started", products=[line(quantity=None)]), "invalid", "data.products[0].quantity", "required"),
+        (event("order.refunded", refund={"refund_id": "r", "products": [line(quantity="0.0001")]}), "invalid", "data.refund.products[0].quantity", "3 decimal"),
+        *(
+            (event("order.completed", products=[line(replaces=wrong)]), "invalid", "data.products[0].replaces", "a list of at most 100 such ids")
+            for wrong in (5, True, {"sku": "a"}, ["a", 5], ["a", None], [["a"]], ["a"] * 101, "x" * 257, ["x" * 257])
+        ),
+        *(
+            (event("subscription.refunded", refund={"share": wrong}), "invalid", "data.refund.share", says)
+            for wrong, says in (
+                ("1.1", "from"), ("1.0000000001", "from"), ("-0.1", "from"), ("50%", "from"), ("1e-1", "from"), ("2", "from"), (".5", "from"),
+                (0.5, "as a string"), (1, "as a string"), (True, "string"), (["1"], "string"),
+            )
+        ),
+        (event("subscription.refunded", refund={"amount": "5.00"}), "invalid", "data.refund.amount", "send share instead"),
+        (event("subscription.refunded", refund={"share": "0.5", "amount": 0}), "invalid", "data.refund.amount", "send share instead"),
+        (event("subscription.refunded", refund=[]), "invalid", "data.refund", "JSON object"),
+        (event("subscription.created", checkout_id=5), "invalid", "data.checkout_id", "string"),
+        (event("subscription.created", items=[item(offer_id="x" * 257)]), "invalid", "data.items[0].offer_id", "256"),
+        (event("subscription.created", items=[item(quantity=1.0)]), "invalid", "data.items[0].quantity", "integer"),
+        (event("subscription.created", items=[item(quantity="1")]), "invalid", "data.items[0].quantity", "integer"),
+        (event("order.canceled", order_id="x" * 257), "invalid", "data.order_id", "256"),
         (event("checkout.started", customer_id="x" * 257), "invalid", "data.customer_id", "256"),
         (event("checkout.started", channel="x" * 129), "invalid", "data.channel", "128"),
         (event("checkout.started", intent={}), "invalid", "data.intent.products", "required"),

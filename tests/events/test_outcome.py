@@ -15,8 +15,8 @@ JUDGED = result.Judged(
     event_id="e1", subject="checkout/c1", time="2026-01-05T10:00:00Z", journey="checkout", customer="k1", channel="web",
     segment=None, currency="EUR", intent="known", kinds=["cross_sell"],
     lines=[result.JudgedLine("cross_sell", "addition", "P", "S", None, None, "O", "37.00")],
-    initial="10.00", final="47.00", upsell="0.00", cross_sell="37.00", downsell="0.00",
-    reversed=result.Reversed(True, ["cross_sell"], {"final": "47", "upsell": "0", "cross_sell": "37", "downsell": "0"}),
+    initial="10.00", final="47.00", upsell="0.00", cross_sell="37.00", downsell="0.00", restored="0.00",
+    reversed=result.Reversed(True, ["cross_sell"], {"final": "47", "upsell": "0", "cross_sell": "37", "downsell": "0", "restored": "0"}),
     version=2,
 )  # fmt: skip
 

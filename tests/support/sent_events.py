@@ -83,7 +83,12 @@ def _optional(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, A
 _money = st.decimals(0, 10**6, places=4).map(lambda amount: format(amount, "f")) | st.sampled_from(
     ["0", "007.50", "999999.9999999999"]
 )
-_quantities = st.integers(0, 3) | st.just(100)
+_units = st.integers(0, 3) | st.just(100)
+_parts = st.decimals(0, 1_000, places=3).map(lambda amount: format(amount, "f")) | st.sampled_from(["2", "007.5", "0"])
+_quantities = _units | _parts | _parts.map(float)
+_shares = st.decimals(0, 1, places=4).map(lambda share: format(share, "f")) | st.sampled_from(
+    ["0", "1", "1.000", "0.0000000001"]
+)
 _identities = st.sampled_from([("sku",), ("variant_id",), ("product_id",), ("sku", "variant_id", "product_id")])
 
 
@@ -91,7 +96,14 @@ _identities = st.sampled_from([("sku",), ("variant_id",), ("product_id",), ("sku
 def _lines(draw: st.DrawFn) -> dict[str, Any]:
     given_ids = {name: draw(_some) for name in draw(_identities)}
     optional = draw(
-        _optional(name=_texts, category=_texts, discount=_money, replaces=_texts, offer_id=_texts, more=st.just([1]))
+        _optional(
+            name=_texts,
+            category=_texts,
+            discount=_money,
+            replaces=_texts | st.lists(_texts, max_size=3),
+            offer_id=_texts,
+            more=st.just([1]),
+        )
     )
     return optional | given_ids | {"quantity": draw(_quantities), "price": draw(_money)}
 
@@ -99,10 +111,15 @@ def _lines(draw: st.DrawFn) -> dict[str, Any]:
 @st.composite
 def _items(draw: st.DrawFn) -> dict[str, Any]:
     optional = draw(
-        _optional(role=st.sampled_from(["base", "addon"]), category=_texts, interval_count=st.integers(1, 1_000))
+        _optional(
+            role=st.sampled_from(["base", "addon"]),
+            category=_texts,
+            interval_count=st.integers(1, 1_000),
+            offer_id=_texts,
+        )
     )
     interval = draw(st.sampled_from(["day", "week", "month", "year"]))
-    required = {"quantity": draw(_quantities), "price": draw(_money), "interval": interval}
+    required = {"quantity": draw(_units), "price": draw(_money), "interval": interval}
     return optional | required | {"plan_id": draw(_some), "product_id": draw(_some)}
 
 
@@ -137,6 +154,10 @@ def events(draw: st.DrawFn) -> dict[str, Any]:
         data |= {"subscription_id": entity, "customer_id": draw(_some)} | common
         if not name.endswith(("renewed.v1", "canceled.v1", "refunded.v1")):
             data["items"] = draw(_item_lists)
+        if name.endswith("created.v1"):
+            data |= draw(_optional(checkout_id=_texts))
+        if name.endswith("refunded.v1"):
+            data |= draw(_optional(refund=_optional(refund_id=_texts, share=_shares, amount=_absent)))
     envelope = draw(
         _optional(
             livemode=st.sampled_from([True, False, "true", "false"]),
@@ -161,7 +182,8 @@ JUNK = [
     "true", "\0", "\ud800", "\N{GRINNING FACE}", "usd", "EUR", "XAU", "commerce.order.completed.v2", "٣", "12.50\n",
     "2026-01-05", "2026-01-05T10:00:00", "2026-01-05 10:00:00Z", "2026-01-05T10:00:00+0100", "2026-02-30T10:00:00Z",
     "2026-01-05T24:00:00Z", "2026-01-05T10:00:60Z", "0000-01-05T10:00:00Z", "2026-01-05T10:00:00,5Z",
-    0, 1, -1, 2**53, 10**9 + 1, 10**30, 1.5, -0.0, 1e300, True, False, [], {}, [{}], [None], ["x"], {"products": None},
+    "1", "0.375", "0.1234", "1.001", 0.375, 0.1234, 1.001, 2.0,
+    0, 1, -1, 2**53, 10**9 + 1, 10**30, 1.5, -0.0, 1e300, True, False, [], {}, [{}], [None], ["x"], ["x", ""], {"products": None},
 ]  # fmt: skip
 
 
