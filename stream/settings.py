@@ -31,12 +31,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import (
-    BaseSettings,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from stream.core.config import DAY, DEFAULT_WINDOWS, MICROSECONDS, CoreConfig, Window
 from stream.core.counting.kpi import KPIS
@@ -195,8 +190,10 @@ class Settings(BaseSettings):
     """Days after its newest event, by event time, until a checkout is dropped from the state."""
     subscription_retention_days: float = Field(400, gt=0, le=3650)
     """Days after its newest event, by event time, until an inactive subscription is dropped from the state."""
-    lateness_hours: float = Field(24, ge=0, le=24 * 366)
+    lateness_hours: float = Field(72, ge=0, le=24 * 366)
     """Allowed lateness in hours: how much older an event of a subscription may be than the newest event of that subscription."""
+    swap_hours: float = Field(24, ge=0, le=24 * 366)
+    """Hours after a cancellation in which a new plan is judged as a change of the canceled one, of the same or another subscription of the customer."""
     future_minutes: float = Field(10, ge=0, le=24 * 60)
     """Minutes that an event's time may be ahead of its record's Kafka timestamp; events further ahead are rejected."""
     channels: Names = ()
@@ -342,6 +339,7 @@ class Settings(BaseSettings):
             checkout_retention=round(self.checkout_retention_days * DAY),
             subscription_retention=round(self.subscription_retention_days * DAY),
             lateness=round(self.lateness_hours * DAY / 24),
+            swap_window=round(self.swap_hours * DAY / 24),
             customer_key=self._customer_key(),
         )
 

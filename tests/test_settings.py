@@ -36,7 +36,8 @@ def wrong(options=None, config=None):
 def test_the_defaults_are_allowed():
     settings = load()
     assert settings.windows == ("5m", "1h", "24h", "30d")
-    assert settings.core().lateness == 24 * 3600 * 10**6
+    assert settings.core().lateness == 72 * 3600 * 10**6
+    assert settings.core().swap_window == 24 * 3600 * 10**6
     assert settings.future == 600 * 10**6
     assert settings.core().customer_key == b"upsell-stream"
 

@@ -26,6 +26,7 @@ JUDGEMENT: Final = (
     "checkout_retention_days",
     "subscription_retention_days",
     "lateness_hours",
+    "swap_hours",
     "channels",
     "segments",
     "categories",
