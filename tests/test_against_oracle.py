@@ -32,6 +32,7 @@ def ours(lines, as_of=None, config=None):
             rejected += 1
             continue
         step = offline.apply(event)
+        rejected += step.result == "rejected"
         duplicates += step.result == "duplicate"
         for version in step.versions:
             sales[version.transaction] = version

@@ -14,9 +14,10 @@ from stream.cli.figures import one_window
 from stream.cli.options import JUDGEMENT, with_settings
 from stream.cli.parameters import Time
 from stream.cli.screen import output, progress
+from stream.core.event import CheckoutEvent
 from stream.core.offline import Offline
-from stream.core.result import Step
-from stream.events.decode import LARGEST_RECORD, Rejected, decode_line
+from stream.core.result import TOO_MANY_ORDERS, Step
+from stream.events.decode import LARGEST_RECORD, Rejected, decode_line, too_many_orders
 from stream.settings import Settings
 
 _PRINTED_REJECTIONS: Final = 5
@@ -69,6 +70,9 @@ class Reader:
                 self._reject(f"{name}:{number}", event)
                 continue
             step = offline.apply(event)
+            if step is TOO_MANY_ORDERS and isinstance(event, CheckoutEvent):
+                self._reject(f"{name}:{number}", too_many_orders(event))
+                continue
             self.results[step.result] += 1
             yield step
 
@@ -99,9 +103,7 @@ Examples:
 """
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option(
-    "--all", "everything", is_flag=True, help="Also print transactions without an upsell, cross-sell or downsell."
-)
+@click.option("--all", "everything", is_flag=True, help="Also print transactions without a kind.")
 @click.option("--summary", is_flag=True, help="Print the figures instead of the transactions.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of tables.")
 @click.option("--as-of", metavar="TIME", type=Time(), help="Print the summary with the rolling windows at this time.")

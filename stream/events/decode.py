@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, Protocol, cast
 import msgspec
 from pydantic import ValidationError
 
+from stream.core.entities.checkout import ORDERS
 from stream.core.event import (
     CheckoutEvent,
     CheckoutType,
@@ -127,6 +128,12 @@ class Decoder:
             name = TYPE_NAMES[journey, event.type]
             return Rejected("future", f"{ahead / 1e6:.1f} s ahead of the record's time stamp", "time", name)
         return event
+
+
+def too_many_orders(event: CheckoutEvent) -> Rejected:
+    """The rejection of a fact of a further order, of a checkout that has as many orders as it may have (the step's result is `rejected`)."""
+    detail = f"the order {_quoted(event.order_id or '')} is one too many: a checkout has at most {ORDERS} orders"
+    return Rejected("too_many_orders", detail, "data.order_id", TYPE_NAMES["checkout", event.type])
 
 
 def decode_line(line: bytes) -> Event | Rejected:

@@ -79,11 +79,6 @@ def test_a_checkout_with_another_first_completion_is_one_transaction():
 
 
 def test_each_transaction_of_a_subscription_is_printed():
-    def plan(kind, number, price):
-        item = {"plan_id": f"p{price}", "product_id": "crm", "quantity": 1, "price": price, "interval": "month"}
-        data = {"subscription_id": "s1", "customer_id": "me", "currency": "EUR", "items": [item]}
-        return event(f"subscription.{kind}", number) | {"subject": "subscription/s1", "data": data}
-
     found = judged(lines(plan("created", 1, "10"), plan("changed", 2, "20"), plan("changed", 3, "30")), "--all")
     assert [(each["final"], each["kinds"]) for each in found] == [
         ("10.00", []),
@@ -106,6 +101,56 @@ def test_a_wrong_field_is_named():
     assert result.stderr.startswith("-:1: invalid: data.currency: ")
 
 
+def test_a_fact_of_one_order_too_many_is_rejected_like_a_wrong_field():
+    orders = [event("order.completed", n, time=TIME.format(2), order_id=f"o{n}", **more(2)) for n in range(2, 36)]
+    again = orders[-1]
+    result = classify(lines(event("checkout.started", 1), *orders, again), "--summary", "--json")
+    *rejections, counts = result.stderr.splitlines()
+    assert rejections == [
+        f"-:{line}: too_many_orders: data.order_id: the order 'o{order}' is one too many: a checkout has at most 32 orders"
+        for line, order in ((34, 34), (35, 35), (36, 35))
+    ]
+    assert counts == "36 events, of which 3 rejected"
+    summary = json.loads(result.stdout)
+    assert (summary["rejected"], summary["duplicates"], summary["checkout"]["transactions"]) == (3, 0, 1)
+    assert summary["checkout"]["revenue"]["EUR"]["final"] == "640.00"
+
+
+def plan(kind, number, price, **data):
+    item = {"plan_id": f"p{price}", "product_id": "crm", "quantity": 1, "price": price, "interval": "month"}
+    fields = {"subscription_id": "s1", "customer_id": "me", "currency": "EUR", "items": [item], **data}
+    return event(f"subscription.{kind}", number) | {"subject": "subscription/s1", "data": fields}
+
+
+def test_a_changed_event_that_changes_nothing_is_counted_as_unchanged():
+    result = classify(lines(plan("created", 1, "10"), plan("changed", 2, "10"), plan("changed", 3, "20")), "--all")
+    assert [json.loads(line)["kinds"] for line in result.stdout.splitlines()] == [[], ["upsell"]]
+    assert result.stderr.splitlines() == ["3 events, of which 1 unchanged"]
+
+
+def test_what_is_restored_is_a_kind_of_its_own():
+    there_and_back = lines(plan("created", 1, "20"), plan("changed", 2, "10"), plan("changed", 3, "20"))
+    found = judged(there_and_back)
+    assert [each["kinds"] for each in found] == [["downsell"], ["restored"]]
+    assert (found[1]["restored"], found[1]["upsell"], found[1]["rules"]) == ("10.00", "0.00", 2)
+    summary = json.loads(classify(there_and_back, "--summary", "--json").stdout)["subscription"]
+    assert summary["kind_transactions"] == {"upsell": 0, "cross_sell": 0, "downsell": 1, "restored": 1, "any": 0}
+    assert summary["reversed_transactions"]["restored"] == 0
+    assert (summary["revenue"]["EUR"]["restored"], summary["rates"]["upsell_ratio"]) == ("10.00", 0.0)
+    assert "revenue EUR restored" in classify(there_and_back, "--summary").stdout
+
+
+def test_the_hours_of_a_swap_are_a_setting():
+    def at(kind, hour, price, name):
+        time = f"2026-01-31T{hour:02}:00:00Z"
+        sent = plan(kind, hour, price, subscription_id=name) | {"subject": f"subscription/{name}", "time": time}
+        return sent | {"id": f"{name}-{hour}"}
+
+    swap = lines(at("created", 1, "10", "s1"), at("canceled", 2, "10", "s1"), at("created", 5, "20", "s2"))
+    assert [each["kinds"] for each in judged(swap, "--all")] == [[], ["upsell"]]
+    assert [each["kinds"] for each in judged(swap, "--all", "--swap-hours", "2")] == [[], []]
+
+
 def test_a_line_that_is_too_large_is_one_line():
     result = classify(lines("x" * 3_000_000, *UPSELL), "--summary", "--json")
     assert "-:1: too_large: " in result.stderr
@@ -117,7 +162,7 @@ def test_the_summary_has_every_count():
     assert list(summary) == ["events", "rejected", "duplicates", "all", "checkout", "subscription"]
     assert (summary["events"], summary["rejected"], summary["duplicates"]) == (5, 0, 1)
     checkout, subscription = summary["checkout"], summary["subscription"]
-    assert checkout["kind_transactions"] == {"upsell": 1, "cross_sell": 0, "downsell": 0, "any": 1}
+    assert checkout["kind_transactions"] == {"upsell": 1, "cross_sell": 0, "downsell": 0, "restored": 0, "any": 1}
     assert checkout["customers"] == {"all": 1, "upsell": 1, "cross_sell": 0, "any": 1}
     assert checkout["rates"]["upsell_cross_sell_rate"] == 0.5
     assert checkout["revenue"]["EUR"]["final"] == "40.00"

@@ -27,7 +27,7 @@ from stream.core.judging.items import mrr
 from stream.core.money import LARGEST, exponent, rounded
 from stream.events import decode
 from stream.events.catalogue import EVENT_TYPES
-from stream.events.decode import LARGEST_RECORD, Decoder, Rejected, decode_line
+from stream.events.decode import LARGEST_RECORD, Decoder, Rejected, decode_line, too_many_orders
 from stream.events.fields import CURRENCIES
 
 DECODER = Decoder(TOPICS, future=600_000_000)
@@ -480,6 +480,13 @@ def test_accepted_amounts_are_at_most_the_largest_amount(currency):
 def test_the_first_mistake_is_named_and_the_others_are_counted():
     made = decode_line(encoded(event("checkout.started", currency="?", products=[line(price="?", quantity=-1)])))
     assert (made.path, made.detail[-12:]) == ("data.currency", "(and 2 more)")
+
+
+def test_the_rejection_of_one_order_too_many():
+    fact = decode_line(encoded(event("order.refunded", order_id="o-33")))
+    detail = "the order 'o-33' is one too many: a checkout has at most 32 orders"
+    name = "commerce.order.refunded.v1"
+    assert too_many_orders(fact) == Rejected("too_many_orders", detail, "data.order_id", name)
 
 
 def test_a_long_value_is_quoted_in_part():
