@@ -70,7 +70,7 @@ async def _pages() -> dict[str, Any]:
     settings = Settings(http_port=0)
     counters = Counters()
     for kind in EVENT_TYPES:
-        for result in ("applied", "duplicate", "stale", "late", "unmatched", "test"):
+        for result in ("applied", "duplicate", "stale", "late", "unmatched", "unchanged", "test"):
             counters.event("checkout-events", kind, result)
     tables: Any = FakeTables(full(settings.windows, _SHARDS // 2))
     view = View(tables, settings)

@@ -33,8 +33,8 @@ def live() -> dashboard.Dashboard:
     """The whole dashboard."""
     opportunities = view("upsell_window_opportunities", JOURNEY, WINDOW)
     transactions = view("upsell_window_transactions", JOURNEY, WINDOW)
-    kinds = view("upsell_window_kind_transactions", 'kind=~"upsell|cross_sell|downsell"', JOURNEY, WINDOW)
-    revenue = view("upsell_window_revenue", ALL, JOURNEY, WINDOW, 'part=~"initial|final|upsell|cross_sell"')
+    kinds = view("upsell_window_kind_transactions", 'kind=~"upsell|cross_sell|downsell|restored"', JOURNEY, WINDOW)
+    revenue = view("upsell_window_revenue", ALL, JOURNEY, WINDOW, 'part=~"initial|final|upsell|cross_sell|restored"')
     categories = view("upsell_window_category_transactions", 'kind="all"', JOURNEY, WINDOW)
 
     def of_category(kind: str) -> str:
@@ -184,7 +184,7 @@ def live() -> dashboard.Dashboard:
             lines(
                 31,
                 "Transactions by kind",
-                "Transactions in the chosen window. A transaction may have several kinds.",
+                "Transactions in the chosen window. A transaction may have several kinds. Restored: back to what a subscriber once came for, no upsell.",
                 units.Short,
                 Series(by_value(kinds, "kind"), "{{journey}} {{kind}}"),
                 width=8,

@@ -77,7 +77,7 @@ def pipeline() -> dashboard.Dashboard:
             lines(
                 10,
                 "Events by result",
-                "Results of the records that were read: applied, duplicate, stale, late, unmatched, test, rejected.",
+                "Results of the records that were read: applied, duplicate, stale, late, unmatched, unchanged, test, rejected.",
                 PER_SECOND,
                 Series(per_second("upsell_events_total", "result", matchers=(shard,)), "{{result}}"),
                 stacked=True,

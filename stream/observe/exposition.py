@@ -13,15 +13,15 @@ from typing import Literal
 import msgspec
 
 from stream.core.config import MICROSECONDS
-from stream.core.counting.cells import Count, Revenue
-from stream.core.counting.figures import ALL, JOURNEYS, TOTAL, Figures, WindowFigures
+from stream.core.counting.cells import Count
+from stream.core.counting.figures import ALL, JOURNEYS, PARTS, TOTAL, Figures, WindowFigures
 from stream.core.counting.kpi import KPIS, CustomerKind
 from stream.core.event import Journey
 from stream.core.money import exponent, plain
 from stream.core.shard.write_set import ShardId
 from stream.observe.manifest import METRICS
 
-WINDOW_SERIES = 12_000
+WINDOW_SERIES = 11_700
 """Largest number of series of the rolling windows. The rest of `SERIES` is for the worker's own metrics, for targets and for partitions."""
 
 Detail = Literal["channel_segment", "revenue", "reversed"]
@@ -60,7 +60,6 @@ _BUYERS = {
 }
 """A label set has customers of a kind if it has these transactions."""
 
-_PARTS = {part.name.lower(): part for part in Revenue}
 _ESCAPED = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 Key = tuple[str, tuple[str, ...]]
@@ -143,7 +142,7 @@ def _samples(journey: Journey, cut: WindowFigures, withheld: Sequence[Detail]) -
         if figures.revenue is not None and (dimension == "all" or "revenue" not in withheld):
             for currency, amounts in figures.revenue.items():
                 places = exponent(currency)
-                for name, part in _PARTS.items():
+                for name, part in PARTS.items():
                     if amounts[part]:
                         yield ("upsell_window_revenue", (name, currency, *place)), plain(amounts[part], places)
     yield from _positions("upsell_window_intent_transactions", _INTENTS, cut.sets["all", ALL].sales, (journey,))

@@ -41,17 +41,20 @@ def test_values():
         ("web", "checkout", "upsell", new, "1h"): 2,
         ("web", "checkout", "cross_sell", new, "1h"): 1,
         ("web", "checkout", "downsell", new, "1h"): 1,
+        ("web", "checkout", "restored", new, "1h"): 1,
         ("web", "checkout", "any", new, "1h"): 3,
     }
     sections = [("all", "all"), ("channel", "web"), ("segment", new)]
     assert only(samples, "upsell_window_reversed_transactions") == {
-        (dimension, "checkout", kind, value, "1h"): 1 for dimension, value in sections for kind in ("all", "upsell")
+        (dimension, "checkout", kind, value, "1h"): 1
+        for dimension, value in sections
+        for kind in ("all", "upsell", "restored")
     }
-    parts = {"initial": 10, "upsell": 2.5, "cross_sell": 0.5, "downsell": 0.1, "final": 12.5, "total": 16}
+    parts = {"initial": 10, "upsell": 2.5, "cross_sell": 0.5, "downsell": 0.1, "restored": 0.2, "final": 12.5}
     assert only(samples, "upsell_window_revenue") == {
         ("EUR", dimension, "checkout", part, value, "1h"): amount
         for dimension, value in sections
-        for part, amount in {**parts, "reversed": 0.05}.items()
+        for part, amount in {**parts, "total": 16, "reversed": 0.05}.items()
     }
     assert only(samples, "upsell_window_intent_transactions") == {
         ("known", "checkout", "1h"): 2,
@@ -63,11 +66,12 @@ def test_values():
         ("shoes", "checkout", "upsell", "1h"): 2,
         ("shoes", "checkout", "cross_sell", "1h"): 1,
         ("shoes", "checkout", "any", "1h"): 2,
-    }
+    }  # without `restored`, which the category has, too
     customers = only(samples, "upsell_window_customers")
     assert customers["all", "checkout", "all", "all", "1h"] == 4
     assert customers["all", "checkout", "upsell", "all", "1h"] == 1
     assert customers["channel", "checkout", "upsell", "web", "1h"] == 0
+    assert "restored" not in {kind for _, _, kind, _, _ in customers}
     rates = only(samples, "upsell_kpi_ratio")
     assert rates["all", "checkout", "upsell_cross_sell_rate", "all", "1h"] == 0.3
     assert rates["all", "checkout", "upsell_revenue_ratio", "all", "1h"] == 1.25
@@ -162,5 +166,5 @@ def test_what_is_withheld_does_not_follow_the_windows():
 
 def test_label_values_are_escaped():
     nasty = 'say "hi"\\n,}\nand go'
-    samples = shown([shard(cells={(SALES, nasty, "new"): sale(transactions=3), (CATEGORY, nasty): [1, 0, 0, 0, 0]})])
+    samples = shown([shard(cells={(SALES, nasty, "new"): sale(transactions=3), (CATEGORY, nasty): [1] + [0] * 5})])
     assert only(samples, "upsell_window_transactions")[nasty, "checkout", "new", "1h"] == 3

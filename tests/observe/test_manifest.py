@@ -10,6 +10,7 @@ from support.summaries import SMALL, SMALL_CUSTOMERS, FakeTables, full, shard
 from stream.core.counting.kpi import KPIS
 from stream.events.catalogue import EVENT_TYPES
 from stream.observe.counters import Counters
+from stream.observe.exposition import WINDOW_SERIES
 from stream.observe.manifest import MANIFEST, METRICS, SERIES
 from stream.observe.view import View
 from stream.settings import Settings, Target
@@ -24,13 +25,15 @@ def fed(counters, channels=("web",), segments=("new",), partitions=1):
     topics = ("checkout-events", "subscription-events")
     for topic in topics:
         for type_ in (*EVENT_TYPES, None):
-            for result in ("applied", "duplicate", "stale", "late", "unmatched", "test", "rejected"):
+            for result in ("applied", "duplicate", "stale", "late", "unmatched", "unchanged", "test", "rejected"):
                 counters.event(topic, type_, result)
         for partition in range(partitions):
             counters.lag(topic, partition, 1)
             counters.halted(topic, partition, False)
     for journey in ("checkout", "subscription"):
-        for kind in ("all", "upsell", "cross_sell", "downsell", "any"):
+        for kind in ("all", "upsell", "cross_sell", "downsell", "restored", "any"):
+            if (journey, kind) == ("checkout", "restored"):
+                continue  # only an item of a subscription can be restored
             for channel in channels:
                 for segment in segments:
                     counters.transactions(kind, journey, channel, segment, 1)
@@ -110,3 +113,5 @@ async def test_series_stay_within_the_bound_when_everything_is_full(windows):
     exposition = await worker(tables, Settings(windows=windows, targets=targets), counters)
     assert len(set(series(exposition))) == len(series(exposition))
     assert SERIES / 2 < len(series(exposition)) <= SERIES
+    of_windows = [line for line in series(exposition) if 'window="' in line]
+    assert len(series(exposition)) - len(of_windows) + WINDOW_SERIES <= SERIES

@@ -17,7 +17,7 @@ def test_newest_first_by_their_own_time():
 
 
 def test_only_upsells_and_cross_sells_are_flagged():
-    assert sales_of(version("a", kinds=["downsell"]), version("b")) == []
+    assert sales_of(version("a", kinds=["downsell"]), version("b", kinds=["restored"]), version("c")) == []
     [sale] = sales_of(version(kinds=["cross_sell", "downsell"], lines=LINES))
     assert (sale.kinds, sale.products) == (["cross_sell"], ["bag", "<b>belt</b>"])
 

@@ -31,6 +31,7 @@ def version(transaction="a", *, withdrawn=False, kinds=(), lines=(), reversed_ki
         "upsell": "0.00",
         "cross_sell": "0.00",
         "downsell": "0.00",
+        "restored": "0.00",
         "reversed": Reversed(False, list(reversed_kinds), {}),
         "version": number,
         "kinds": list(kinds),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from stream.core.config import NEVER, STEP
-from stream.core.counting.cells import CATEGORY, MONEY, SALES, Count, Revenue
+from stream.core.counting.cells import CATEGORY, MONEY, SALES, Categorized, Count, Revenue
 from stream.core.counting.summary import Summary, encode_recent, encode_summary
 from stream.core.labels import BOUNDS, OTHER, UNKNOWN
 from stream.core.shard.write_set import ShardId
@@ -70,24 +70,26 @@ SMALL = {
         upsell=2,
         cross_sell=1,
         downsell=1,
+        restored=1,
         any=3,
         known=2,
         unknown=1,
         incomparable=1,
         reversed_all=1,
         reversed_upsell=1,
+        reversed_restored=1,
     ),
     (MONEY, "web", 'a "new"\\one', "EUR"): money(
-        initial=1000, upsell=250, cross_sell=50, downsell=10, final=1250, total=1600, reversed=5
+        initial=1000, upsell=250, cross_sell=50, downsell=10, restored=20, final=1250, total=1600, reversed=5
     ),
-    (CATEGORY, "shoes"): [3, 2, 1, 0, 2],
+    (CATEGORY, "shoes"): [3, 2, 1, 0, 2, 1],
 }
 SMALL_CUSTOMERS = {"all|all|all": 4, "upsell|all|all": 1, "all|channel|web": 4, 'all|segment|a "new"\\one': 4}
 
 
 def full_cells():
     """Cells for every possible label value; no count is 0."""
-    cells = {(CATEGORY, category): [7] * 5 for category in CATEGORIES}
+    cells = {(CATEGORY, category): [7] * len(Categorized) for category in CATEGORIES}
     for channel in CHANNELS:
         for segment in SEGMENTS:
             cells[SALES, channel, segment] = [7] * len(Count)

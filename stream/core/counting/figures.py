@@ -32,6 +32,15 @@ DECIMALS = 6
 Section = tuple[Dimension, str]
 """A dimension and one of its values."""
 
+PARTS: Mapping[str, Revenue] = {
+    part.name.lower(): part
+    for part in (
+        *(Revenue.INITIAL, Revenue.UPSELL, Revenue.CROSS_SELL, Revenue.DOWNSELL, Revenue.RESTORED),
+        *(Revenue.FINAL, Revenue.TOTAL, Revenue.REVERSED),
+    )
+}
+"""The parts of revenue by their names, in the order of documents."""
+
 _NO_SALES = [0] * len(Count)
 _KINDS = (Count.UPSELL, Count.CROSS_SELL, Count.DOWNSELL, Count.RESTORED, Count.ANY)
 _CATEGORIZED = tuple(Count[position.name] for position in Categorized)
@@ -92,7 +101,7 @@ class FigureSet(msgspec.Struct, frozen=True, dict=True):
             document["customers"] = dict(self.customers)
         if self.revenue is not None:
             document["revenue"] = {
-                currency: {part.name.lower(): plain(amounts[part], exponent(currency)) for part in Revenue}
+                currency: {name: plain(amounts[part], exponent(currency)) for name, part in PARTS.items()}
                 for currency, amounts in self.revenue.items()
             }
         document["rates"] = rates

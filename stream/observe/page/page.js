@@ -215,6 +215,7 @@ function volume(set) {
     Upsells: set.kind_transactions.upsell,
     "Cross-sells": set.kind_transactions.cross_sell,
     Downsells: set.kind_transactions.downsell,
+    Restored: set.kind_transactions.restored,
     Reversed: set.reversed_transactions.all,
     "Intent unknown": set.intents.unknown,
   };

@@ -17,14 +17,30 @@ def test_sales_that_look_alike_are_one_vector():
     delta.sale(sale(), 1)
     delta.sale(sale(loss=Loss(True, 0b1001, Amounts(final=120))), 1)
     delta.sale(sale(intent=1, kinds=0, currency="", categories=()), 1)
+    restored = Amounts(initial=100, restored=30, final=130)
+    delta.sale(
+        sale(
+            kinds=0b10000,
+            amounts=restored,
+            categories=(("shoes", 0b10000),),
+            loss=Loss(False, 0b10000, Amounts(restored=30, final=30)),
+        ),
+        1,
+    )
     assert delta.drain() == {
         2: {
-            (SALES, "web", "new"): [1, 3, 2, 0, 0, 2, 1, 1, 0, 0, 1, 2, 1, 0],
-            (MONEY, "web", "new", "EUR"): [200, 40, 0, 0, 240, 240, 120],
-            (CATEGORY, "shoes"): [2, 2, 0, 0, 2],
+            (SALES, "web", "new"): [1, 4, 2, 0, 0, 2, 1, 1, 0, 0, 1, 3, 1, 0, 1, 1],
+            (MONEY, "web", "new", "EUR"): [300, 40, 0, 0, 370, 370, 150, 30],
+            (CATEGORY, "shoes"): [3, 2, 0, 0, 2, 1],
         }
     }
     assert delta.drain() == {}
+
+
+def test_restored_of_a_transaction_without_known_intent_is_in_no_amount():
+    delta = Delta(DEFAULT_WINDOWS)
+    delta.sale(sale(intent=2, kinds=0, amounts=Amounts(restored=30, final=130), categories=()), 1)
+    assert delta.drain()[2][MONEY, "web", "new", "EUR"] == [0, 0, 0, 0, 0, 130, 0, 0]
 
 
 def test_an_added_and_subtracted_sale_leaves_nothing():

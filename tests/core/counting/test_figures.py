@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.core.counting.cells import CATEGORY, MONEY, SALES, Count, Revenue, add, merge
+from stream.core.counting.cells import CATEGORY, LENGTHS, MONEY, SALES, Count, Revenue, add, merge
 from stream.core.counting.figures import TOTAL, Figures, ShardFigures
 from stream.core.counting.summary import Summary
 
@@ -39,11 +39,13 @@ WEB = {
     (SALES, "web", "new"): sale(
         opportunities=10, transactions=4, upsell=2, any=2, known=3, unknown=1, reversed_all=1, reversed_upsell=1
     ),
-    (SALES, "web", "old"): sale(opportunities=2, transactions=1, cross_sell=1, any=1, known=1),
+    (SALES, "web", "old"): sale(
+        opportunities=2, transactions=1, cross_sell=1, restored=1, any=1, known=1, reversed_restored=1
+    ),
     (SALES, "app", "new"): sale(opportunities=1),
-    (MONEY, "web", "new", "EUR"): money(initial=1000, upsell=250, final=1250, total=1600, reversed=5),
+    (MONEY, "web", "new", "EUR"): money(initial=1000, upsell=250, restored=40, final=1250, total=1600, reversed=5),
     (MONEY, "web", "old", "JPY"): money(initial=500, cross_sell=100, final=600, total=600),
-    (CATEGORY, "shoes"): [3, 2, 1, 0, 2],
+    (CATEGORY, "shoes"): [3, 2, 1, 0, 2, 1],
 }
 WEB_CUSTOMERS = {
     "all|all|all": 4,
@@ -67,8 +69,8 @@ def test_document():
     assert window["checkout"] == {
         "opportunities": 13,
         "transactions": 5,
-        "kind_transactions": {"upsell": 2, "cross_sell": 1, "downsell": 0, "any": 3},
-        "reversed_transactions": {"all": 1, "upsell": 1, "cross_sell": 0, "downsell": 0, "any": 0},
+        "kind_transactions": {"upsell": 2, "cross_sell": 1, "downsell": 0, "restored": 1, "any": 3},
+        "reversed_transactions": {"all": 1, "upsell": 1, "cross_sell": 0, "downsell": 0, "restored": 1, "any": 0},
         "intents": {"known": 4, "unknown": 1, "incomparable": 0},
         "customers": {"all": 4, "upsell": 1, "cross_sell": 0, "any": 0},
         "revenue": {
@@ -77,6 +79,7 @@ def test_document():
                 "upsell": "2.50",
                 "cross_sell": "0.00",
                 "downsell": "0.00",
+                "restored": "0.40",
                 "final": "12.50",
                 "total": "16.00",
                 "reversed": "0.05",
@@ -86,6 +89,7 @@ def test_document():
                 "upsell": "0",
                 "cross_sell": "100",
                 "downsell": "0",
+                "restored": "0",
                 "final": "600",
                 "total": "600",
                 "reversed": "0",
@@ -106,8 +110,8 @@ def test_document():
     assert window["all"] == {
         "opportunities": 14,
         "transactions": 6,
-        "kind_transactions": {"upsell": 2, "cross_sell": 2, "downsell": 0, "any": 4},
-        "reversed_transactions": {"all": 1, "upsell": 1, "cross_sell": 0, "downsell": 0, "any": 0},
+        "kind_transactions": {"upsell": 2, "cross_sell": 2, "downsell": 0, "restored": 1, "any": 4},
+        "reversed_transactions": {"all": 1, "upsell": 1, "cross_sell": 0, "downsell": 0, "restored": 1, "any": 0},
         "intents": {"known": 4, "unknown": 2, "incomparable": 0},
         "rates": {"upsell_cross_sell_rate": 0.285714, "upsell_ratio": 0.333333, "cross_sell_rate": 0.333333},
     }
@@ -122,7 +126,7 @@ def test_document():
     assert window["category"] == {
         "shoes": {
             "transactions": 3,
-            "kind_transactions": {"upsell": 2, "cross_sell": 1, "downsell": 0, "any": 2},
+            "kind_transactions": {"upsell": 2, "cross_sell": 1, "downsell": 0, "restored": 1, "any": 2},
             "rates": {"upsell_ratio": 0.666667, "cross_sell_rate": 0.333333},
         }
     }
@@ -187,7 +191,6 @@ def test_shards_with_other_windows_or_times_count_in_the_windows_that_they_have(
 
 
 LABELS = st.sampled_from(["web", "app", "other"])
-VECTORS = {SALES: len(Count), MONEY: len(Revenue), CATEGORY: 5}
 KEYS = st.one_of(
     st.tuples(st.just(SALES), LABELS, LABELS),
     st.tuples(st.just(MONEY), LABELS, LABELS, st.sampled_from(["EUR", "JPY"])),
@@ -198,7 +201,7 @@ KEYS = st.one_of(
 @st.composite
 def contributions(draw):
     key = draw(KEYS)
-    size = VECTORS[key[0]]
+    size = LENGTHS[key[0]]
     cells = {key: draw(st.lists(st.integers(1, 2**60), min_size=size, max_size=size))}
     customers = draw(st.dictionaries(st.sampled_from(["all|all|all", "any|channel|web"]), st.integers(0, 9)))
     windows = draw(st.sampled_from([("5m", "1h"), ("1h",), ("1h", "24h")]))

@@ -12,8 +12,12 @@ def vector(positions, **values):
     return filled
 
 
-SALES = vector(Count, opportunities=10, transactions=8, upsell=3, cross_sell=2, downsell=1, any=4, known=7, unknown=1)
-EUROS = vector(Revenue, initial=20_000, upsell=5_000, cross_sell=1_000, downsell=300, final=30_000, total=40_000)
+SALES = vector(
+    Count, opportunities=10, transactions=8, upsell=3, cross_sell=2, downsell=1, restored=5, any=4, known=7, unknown=1
+)
+EUROS = vector(
+    Revenue, initial=20_000, upsell=5_000, cross_sell=1_000, downsell=300, restored=900, final=30_000, total=40_000
+)
 CUSTOMERS = {"all": 5, "upsell": 2, "cross_sell": 1, "any": 3}
 
 # Every KPI, and its value for the figures above.

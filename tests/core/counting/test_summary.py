@@ -47,6 +47,17 @@ def test_parts_that_cancel_out_leave_nothing():
     assert (figures.windows, figures.total) == ([("1m", [])], [])
 
 
+def test_vectors_that_an_older_version_wrote_are_padded():
+    short = [3] * Count.RESTORED
+    entries = [(CELL, short)]
+    stored = encode_summary(Summary("checkout", 100 * SECOND, 100 * SECOND, [("1m", entries)], entries, [40]))
+    today = {CELL: [1] * len(Count)}
+    for slices in ({99: today}, {98: dict(entries), 99: today}, {99: dict(entries), 98: today}):
+        figures = decode_summary(stored, encode_recent(100 * SECOND, SECOND, slices, NEVER))
+        expected = [3 * len(slices) + 1] * Count.RESTORED + [1, 1]
+        assert (dict(figures.windows[0][1]), dict(figures.total)) == ({CELL: expected}, {CELL: expected})
+
+
 def test_stream_time_is_that_of_the_recent_part_and_0_where_no_event_was():
     for stream_time, shown in ((123, 123), (NEVER, 0)):
         recent = encode_recent(stream_time, SECOND, {}, NEVER)
