@@ -69,7 +69,7 @@ def test_readers_get_the_same_figures_before_and_after_settling():
 
 
 def test_what_was_recent_when_it_was_stored_counts_once():
-    one = aggregates("5m", recent={NOW // (5 * SECOND): {CELL: [1] + [0] * 13}})
+    one = aggregates("5m", recent={NOW // (5 * SECOND): {CELL: [1] + [0] * (len(Count) - 1)}})
     one.advance(NOW)
     summary = one.summary("checkout", NOW)
     assert [opportunities(cells) for _, cells in summary.windows] == [1]
