@@ -13,8 +13,10 @@ from collections import Counter
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
+from stream.core.event import CheckoutEvent
+from stream.core.result import TOO_MANY_ORDERS
 from stream.events.catalogue import TYPE_NAMES
-from stream.events.decode import Rejected
+from stream.events.decode import Rejected, too_many_orders
 from stream.events.outcome import OUTCOME_HEADERS, dead_letter, outcome_event
 from stream.kafka.producer import Message, UnacknowledgedError
 from stream.worker.retry import Waiting, retry
@@ -63,6 +65,8 @@ class Pipeline:
             number = _applicable(decoded, len(events))
             records, end, decoded = records[:number], records[number].offset, decoded[:number]
         steps = shard.apply(events)
+        if TOO_MANY_ORDERS in steps:
+            decoded, events, steps = _with_refused(decoded, steps)
         messages = self._messages(records, decoded, steps)
         shard.remove(*await session.expired(len(records)))
         await self._publish(messages)
@@ -135,6 +139,26 @@ class Pipeline:
         if published := [version for step in steps for version in step.versions if version.publish]:
             counters.judged(*self._id, published)
         counters.delays([(now - event.time) / 1_000_000 for event in events])
+
+
+def _with_refused(
+    decoded: Sequence[Event | Rejected], steps: Sequence[Step]
+) -> tuple[list[Event | Rejected], list[Event], list[Step]]:
+    """Turn the events that the shard refused into rejected records; then the events that are left, and their steps."""
+    results: list[Event | Rejected] = []
+    applied = iter(steps)
+    kept: list[Step] = []
+    for event in decoded:
+        if isinstance(event, Rejected):
+            results.append(event)
+            continue
+        step = next(applied)
+        if step is TOO_MANY_ORDERS and isinstance(event, CheckoutEvent):
+            results.append(too_many_orders(event))
+        else:
+            results.append(event)
+            kept.append(step)
+    return results, [event for event in results if not isinstance(event, Rejected)], kept
 
 
 def _applicable(decoded: Sequence[Event | Rejected], events: int) -> int:

@@ -205,9 +205,7 @@ def first_completed(record: Checkout) -> int:
 
 
 def is_matched(record: Checkout, event: CheckoutEvent) -> bool:
-    """Whether the order that the event is about was completed by what is known."""
-    if event.type <= CheckoutType.COMPLETED:
-        return True
+    """Whether the order that a fact is about was completed by what is known."""
     completed = {order.id for order in record.orders if order.completed >= 0}
     if not completed:
         return False
@@ -248,22 +246,25 @@ def assess(record: Checkout) -> Assessment | None:
     facts = record.facts
     first = facts[at]
     currency, places = first.currency, exponent(first.currency)
-    parts = [_part(order, facts[order.final]) for order in _resolved(record)]
-    own = [part for part in parts if part.currency == currency]
-    bought = own[0].lines if len(own) == 1 else [line for part in own for line in part.lines]
+    orders = _resolved(record)
+    finals = [facts[order.final] for order in orders]
+    all_lines = bought = lines_of([line for final in finals for line in final.lines])
+    comparable = all(final.currency == currency for final in finals)
+    if not comparable:
+        bought = lines_of([line for final in finals if final.currency == currency for line in final.lines])
     intent = _intent(record)
-    comparable = intent is not None and intent[0] == currency and len(own) == len(parts)
+    comparable = intent is not None and intent[0] == currency and comparable
     wanted: Sequence[CartLine] = ()
     comparisons, verdicts = NOTHING, []
     if intent is not None and comparable:
-        if len(parts) == 1 and intent[1] == facts[parts[0].order.final].lines:
+        if len(finals) == 1 and intent[1] == finals[0].lines:
             wanted = bought  # a cart against itself: everything is kept
         else:
             wanted = lines_of(intent[1])
             comparisons = compare(wanted, bought)
             verdicts = judge(comparisons, bought, places)
     final = rounded(net(bought), places)
-    initial = final if wanted is bought else rounded(net(wanted), places)
+    initial = final if wanted is bought else rounded(net(wanted), places) if wanted else 0
     return Assessment(
         first.order[4],
         first.order[3],
@@ -276,11 +277,11 @@ def assess(record: Checkout) -> Assessment | None:
         tuple([_public(verdict, places) for verdict in verdicts]),
         _amounts(initial, _sums(verdicts), final, places) if verdicts else Amounts(initial, 0, 0, 0, final),
         by_category(
-            [line.line.category for part in parts for line in part.lines if line.net],
+            [line.line.category for line in all_lines if line.net],
             [(verdict.final.category, verdict.kind) for verdict in verdicts],
         ),
-        _loss(parts, currency, comparisons, verdicts, places)
-        if any(part.order.refunds or part.order.canceled for part in parts)
+        _loss([_part(order, facts[order.final]) for order in orders], currency, comparisons, verdicts, places)
+        if any(order.refunds or order.canceled for order in orders)
         else NO_LOSS,
     )
 

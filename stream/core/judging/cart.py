@@ -26,7 +26,6 @@ kept.
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import lru_cache
-from operator import attrgetter
 
 import msgspec
 
@@ -197,50 +196,71 @@ def _families(intent: Sequence[CartLine], final: Sequence[CartLine]) -> list[Com
     """Connected lines, without gifts, in order of appearance: the intent's lines before the final ones."""
     lines = [*intent, *final]
     first_final = len(intent)
-    chosen = [at for at, line in enumerate(lines) if line.net]
+    # A forest: the root of a family is its first line. Loops in place of functions, because this is asked for every changed cart.
     parent = list(range(len(lines)))
-
-    def root(at: int) -> int:
-        while parent[at] != at:
-            parent[at] = at = parent[parent[at]]
-        return at
-
-    def connect(at: int, other: int) -> None:
-        low, high = sorted((root(at), root(other)))
-        parent[high] = low
-
     seen: dict[tuple[int, str], int] = {}
-    for at in chosen:
-        for kind, name in enumerate(lines[at].ids):
+    replaceable: dict[str, list[int]] | None = None
+    for at, line in enumerate(lines):
+        if not line.net:
+            continue
+        connected = []
+        for kind, name in enumerate(line.ids):
             if name:
                 other = seen.setdefault((kind, name), at)
                 if other != at:
-                    connect(other, at)
-    if any(line.replaces for line in final):
-        replaceable: dict[str, list[int]] = {}
-        for at in chosen:
-            if at < first_final:
-                for name in lines[at].ids:
-                    if name:
-                        replaceable.setdefault(name, []).append(at)
-        for at in chosen:
-            if at >= first_final:
-                for name in lines[at].replaces:
-                    for other in replaceable.get(name, ()):
-                        connect(other, at)
+                    connected.append(other)
+        if line.replaces and at >= first_final:
+            if replaceable is None:
+                replaceable = _by_name(intent)
+            for name in line.replaces:
+                connected.extend(replaceable.get(name, ()))
+        for other in connected:
+            root, own = other, at
+            while parent[root] != root:
+                parent[root] = root = parent[parent[root]]
+            while parent[own] != own:
+                parent[own] = own = parent[parent[own]]
+            parent[max(root, own)] = min(root, own)
     members: dict[int, list[int]] = {}
-    for at in chosen:
-        members.setdefault(root(at), []).append(at)
-    return [_family([lines[at] for at in family], family, first_final) for family in members.values()]
+    for at, line in enumerate(lines):
+        if line.net:
+            root = at
+            while parent[root] != root:
+                root = parent[root]
+            members.setdefault(root, []).append(at)
+    return [_family(lines, family, first_final) for family in members.values()]
+
+
+def _by_name(intent: Sequence[CartLine]) -> dict[str, list[int]]:
+    """The intent's lines by each of their ids."""
+    found: dict[str, list[int]] = {}
+    for at, line in enumerate(intent):
+        if line.net:
+            for name in line.ids:
+                if name:
+                    found.setdefault(name, []).append(at)
+    return found
 
 
 def _family(lines: Sequence[CartLine], family: Sequence[int], first_final: int) -> Comparison:
-    key = next((kind for kind in range(_BY_PRODUCT + 1) if all(line.ids[kind] for line in lines)), _BY_ALL)
+    first = lines[family[0]]
+    has_variant, has_sku, has_product = map(bool, first.ids)
+    dearest = first
+    for at in family[1:]:
+        line = lines[at]
+        variant, sku, product = line.ids
+        has_variant, has_sku, has_product = (
+            has_variant and bool(variant),
+            has_sku and bool(sku),
+            has_product and bool(product),
+        )
+        if line.price > dearest.price:
+            dearest = line
     return Comparison(
         [at for at in family if at < first_final],
         [at - first_final for at in family if at >= first_final],
-        key,
-        max(lines, key=_price).line.category,
+        0 if has_variant else 1 if has_sku else _BY_PRODUCT if has_product else _BY_ALL,
+        dearest.line.category,
     )
 
 
@@ -317,11 +337,13 @@ def _judge(part: Comparison, intent: Sequence[CartLine], final: Sequence[CartLin
         gained, lost = bought, part.intent
     else:
         change: dict[object, int] = {}
-        for lines, places, sign in ((intent, part.intent, -1), (final, bought, 1)):
-            for at in places:
-                key = _key(lines[at], part.key)
-                change[key] = change.get(key, 0) + sign * lines[at].units
-        more, fewer = any(units > 0 for units in change.values()), any(units < 0 for units in change.values())
+        for at in part.intent:
+            key = _key(intent[at], part.key)
+            change[key] = change.get(key, 0) - intent[at].units
+        for at in bought:
+            key = _key(final[at], part.key)
+            change[key] = change.get(key, 0) + final[at].units
+        more, fewer = max(change.values()) > 0, min(change.values()) < 0
         if more == fewer:
             if not more:
                 return None
@@ -375,6 +397,3 @@ def _listed(places: Iterable[int], lines: Sequence[CartLine]) -> Exact:
 def _highest(places: Sequence[int], lines: Sequence[CartLine]) -> int:
     """The line with the highest unit price, ties the first."""
     return max(places, key=lambda at: lines[at].price) if len(places) > 1 else places[0]
-
-
-_price = attrgetter("price")

@@ -204,22 +204,30 @@ def _set_off(verdicts: list[ItemVerdict], removed: Sequence[PlanTotal]) -> None:
 
 
 def _match(old: Sequence[PlanTotal], new: Sequence[PlanTotal]) -> dict[int, PlanTotal]:
-    """Position of each matched new item -> the old item it stands for."""
-    dearest_old = sorted(old, key=_mrr, reverse=True)
-    dearest_new = sorted(range(len(new)), key=lambda at: new[at].mrr, reverse=True)
+    """Position of each matched new item -> the old item that it continues."""
+    # A plan stands once on either side, so the first pass needs no order.
+    free = {item.plan_id: item for item in old}
     matched: dict[int, PlanTotal] = {}
-    taken: set[str] = set()
+    for at, item in enumerate(new):
+        same = free.pop(item.plan_id, None)
+        if same is not None:
+            matched[at] = same
+    if not free or len(matched) == len(new):
+        return matched
+    highest_new = sorted((at for at in range(len(new)) if at not in matched), key=lambda at: new[at].mrr, reverse=True)
     for name in _PASSES:
-        free: dict[str, list[PlanTotal]] = {}
-        for item in reversed(dearest_old):
+        offered: dict[str, list[PlanTotal]] = {}
+        for item in sorted(free.values(), key=_mrr, reverse=True):
             key = name(item)
-            if key is not None and item.plan_id not in taken:
-                free.setdefault(key, []).append(item)
-        for at in dearest_new:
+            if key is not None:
+                offered.setdefault(key, []).append(item)
+        for items in offered.values():
+            items.reverse()  # the last one is taken first: the highest MRR, of equal ones the first to appear
+        for at in highest_new:
             key = name(new[at])
-            if at not in matched and key is not None and free.get(key):
-                matched[at] = free[key].pop()
-                taken.add(matched[at].plan_id)
+            if at not in matched and key is not None and offered.get(key):
+                matched[at] = offered[key].pop()
+                del free[matched[at].plan_id]
     return matched
 
 
@@ -228,7 +236,6 @@ def _mrr(item: PlanTotal) -> Fraction:
 
 
 _PASSES: tuple[Callable[[PlanTotal], str | None], ...] = (
-    lambda item: item.plan_id,
     lambda item: item.product_id,
     lambda item: "base" if item.base else None,
 )

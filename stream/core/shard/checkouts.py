@@ -10,7 +10,7 @@ import msgspec
 from stream.core.config import DAY, CoreConfig
 from stream.core.entities import checkout
 from stream.core.entities.checkout import Checkout
-from stream.core.event import CheckoutEvent
+from stream.core.event import CheckoutEvent, CheckoutType
 from stream.core.identity import identity, remembers
 from stream.core.labels import Label, LabelRegistry
 from stream.core.result import DUPLICATE, TOO_MANY_ORDERS, Step
@@ -73,7 +73,8 @@ class Checkouts:
         records.put(key, record)
         if record.sale is not None:
             records.link(key, (record.sale.member,))
-        return emissions.step(event, time, self._labels, unmatched=not checkout.is_matched(record, event))
+        unmatched = event.type > CheckoutType.COMPLETED and not checkout.is_matched(record, event)
+        return emissions.step(event, time, self._labels, unmatched=unmatched)
 
     def load(self, key: bytes, data: bytes | None) -> list[Label]:
         """Add a record as stored, and return its labels: some worker registered them, perhaps not this one."""
