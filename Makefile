@@ -9,7 +9,7 @@ ARGS ?=
 PYTEST := pytest -n auto --dist loadgroup
 SEEDS ?= 1000
 
-.PHONY: help demo check test coverage lint format generate simulate chaos bench audit lock clean
+.PHONY: help demo check test coverage lint format generate screenshot simulate chaos bench audit lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -35,6 +35,7 @@ lint: $(VENV)/dev.stamp ## ruff, mypy, and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/mypy -m deploy.generate.rules -m deploy.generate.dashboards -m deploy.generate.sbom
 	$(BIN)/mypy -m docs.generate.__main__
+	MYPYPATH=tests $(BIN)/mypy docs/generate/screenshot.py
 	$(BIN)/mypy bench/pager/pager.py
 	MYPYPATH=tests $(BIN)/mypy -m bench.__main__
 	$(BIN)/mypy locks/audit.py
@@ -48,6 +49,9 @@ generate: $(VENV)/dev.stamp ## write again what is generated: rules, dashboards,
 	@$(BIN)/python -m deploy.generate.rules
 	@$(BIN)/python -m deploy.generate.dashboards
 	@$(BIN)/python -m docs.generate
+
+screenshot: $(VENV)/dev.stamp ## the picture of the live page, from the demo (needs chromium and chromedriver)
+	@PYTHONPATH=tests $(BIN)/python docs/generate/screenshot.py
 
 simulate: $(VENV)/dev.stamp ## whole workers in virtual time with faults: SEEDS=10000, or SEED=17 for one, with its trace
 	@PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
