@@ -37,7 +37,9 @@ both = pytest.mark.parametrize("values", VALUES)
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     program = helm.cached()
     if program is None:
-        pytest.skip("helm is missing: PYTHONPATH=tests python -m support.helm (needs Go 1.26, takes five minutes)")
+        pytest.skip(
+            "helm is missing: PYTHONPATH=tests .venv/bin/python -m support.helm (needs Go 1.26, takes five minutes)"
+        )
     return subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
 
 
