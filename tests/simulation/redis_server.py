@@ -308,7 +308,7 @@ class Redis:
             return list(answer) if isinstance(answer, list) else answer
         number = int(arguments[1])
         keys, values = arguments[2 : 2 + number], arguments[2 + number :]
-        if b"-- One commit of one shard" in source:
+        if b"-- Write one commit of one shard" in source:
             return self._commit(source, keys, values)
         return self._run(source, keys, values)
 
