@@ -9,32 +9,33 @@ ARGS ?=
 PYTEST := pytest -n auto --dist loadgroup
 SEEDS ?= 1000
 
-.PHONY: help demo check test coverage lint format generate simulate chaos bench audit lock clean
+.PHONY: help demo check test coverage lint format generate screenshot simulate chaos bench audit lock clean
 
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
 
-demo: $(VENV)/demo.stamp ## a shop, Kafka, Redis and a worker on this machine, until Ctrl-C
+demo: $(VENV)/demo.stamp ## run a shop, Kafka, Redis and a worker on this machine, until Ctrl-C
 	@$(BIN)/upsell-stream demo $(ARGS)
 
-check: lint ## lint, types and the fast tests: what to run before each commit
+check: lint ## run lint, types and the fast tests, as before each commit
 	@$(BIN)/$(PYTEST) --fast -q $(ARGS)
 
-test: $(VENV)/dev.stamp ## all tests, on all cores: make test ARGS="tests/core -q"
+test: $(VENV)/dev.stamp ## run all tests on all cores; ARGS="tests/core -q" selects some
 	@$(BIN)/$(PYTEST) $(ARGS)
 
-coverage: $(VENV)/dev.stamp ## all tests, with the branch coverage of stream/
+coverage: $(VENV)/dev.stamp ## run all tests and report the branch coverage of stream/
 	@rm -f .coverage .coverage.*
 	@$(BIN)/coverage run -m $(PYTEST) $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-lint: $(VENV)/dev.stamp ## ruff, mypy, and the direction of imports
+lint: $(VENV)/dev.stamp ## run ruff, mypy and import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy -m deploy.generate.rules -m deploy.generate.dashboards -m deploy.generate.sbom
 	$(BIN)/mypy -m docs.generate.__main__
+	MYPYPATH=tests $(BIN)/mypy docs/generate/screenshot.py
 	$(BIN)/mypy bench/pager/pager.py
 	MYPYPATH=tests $(BIN)/mypy -m bench.__main__
 	$(BIN)/mypy locks/audit.py
@@ -44,18 +45,21 @@ format: $(VENV)/dev.stamp ## format the code, and sort its imports
 	@$(BIN)/ruff check --quiet --select I --fix .
 	@$(BIN)/ruff format .
 
-generate: $(VENV)/dev.stamp ## write again what is generated: rules, dashboards, schemas, tables of the pages
+generate: $(VENV)/dev.stamp ## write all generated files: rules, dashboards, schemas, tables in pages
 	@$(BIN)/python -m deploy.generate.rules
 	@$(BIN)/python -m deploy.generate.dashboards
 	@$(BIN)/python -m docs.generate
 
-simulate: $(VENV)/dev.stamp ## whole workers in virtual time with faults: SEEDS=10000, or SEED=17 for one, with its trace
+screenshot: $(VENV)/dev.stamp ## take the picture of the live page in docs/images (needs chromium and chromedriver)
+	@PYTHONPATH=tests $(BIN)/python docs/generate/screenshot.py
+
+simulate: $(VENV)/dev.stamp ## run whole workers with faults in virtual time; SEEDS=10000, or SEED=17 for one with its trace
 	@PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
 
-chaos: $(VENV)/dev.stamp ## three workers on real Kafka and Redis, with fifty faults
+chaos: $(VENV)/dev.stamp ## run three workers on real Kafka and Redis with fifty faults
 	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
 
-bench: $(VENV)/dev.stamp ## measure; twenty minutes on an idle machine: make bench ARGS=--help
+bench: $(VENV)/dev.stamp ## measure, in twenty minutes on an idle machine; ARGS=--help lists the options
 	@$(BIN)/python -m bench $(ARGS)
 
 audit: $(VENV)/dev.stamp ## check the locks: hashes, licences, withdrawn releases, known vulnerabilities
@@ -69,7 +73,7 @@ lock: ## resolve the dependencies again (needs uv)
 	$(LOCK) pyproject.toml locks/build.in --extra demo -o locks/demo.txt
 	$(LOCK) pyproject.toml locks/build.in --extra dev -o locks/dev.txt
 
-clean: ## delete the virtual environment and all that was built
+clean: ## delete the virtual environment and everything that was built
 	rm -rf $(VENV) dist build htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
 # Installs every package of the lock, checked by its hash. The stamp is touched only after success.

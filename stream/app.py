@@ -89,8 +89,9 @@ class Worker:
         log.info("metrics, health and rates at %s", self.http.url)
         self._run(view.run())
         clock = Clock(tables)
-        await retry(clock.refresh, TablesUnavailableError, Waiting("waiting for Redis"))
-        kafka = Waiting("waiting for Kafka")
+        redis = self.status.waiting = Waiting("waiting for Redis")
+        await retry(clock.refresh, TablesUnavailableError, redis)
+        kafka = self.status.waiting = Waiting("waiting for Kafka")
         cluster = await retry(partial(cluster_id, settings, security), ConnectionError, kafka)
         if settings.kafka_create_topics:
             await retry(partial(make_topics, settings, security), KafkaError, kafka)

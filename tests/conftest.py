@@ -32,7 +32,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 REQUIRE_ALL = os.environ.get("UPSELL_TESTS_REQUIRE_ALL") == "1"
 
 # Hypothesis: no deadline, since a slow machine is no failure. CI and `--fast` use the same examples every time, so that a run fails only for what was
-# changed; elsewhere the examples are random, to find new cases.
+# changed; elsewhere the examples are random, to find new cases. Tests that need more or fewer examples multiply `settings().max_examples`.
 settings.register_profile("random", deadline=None)
 settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
 settings.register_profile("fast", deadline=None, max_examples=10, derandomize=True, database=None)

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Written so that they do not match this file.
-LAWS = {
+RULES = {
     "a path of one machine": r"(?<![\w.~/$}])/(?:work|root)/|/tmp/bash[_]jobs",
     "the address of a package index": (
         r"--(?:extra-)?index[-]url|^(?:GOPROXY|PIP_INDEX_URL|UV_INDEX_URL)[=]"
@@ -29,7 +29,7 @@ def tracked_files() -> list[Path]:
 
 
 @pytest.mark.parametrize(
-    ("law", "offence"),
+    ("rule", "violation"),
     [
         ("a path of one machine", "see /wo" + "rk/main"),
         ("a path of one machine", "HOME=/ro" + "ot/"),
@@ -41,13 +41,13 @@ def tracked_files() -> list[Path]:
         ("unfinished work", "raise NotImplemented" + "Error"),
     ],
 )
-def test_a_law_finds_an_offence(law, offence):
-    assert re.search(LAWS[law], offence, re.MULTILINE)
+def test_a_rule_finds_a_violation(rule, violation):
+    assert re.search(RULES[rule], violation, re.MULTILINE)
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_no_tracked_file_has(law):
-    needle = re.compile(LAWS[law], re.MULTILINE)
+@pytest.mark.parametrize("rule", RULES)
+def test_no_tracked_file_has(rule):
+    needle = re.compile(RULES[rule], re.MULTILINE)
     files = tracked_files()
     assert Path(__file__) in files
     found = []

@@ -1,7 +1,7 @@
 """What Kafka leaves unanswered: heartbeats of the group's member, fetches of a partition, requests to join the group.
 
 Rules: to aiokafka a missing answer is a line in the log and another attempt, without end. Here it becomes a fact that the shards and the health report
-can use. Nothing public of aiokafka tells it, so this module reads private attributes of the client; each one is named in the method that needs it.
+can use. aiokafka has no public way to it, so this module reads private attributes of the client; each one is named in the method that needs it.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class Session:
         capacity: int,
         waiting: Waiting,
     ) -> Session:
-        """Claim a shard and restore it; whoever held it before is refused from now on. `capacity` as of `Shard`.
+        """Claim a shard and restore it; its previous owner is refused from now on. `capacity` as of `Shard`.
 
         Raises:
             ShardHaltedError, IncompatibleStateError: the stored state cannot be used, or was made from another log.

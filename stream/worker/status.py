@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from stream.worker.shard_task import CLAIMED, ShardState
 
 if TYPE_CHECKING:
+    from stream.worker.retry import Waiting
     from stream.worker.shard_set import ShardSet
     from stream.worker.shard_task import ShardTask
 
@@ -20,6 +21,8 @@ class Status:
 
     shards: ShardSet | None = None
     """None until the worker has reached Redis and Kafka."""
+    waiting: Waiting | None = None
+    """What the worker waits for before it has `shards`."""
     stopping: bool = False
 
     def readiness(self) -> tuple[bool, list[str]]:
@@ -31,7 +34,8 @@ class Status:
         if self.stopping:
             return False, ["the worker is stopping"]
         if shards is None:
-            return False, ["not started yet: Redis or Kafka has not answered"]
+            reason = None if self.waiting is None else self.waiting.reason
+            return False, [f"not started yet: {reason or 'connecting to Redis and Kafka'}"]
         missing = [] if shards.assigned else [shards.refused or "Kafka has not assigned partitions"]
         if shards.unanswered:
             missing.append(_NO_ANSWER)

@@ -1,4 +1,4 @@
-"""Tests that take minutes are for those who ask for them; elsewhere they are left out, not skipped, as nothing is missing."""
+"""Tests of the image take minutes, so they run only with UPSELL_TEST_IMAGE=1. Otherwise they are deselected; a skip would mean that a program is missing."""
 
 import os
 

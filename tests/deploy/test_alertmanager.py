@@ -1,4 +1,4 @@
-"""Alertmanager's configuration: valid, routed as meant, and on live servers one cause is one notification.
+"""Alertmanager's configuration is valid, routes alerts as intended, and sends one notification per cause from a live server.
 
 The last test has the whole chain: metrics, a real Prometheus with the rules at a thirtieth of their times, a real Alertmanager, a receiver.
 """
@@ -30,7 +30,7 @@ from stream.embedded.server import HOST, Server
 CONFIG = Path(__file__).parents[2] / "deploy" / "alertmanager" / "alertmanager.yaml"
 ALERTS = {alert.name: alert for alert in rules.ALERTS}
 SECONDS = 60
-"""How long a test waits for what must come; what must not come is told by what is sent after it."""
+"""How long a test waits for a notification. Absence is proven by a later notification that arrives."""
 
 pytestmark = pytest.mark.prometheus
 
@@ -70,7 +70,7 @@ def test_an_alert_goes_to(alert, receiver):
     assert amtool("config", "routes", "test", f"--config.file={CONFIG}", *labels).split() == [receiver]
 
 
-def test_whoever_receives_critical_alerts_is_a_pager():
+def test_exactly_the_critical_alerts_go_to_a_pager():
     for alert in ALERTS.values():
         labels = [f"{name}={value}" for name, value in labels_of(alert).items()]
         receiver = amtool("config", "routes", "test", f"--config.file={CONFIG}", *labels).strip()
@@ -89,7 +89,7 @@ class Alertmanager(Server):
         self.directory = directory
 
     def command(self) -> list[str]:
-        # Debian's program has a name of its own.
+        # Debian has renamed the program.
         return [
             shutil.which("alertmanager") or program("prometheus-alertmanager", "prometheus-alertmanager"),
             f"--config.file={self.directory}/alertmanager.yaml",
@@ -110,15 +110,15 @@ class Alertmanager(Server):
         connection.close()
 
     def states(self) -> dict[str, str]:
-        """State of every alert, by name: active, suppressed, or unprocessed."""
+        """State of every alert by name: active, suppressed, or unprocessed."""
         return {alert["labels"]["alertname"]: alert["status"]["state"] for alert in self._alerts()}
 
     def states_of(self) -> dict[frozenset[tuple[str, str]], str]:
-        """State of every alert, by labels."""
+        """State of every alert by labels."""
         return {frozenset(alert["labels"].items()): alert["status"]["state"] for alert in self._alerts()}
 
     def updated(self, name: str) -> str:
-        """When an alert was last sent here; RFC 3339."""
+        """When Alertmanager last received an alert (RFC 3339)."""
         return max(alert["updatedAt"] for alert in self._alerts() if alert["labels"]["alertname"] == name)
 
     def _alerts(self) -> list[dict]:
@@ -130,7 +130,7 @@ H = TypeVar("H", bound=ThreadingHTTPServer)
 
 
 class Inbox(ThreadingHTTPServer):
-    """Takes notifications: the receiver, and the alerts in it."""
+    """A receiver that stores notifications: the receiver's name, the status, and the names of the alerts."""
 
     def __init__(self) -> None:
         self.notifications: list[tuple[str, str, list[str]]] = []
@@ -163,7 +163,7 @@ def serving(server: H) -> Iterator[H]:
 
 @contextmanager
 def live(directory: Path) -> Iterator[tuple[Alertmanager, Inbox]]:
-    """The committed configuration, with our receivers and without the waits."""
+    """A live Alertmanager with the committed configuration, but with `Inbox` as every receiver and short waits."""
     with serving(Inbox()) as box:
         configuration = yaml.safe_load(CONFIG.read_text())
         for receiver in configuration["receivers"]:
@@ -186,7 +186,7 @@ def eventually(condition: Callable[[], bool], what: Callable[[], object]) -> Non
         except (OSError, HTTPException):
             pass
         time.sleep(0.05)
-    pytest.fail(f"did not come: {what()}")
+    pytest.fail(f"did not happen within {SECONDS} s: {what()}")
 
 
 def test_one_cause_is_one_notification(tmp_path):
@@ -197,7 +197,7 @@ def test_one_cause_is_one_notification(tmp_path):
         low = labels_of(ALERTS["UpsellRateBelowTarget"], kpi="upsell_ratio", journey="checkout", segment="all")
         server.post(low, labels_of(ALERTS["UpsellUnknownIntentsHigh"], journey="checkout") | {"env": "staging"})
         eventually(lambda: server.states().get("UpsellRateBelowTarget") == "suppressed", server.states)
-        # What comes later to the same receiver would have been preceded by what is silent.
+        # The silenced alert would have arrived before this later one.
         server.post(low | {"env": "test"})
         eventually(lambda: len(box.notifications) >= 3, lambda: box.notifications)
     assert sorted(box.notifications) == [
@@ -339,7 +339,7 @@ class Prometheus(Server):
 
 
 class Worker(ThreadingHTTPServer):
-    """A worker's metrics, of a shop with one segment."""
+    """Serves a worker's metrics, of a shop with one segment."""
 
     def __init__(self) -> None:
         self.rate = 0.25
@@ -382,12 +382,12 @@ def test_a_rate_that_falls_is_one_notification(tmp_path):
             eventually(lambda: prometheus.value(rate) == 0.25, lambda: prometheus.output)
             eventually(lambda: alertmanager.states() == {"UpsellWatchdog": "active"}, alertmanager.states)
             worker.rate = 0.1
-            eventually(lambda: told(box) != [], alertmanager.states)
+            eventually(lambda: notified(box) != [], alertmanager.states)
             first = alertmanager.updated("UpsellRateBelowTarget")
             eventually(lambda: alertmanager.updated("UpsellRateBelowTarget") > first, alertmanager.states)
             assert alertmanager.states() == {"UpsellWatchdog": "active", "UpsellRateBelowTarget": "active"}
-    assert told(box) == [("commerce-pager", "firing", ["UpsellRateBelowTarget"])]
+    assert notified(box) == [("commerce-pager", "firing", ["UpsellRateBelowTarget"])]
 
 
-def told(box: Inbox) -> list[tuple[str, str, list[str]]]:
+def notified(box: Inbox) -> list[tuple[str, str, list[str]]]:
     return [notification for notification in box.notifications if notification[0] != "watchdog"]

@@ -1,4 +1,4 @@
-"""The alerts in time: promtool runs the committed rules over invented series.
+"""When the alerts fire: promtool runs the committed rules with made-up series.
 
 Each story says which alerts fire at which time, and so also which do not. One run of promtool has all stories, so that it is quick.
 """
@@ -18,11 +18,11 @@ from deploy.generate.rule import Links
 
 
 class Series(NamedTuple):
-    """One input series of promtool, with the labels of a scrape target but for `env`, which is the story's."""
+    """One input series of promtool, with the labels of a scrape target, except `env`, which is the name of the story."""
 
     metric: str
     values: str
-    """In promtool's notation: `a+0xn` is a and n more of it, `_` a failed scrape."""
+    """In promtool's notation: `a+0xn` is a, n times repeated, `_` is a failed scrape."""
     labels: dict[str, str]
 
     def plain(self, env: str) -> dict[str, str]:
@@ -49,7 +49,7 @@ PLACE = {**JOURNEY, "channel": "web", "segment": "business"}
 
 
 def sales(opportunities: dict[str, str], sold: dict[str, str], **labels: str) -> list[Series]:
-    """Series of one segment of checkouts; by window."""
+    """Series of one segment of checkouts, by window."""
     place = PLACE | labels
     return [
         *(series("upsell_window_opportunities", v, window=w, **place) for w, v in opportunities.items()),
@@ -64,14 +64,14 @@ def target(ratio: float, length: int, segment: str = "business") -> Series:
 
 @dataclasses.dataclass(frozen=True)
 class Story:
-    """Series at an interval, and which alerts fire at which time: all of them, but for the watchdog."""
+    """Series at an interval, and all alerts that fire at certain times, except the watchdog."""
 
     name: str
     series: list[Series]
     firing: dict[str, dict[str, int]]
     interval: str = "1m"
     alert: dict | None = None
-    """One alert as a whole, of a story that is told alone."""
+    """A complete expected alert, for a story that runs alone."""
     alone: bool = False
 
     @property
@@ -79,7 +79,7 @@ class Story:
         return self.name.replace(" ", "-").translate({ord(mark): None for mark in ",:;"})
 
     def plain(self) -> dict:
-        # An alert on what is absent altogether knows no environment.
+        # An alert on metrics that do not exist at all has no `env`.
         envs = "" if self.alone else f', env="{self.env}"'
         count = f'count by (alertname) (ALERTS{{alertstate="firing", alertname!="UpsellWatchdog"{envs}}})'
         return {
@@ -96,8 +96,8 @@ class Story:
         }
 
 
-def told(stories: Iterable[Story]) -> list[dict]:
-    """Stories as promtool's tests, together where they can be, since every evaluation costs."""
+def as_tests(stories: Iterable[Story]) -> list[dict]:
+    """Stories as tests of promtool. Stories are combined where possible, because every evaluation takes time."""
     together = defaultdict(list)
     for story in stories:
         together[story.interval, story.name if story.alone else ""].append(story.plain())
@@ -178,7 +178,7 @@ KPI_STORIES = [
         interval="5m",
     ),
     Story(
-        "few sales prove nothing, however they went",
+        "few sales prove nothing, even if none had an upsell",
         [*alive(60), target(0.20, 60), *sales({"5m": "1+0x60", "1h": "9+0x60", "24h": "20+0x60"}, {"1h": "0+0x60"})],
         {"10m": {}, "60m": {}},
     ),
@@ -195,7 +195,7 @@ KPI_STORIES = [
         {"10m": {}, "60m": {}},
     ),
     Story(
-        "nobody is paged for a band, without a target",
+        "a low band without a target raises no alert",
         [*alive(30), *sales({"5m": "40+0x30", "1h": "500+0x30"}, {"5m": "1+0x30", "1h": "5+0x30"})],
         {"30m": {}},
     ),
@@ -209,22 +209,22 @@ KPI_STORIES = [
         {"30m": {}},
     ),
     Story(
-        "a rate around its target wakes nobody",
+        "a rate that varies around its target raises no alert",
         [
             *alive(60),
             target(0.20, 60),
-            # An hour of plenty at the start keeps the sum of six hours good.
+            # Many sales in the first hour keep the sum of six hours good.
             *sales({"5m": "40+0x60", "1h": "5000 500+0x60"}, {"5m": "4 4 4 9 " * 15, "1h": "1250 50+0x60"}),
         ],
         {f"{minute}m": {} for minute in range(1, 60, 7)},
     ),
     Story(
-        "neither a missed scrape nor a good minute nor another worker ends a page",
+        "a failed scrape, one good minute or another worker does not end an alert",
         [
             *alive(60),
             target(0.20, 60),
             *sales(STEADY, {"5m": "4+0x19 _ 4+0x9 9 4+0x40", "1h": "50+0x19 _ 50+0x40"}),
-            # Another worker says the same, joins late and leaves early: a maximum, no sum.
+            # Another worker exposes the same values for a while: the rules take the maximum, not the sum.
             *sales({"1h": "_x9 500+0x9 _x40"}, {"1h": "_x9 50+0x9 _x40"}, instance="w2"),
         ],
         {f"{minute}m": BELOW for minute in (10, 20, 21, 30, 32, 34, 45, 60)},
@@ -233,7 +233,7 @@ KPI_STORIES = [
 
 
 def day(bad_from: int = 9_999, *, length: int = 400) -> str:
-    """An hour's revenue ratio that scatters, every 5 minutes, and falls at an index."""
+    """Values of an hour's revenue ratio, one per 5 minutes. They vary, and fall from an index on."""
     pattern = (1.10, 1.22, 1.15, 1.30, 1.05, 1.18)
     return " ".join(f"{pattern[(i // 12) % len(pattern)] - (0.35 if i >= bad_from else 0):.2f}" for i in range(length))
 
@@ -261,7 +261,7 @@ REVENUE_STORY = Story(
 
 
 def weeks(before: int, now: str) -> str:
-    """A week of one value, every 30 minutes, then others."""
+    """A week of one value, at 30-minute intervals, then others."""
     return f"{before}+0x335 {now}"
 
 
@@ -354,7 +354,7 @@ PIPELINE_STORIES = [
         {"4m": {}, "6m": {"UpsellPipelineStalled": 1}},
     ),
     pipeline(
-        "nobody owns a shard",
+        "no worker owns a shard",
         [series("upsell_shard_age_seconds", "2+0x10 60+60x20 2+0x80", **SHARD)],
         {"10m": {}, "15m": {"UpsellShardUnowned": 1}, "45m": {"UpsellShardUnowned": 1}, "60m": {}},
     ),
@@ -394,7 +394,7 @@ PIPELINE_STORIES = [
         {f"{minute}m": {} for minute in range(8, 30, 2)},
     ),
     pipeline(
-        "one worker of two goes",
+        "one of two workers stops",
         [
             series("upsell_build_info", "1+0x10 _x40 1+0x60", instance="w2", version="1", python="3", faust="0"),
             series("up", "1+0x10 0+0x39 1+0x60", instance="w2"),
@@ -411,7 +411,7 @@ PIPELINE_STORIES = [
         {"12m": {}, "17m": {"UpsellWorkerUnready": 1}, "45m": {}},
     ),
     pipeline(
-        "Kafka is away: lag stands still, windows go on, an idle worker is ready",
+        "Kafka does not answer: the lag stays, windows move, an idle worker is ready",
         [
             series("upsell_ready", "1+0x10 0+0x30 1+0x79", instance="w2"),
             series("up", "1+0x120", instance="w2"),
@@ -427,7 +427,7 @@ PIPELINE_STORIES = [
         },
     ),
     pipeline(
-        "a worker that is cut off from Kafka keeps what others have by now",
+        "a worker without a connection to Kafka still exposes shards that others own by now",
         [
             series("upsell_ready", "1+0x10 0+0x30 1+0x79", instance="w2"),
             series("up", "1+0x120", instance="w2"),
@@ -438,7 +438,7 @@ PIPELINE_STORIES = [
         {"19m": {"UpsellWorkerUnready": 1}, "40m": {"UpsellWorkerUnready": 1}, "60m": {}},
     ),
     Story(
-        "workers start while Kafka is away",
+        "workers start while Kafka does not answer",
         [
             *(line for line in alive(60) if line.metric != "upsell_ready"),
             series("upsell_build_info", "1+0x60", version="1", python="3", faust="0", instance="w2"),
@@ -454,7 +454,7 @@ PIPELINE_STORIES = [
             "exp_alerts": [
                 {
                     "exp_labels": {
-                        "env": "workers-start-while-Kafka-is-away",
+                        "env": "workers-start-while-Kafka-does-not-answer",
                         "job": "upsell-stream",
                         "severity": "critical",
                         "team": "platform",
@@ -466,7 +466,7 @@ PIPELINE_STORIES = [
                         "description": "Events are not read or not applied, even if windows still move. Most likely Kafka does not answer: "
                         "the workers' /readyz gives the reason.",
                         "runbook_url": f"{Links().runbooks}/UpsellNoWorkerReady.md",
-                        "dashboard_url": f"{Links().grafana}/d/upsell-pipeline?var-env=workers-start-while-Kafka-is-away",
+                        "dashboard_url": f"{Links().grafana}/d/upsell-pipeline?var-env=workers-start-while-Kafka-does-not-answer",
                     },
                 }
             ],
@@ -482,7 +482,7 @@ PIPELINE_STORIES = [
         {f"{minute}m": {} for minute in range(9, 40, 3)},
     ),
     pipeline(
-        "lag grows beyond what can be worked off soon",
+        "the lag grows faster than the workers",
         [
             series("upsell_events_total", "0+600x120", topic="t", type="x", result="applied"),
             series("upsell_consumer_lag_records", "0+0x10 0+1000x40 0+0x60", **SHARD),
@@ -500,7 +500,7 @@ PIPELINE_STORIES = [
         {f"{minute}m": {} for minute in range(10, 90, 11)},
     ),
     pipeline(
-        "Redis is full, then away, then back",
+        "Redis is full, then does not answer, then works again",
         [
             series("upsell_commit_failures_total", "0+0x10 0+30x20 600+0x80", reason="full"),
             series("upsell_commit_failures_total", "0+0x50 0+30x20 600+0x40", reason="connection"),
@@ -530,12 +530,12 @@ PIPELINE_STORIES = [
         {"22m": {}, "31m": {"UpsellFenced": 1}, "115m": {}},
     ),
     pipeline(
-        "more segments than have a place",
+        "more segments than the limit",
         [series("upsell_label_overflow_total", "0+0x5 0+1x10 10+0x104", label="segment")],
         {"10m": {}, "25m": {"UpsellLabelOverflow": 1}, "100m": {}},
     ),
     pipeline(
-        "a burst of dead letters is the first that a worker counts",
+        "a worker's first dead letters are a burst",
         [
             series("upsell_events_total", "_x20 1000+0x99", topic="t", type="other", result="rejected"),
             series("upsell_dead_letters_total", "_x20 1000+0x99", reason="not_json"),
@@ -551,7 +551,7 @@ PIPELINE_STORIES = [
         {f"{minute}m": {} for minute in range(19, 110, 7)},
     ),
     Story(
-        "values without a place, in a burst and a few more, are counted once",
+        "values beyond the limit, a burst and a few more, are counted once",
         [*alive(120), series("upsell_label_overflow_total", "_x20 40+1x10 50+0x99", label="segment")],
         {"34m": {}, "36m": {"UpsellLabelOverflow": 1}, "100m": {}},
         alone=True,
@@ -561,7 +561,7 @@ PIPELINE_STORIES = [
             "exp_alerts": [
                 {
                     "exp_labels": {
-                        "env": "values-without-a-place-in-a-burst-and-a-few-more-are-counted-once",
+                        "env": "values-beyond-the-limit-a-burst-and-a-few-more-are-counted-once",
                         "job": "upsell-stream",
                         "severity": "warning",
                         "team": "platform",
@@ -573,14 +573,14 @@ PIPELINE_STORIES = [
                         "description": "Within an hour 50 values beyond the limit were counted as `other`.",
                         "runbook_url": f"{Links().runbooks}/UpsellLabelOverflow.md",
                         "dashboard_url": f"{Links().grafana}/d/upsell-pipeline"
-                        "?var-env=values-without-a-place-in-a-burst-and-a-few-more-are-counted-once",
+                        "?var-env=values-beyond-the-limit-a-burst-and-a-few-more-are-counted-once",
                     },
                 }
             ],
         },
     ),
     Story(
-        "old counts are not counted anew, neither after a failed scrape nor after half an hour without any",
+        "old counts are not counted again after a failed scrape or half an hour without scrapes",
         [
             *alive(250),
             series(
@@ -592,7 +592,7 @@ PIPELINE_STORIES = [
         {f"{minute}m": {} for minute in range(100, 250, 3)},
     ),
     Story(
-        "a worker starts anew and counts from 0: a few, and much later a burst",
+        "a worker restarts and counts from 0: a few, and much later a burst",
         [
             *alive(350),
             series("upsell_events_total", "5000+0x99 _x2 0+10x247", topic="t", type="x", result="applied"),
@@ -605,7 +605,7 @@ PIPELINE_STORIES = [
         },
     ),
     pipeline(
-        "a worker starts anew, and the first that it counts is a burst",
+        "a worker restarts, and its first dead letters are a burst",
         [
             series("upsell_events_total", "5000+0x69 _x2 1000+0x47", topic="t", type="other", result="rejected"),
             series("upsell_dead_letters_total", "5+0x69 _x2 1000+0x47", reason="not_json"),
@@ -639,7 +639,7 @@ def test_alerts_fire_when_they_should_and_only_then(tmp_path):
                         "upsell-kpi-alerts",
                         "upsell-pipeline-alerts",
                     ],
-                    "tests": told(story for story in STORIES if story.interval == interval),
+                    "tests": as_tests(story for story in STORIES if story.interval == interval),
                 }
             )
         )

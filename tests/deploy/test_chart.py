@@ -1,4 +1,4 @@
-"""The Helm chart and the examples beside it, without a cluster: what Helm renders is held against Kubernetes' schemas, the product and its files."""
+"""The Helm chart and its examples, without a cluster: what Helm renders is compared with Kubernetes' schemas, the product and its files."""
 
 import json
 import os
@@ -27,7 +27,7 @@ EXAMPLES = ROOT / "deploy" / "kubernetes" / "examples"
 VALUES = {"defaults": (), "all": ("--values", str(EXAMPLES / "values.yaml"))}
 CUSTOM = yaml.safe_load(Path(__file__).with_name("custom_resources.yaml").read_text(encoding="utf-8"))["$defs"]
 OWN_SETTINGS = {"http_host", "http_port", "kafka_partitions"}
-"""The chart knows them better."""
+"""Settings that the chart sets itself."""
 KUBERNETES = ("1.27", "1.37")
 
 pytestmark = pytest.mark.helm
@@ -37,7 +37,9 @@ both = pytest.mark.parametrize("values", VALUES)
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     program = helm.cached()
     if program is None:
-        pytest.skip("helm is missing: PYTHONPATH=tests python -m support.helm (needs Go 1.26, takes five minutes)")
+        pytest.skip(
+            "helm is missing: PYTHONPATH=tests .venv/bin/python -m support.helm (needs Go 1.26, takes five minutes)"
+        )
     return subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
 
 
@@ -83,7 +85,7 @@ def check(document: dict) -> None:
             assert kubernetes_validate.validate(document, version, strict=True) == version
 
 
-# What Helm, Kubernetes and the operators say to it
+# Valid for Helm, Kubernetes and the operators
 
 
 @both
@@ -199,11 +201,11 @@ def test_settings_arrive_as_they_were_written(monkeypatch, tmp_path):
     assert (settings.kafka_partitions, settings.cache_mb) == (12, 2_500_000)
 
 
-def test_the_schema_knows_every_setting():
+def test_the_schema_has_every_setting():
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))["properties"]
     files = {name for name in Settings.model_fields if name.endswith("_file")}
     assert set(schema["files"]["propertyNames"]["enum"]) == files
-    # A Deployment has no names that outlive a pod, so no static members.
+    # Pods of a Deployment have no stable names, so there is no static membership.
     rest = {name for name in Settings.model_fields if not is_secret(name)} - files
     assert schema["settings"]["properties"].keys() == rest - OWN_SETTINGS - {"kafka_group_instance_id"}
 
@@ -251,7 +253,7 @@ def test_a_worker_is_hardened_and_has_time_to_stop(values):
     assert worker["resources"]["limits"].keys() == {"memory"}
 
 
-def test_one_worker_at_most_is_taken_away_and_none_is_put_on_top():
+def test_at_most_one_worker_is_unavailable_and_there_is_no_surge():
     assert only("Deployment")["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
     assert only("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
 
@@ -267,7 +269,7 @@ def test_probes_ask_what_the_product_answers():
 
 
 class _Nothing:
-    """Any attribute."""
+    """Has every attribute."""
 
     def __getattr__(self, name: str) -> None:
         return None
@@ -280,7 +282,7 @@ def test_the_image_is_that_of_the_chart_s_application_unless_a_digest_is_given()
     assert pod("defaults", "--set", f"image.digest={digest}")["containers"][0]["image"] == f"upsell-stream@{digest}"
 
 
-def test_all_that_select_workers_select_them():
+def test_every_selector_selects_the_workers():
     deployment = only("Deployment")
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     selectors = [
@@ -305,7 +307,7 @@ def test_all_that_select_workers_select_them():
         ("a:9094,[fd00::9096]", "redis://r", {9092, 9094, 6379}),
     ],
 )
-def test_workers_reach_kafka_redis_and_dns_alone(kafka, redis, ports):
+def test_workers_reach_only_kafka_redis_and_dns(kafka, redis, ports):
     given = {"settings": {"kafka_bootstrap_servers": kafka, "redis_url": redis}}
     policy = only("NetworkPolicy", "defaults", "--set-json", f"settings={json.dumps(given['settings'])}")["spec"]
     (rule,) = policy["egress"]
@@ -313,7 +315,7 @@ def test_workers_reach_kafka_redis_and_dns_alone(kafka, redis, ports):
     assert {port["port"] for port in rule["ports"] if port["protocol"] == "TCP"} == ports | {53}
 
 
-# What watches it
+# Monitoring
 
 
 def test_the_rules_are_those_of_prometheus(tmp_path):
@@ -369,7 +371,7 @@ def test_scaling_ends_at_the_partitions_and_asks_for_a_metric_that_exists():
         r["targetLabel"]: r["replacement"] for r in only("PodMonitor")["spec"]["podMetricsEndpoints"][0]["relabelings"]
     }
     assert f'job="{relabelled["job"]}", namespace="shop"' in query
-    # Its part that is Kubernetes' own.
+    # The part that is an API of Kubernetes itself.
     scaler = {"scaleTargetRef": {"kind": "Deployment", "name": "x"}, "maxReplicas": 1}
     check(
         {
@@ -384,7 +386,7 @@ def test_scaling_ends_at_the_partitions_and_asks_for_a_metric_that_exists():
 # The examples
 
 
-def test_topics_are_those_that_the_product_would_make():
+def test_topics_are_those_that_the_product_would_create():
     topics = {topic["metadata"]["name"]: topic["spec"] for topic in example("kafka-topics.yaml")}
     fields = Settings.model_fields
     names = [fields[f"{name}_topic"].default for name in ("checkout", "subscription", "outcome", "dead_letter")]
@@ -397,7 +399,7 @@ def test_topics_are_those_that_the_product_would_make():
     assert topics["upsell-outcomes"]["config"]["retention.ms"] == fields["outcome_retention_days"].default * day
 
 
-def test_redis_keeps_everything_and_is_the_one_that_is_used():
+def test_redis_never_evicts_and_is_the_one_in_the_values():
     configuration, service, redis = example("redis.yaml")
     lines = configuration["data"]["redis.conf"].splitlines()
     assert {"maxmemory-policy noeviction", "appendonly yes"} <= set(lines)

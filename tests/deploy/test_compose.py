@@ -1,4 +1,4 @@
-"""docker-compose.yml without a Docker daemon: sound, hardened, and in accord with what the product and its files are called."""
+"""docker-compose.yml, without a Docker daemon: valid, hardened, and consistent with the product and its files."""
 
 import os
 import re
@@ -30,13 +30,13 @@ def read(path):
 
 
 def mounts(service):
-    """Files of the repository, by where they are in the container."""
+    """Mounted files of the repository by their path in the container."""
     pairs = [volume.split(":") for volume in service.get("volumes", ()) if volume.startswith("./")]
     assert all(mode == ["ro"] for _, _, *mode in pairs)
     return {inside: outside.removeprefix("./") for outside, inside, _ in pairs}
 
 
-def test_all_that_was_promised_is_there():
+def test_every_service_is_there():
     assert SERVICES.keys() == {
         *("kafka", "redis", "worker-1", "worker-2", "simulator", "prometheus", "alertmanager", "grafana")
     }
@@ -84,10 +84,10 @@ def test_no_secret_is_in_the_file(name):
 
 
 @every_service
-def test_who_is_waited_for_has_a_health_check(name):
+def test_a_service_that_others_depend_on_has_a_health_check(name):
     for other, how in SERVICES[name].get("depends_on", {}).items():
         assert how == {"condition": "service_healthy"}
-        # The product's is in its image.
+        # The product's health check is in its image.
         assert "healthcheck" in SERVICES[other] or "HEALTHCHECK" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
         assert SERVICES[other].get("healthcheck", {}).get("disable") is None
         assert not SERVICES[other].get("profiles")
@@ -136,10 +136,10 @@ def test_a_worker_gets_the_time_it_needs_to_stop():
     assert PRODUCT["worker-1"]["stop_grace_period"] == "30s"
 
 
-# Its neighbours
+# The other services
 
 
-def test_redis_keeps_everything():
+def test_redis_never_evicts():
     command = SERVICES["redis"]["command"]
     assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
     assert command[command.index("--appendonly") + 1] == "yes"
@@ -161,7 +161,7 @@ def test_prometheus_finds_workers_rules_and_alertmanager():
     assert mounted["/etc/prometheus/prometheus.yml"] == "deploy/compose/prometheus.yml"
 
 
-def test_alertmanager_inhibits_as_the_example_does_and_tells_nobody():
+def test_alertmanager_inhibits_as_the_example_does_and_notifies_nobody():
     config, example = read("deploy/compose/alertmanager.yml"), read("deploy/alertmanager/alertmanager.yaml")
     assert config["inhibit_rules"] == example["inhibit_rules"]
     assert config["route"] == {"receiver": "nobody", "group_by": example["route"]["group_by"]}
@@ -205,7 +205,7 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
 def pinned(tmp_path, answer):
-    """Copies of both files after deploy/pin-digests, where `docker` says `answer`."""
+    """Run deploy/pin-digests on copies of both files, with a `docker` that prints `answer`."""
     program = tmp_path / "bin" / "docker"
     program.parent.mkdir(exist_ok=True)
     program.write_text(f"#!/bin/sh\necho '{answer}'\n")
@@ -230,7 +230,7 @@ def test_digests_are_pinned_and_renewed(tmp_path):
         assert all(image.count("@") <= 1 for image in images.values())
 
 
-def test_what_is_no_digest_is_not_pinned(tmp_path):
+def test_only_a_digest_is_pinned(tmp_path):
     done, dockerfile, compose = pinned(tmp_path, "not found")
     assert done.returncode != 0
     assert "expected a digest, got: not found" in done.stderr

@@ -1,4 +1,4 @@
-"""The dashboards that are committed: what the generator makes, sound in form, and every query answered by a real Prometheus.
+"""The committed dashboards: up to date, well-formed, and every query is answered by a real Prometheus.
 
 That Prometheus has a week of made-up series of the whole manifest, of two environments: `one` has one worker, `two` two that say the same.
 """
@@ -32,7 +32,7 @@ def panels(dashboard):
 
 
 def every(things):
-    """(dashboard, thing) as parameters, named."""
+    """Parameters (dashboard, thing), each with an id."""
     found = [(uid, thing) for uid, dashboard in DASHBOARDS.items() for thing in things(dashboard)]
     return [pytest.param(*pair, id=f"{pair[0]}-{pair[1].get('id', pair[1].get('name'))}") for pair in found]
 
@@ -48,7 +48,7 @@ every_variable = pytest.mark.parametrize(
 )
 
 
-def test_what_is_committed_is_what_the_generator_makes(tmp_path):
+def test_the_committed_dashboards_are_up_to_date(tmp_path):
     subprocess.run([sys.executable, "-m", "deploy.generate.dashboards", tmp_path], check=True, cwd=ROOT)
     made = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.json")}
     assert made == {path.name: path.read_text(encoding="utf-8") for path in DIRECTORY.iterdir()}
@@ -100,7 +100,7 @@ def test_a_panel_says_what_it_shows(uid, panel):
     assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
     for source in (panel["datasource"], *(target["datasource"] for target in panel["targets"])):
         assert source == {"type": "prometheus", "uid": "${datasource}"}
-    # The last point of a range shows an old figure where there is none any more.
+    # The last point of a range query would show an old figure after its series has ended.
     if panel["type"] in ("stat", "table"):
         assert all(target["instant"] for target in panel["targets"])
 
@@ -128,7 +128,7 @@ def test_links_lead_to_dashboards_and_their_variables():
 
 
 def checked(uid, expr):
-    """Metrics of a query; its names, labels and rates are held against the manifest."""
+    """The metrics of a query. Checks their names, labels and rates against the manifest."""
     metrics = set()
 
     def enter(node):
@@ -204,7 +204,7 @@ LENGTH, STEP = 600, 30
 
 
 def substituted(expr, uid, env):
-    """The query with all values chosen where several may be, and one where not."""
+    """The query with its variables replaced: all values if several may be chosen, otherwise one."""
     several = {variable["name"]: ".*" for variable in DASHBOARDS[uid]["templating"]["list"] if variable["multi"]}
     chosen = CHOSEN | several | {"env": env}
     return re.sub(r"\$([a-z_]\w*)", lambda match: chosen[match[1]], expr)
@@ -220,7 +220,7 @@ def label_sets(metric):
 
 
 def samples(end):
-    """Lines of a backfill: the newest ten minutes, and those a week before."""
+    """Lines of a backfill: the last ten minutes, and the same ten minutes a week before."""
     moments = [t for last in (end - WEEK, end) for t in range(last - LENGTH, last + 1, STEP)]
 
     def line(name, labels, value, moment):
@@ -277,7 +277,7 @@ def answered(prometheus, uid, target, env, now):
 
 
 def without_env(result):
-    """Series by their labels, whatever the environment is called."""
+    """Values of the series by labels, without `env`."""
     return {
         tuple(sorted((name, value) for name, value in series["metric"].items() if name != "env")): series.get(
             "values", series.get("value")
@@ -295,7 +295,7 @@ def test_every_query_of_a_panel_is_answered(uid, panel, prometheus, now):
         shown = re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", ""))
         for series in result:
             labels = series["metric"]
-            # Alerts of the pipeline have neither journey nor segment.
+            # Alerts of the pipeline have no journey and no segment.
             assert set(shown) <= labels.keys(), target["expr"]
             assert not {"instance", "pod"} & labels.keys(), f"a series for each worker: {target['expr']}"
             points = [value for _, value in series.get("values", [series.get("value")])]
@@ -325,7 +325,7 @@ def test_the_columns_of_a_table_have_the_same_rows(prometheus, now):
 
 
 @pytest.mark.prometheus
-def test_workers_are_added_up(prometheus, now):
+def test_values_of_workers_are_added(prometheus, now):
     uid = "upsell-pipeline"
     (lag,) = [panel for panel in panels(DASHBOARDS[uid]) if panel["title"] == "Consumer lag"]
     one, two = (answered(prometheus, uid, lag["targets"][0], env, now) for env in ("one", "two"))
@@ -347,7 +347,7 @@ def test_an_annotation_is_found(uid, annotation, prometheus, now):
 @pytest.mark.prometheus
 @every_variable
 def test_a_variable_has_values(uid, variable, prometheus, now):
-    assert variable["refresh"] == 2, "to be renewed when another time is chosen"
+    assert variable["refresh"] == 2, "must be read again when the time range changes"
     query = re.fullmatch(r"label_values\((\w+(?:\{.*\})?), (\w+)\)", variable["query"]["query"])
     selector, label = query.groups()
     assert label == variable["name"]

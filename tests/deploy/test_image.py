@@ -1,6 +1,6 @@
-"""The image: what its files promise, quickly; and with UPSELL_TEST_IMAGE=1 the image itself, built and started as another user on a read-only root.
+"""The image: a quick check of its files, and with UPSELL_TEST_IMAGE=1 the image itself, built and started as another user on a read-only root.
 
-There is no Docker daemon in that: `debootstrap` makes a base, `buildah` builds, and the worker is run in a mount namespace of its own. It takes
+No Docker daemon is used: `debootstrap` creates a base, `buildah` builds the image, and the worker runs in its own mount namespace. This needs
 root, and two to five minutes.
 """
 
@@ -55,7 +55,7 @@ def test_nothing_but_the_product_is_sent_to_the_build():
     assert all((ROOT / name).exists() for name in copied)
 
 
-# The bill of materials
+# The software bill of materials
 
 STATUS = """\
 Package: libc6
@@ -99,7 +99,7 @@ def test_the_bill_lists_what_is_installed(sbom, tmp_path):
     assert re.fullmatch(r"pkg:pypi/faust-streaming@[\d.]+", purls["faust-streaming"])
 
 
-def test_the_bill_is_the_same_every_time(sbom, tmp_path):
+def test_the_bill_is_reproducible(sbom, tmp_path):
     assert sbom.document(tmp_path / "none") == sbom.document(tmp_path / "none")
     printed = subprocess.run([sys.executable, SBOM], capture_output=True, text=True, check=True).stdout
     assert json.loads(printed) == sbom.document()
@@ -119,13 +119,13 @@ def buildah(*arguments):
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
-    """Build the image; yields its configuration and where its root is."""
+    """Build the image; yields its configuration and the path of its root file system."""
     for name in ("buildah", "debootstrap"):
         program_or_skip(name, name)
     tree = tmp_path_factory.mktemp("base")
     packages = "--include=python3,python3-venv,ca-certificates"
     subprocess.run(["debootstrap", "--variant=minbase", packages, "bookworm", tree], check=True, capture_output=True)
-    # Whom this machine trusts, the build must trust: there may be a mirror between it and the package index.
+    # The build must trust the same certificates as this machine, which may use a mirror of the package index.
     shutil.copy("/etc/ssl/certs/ca-certificates.crt", tree / "etc/ssl/certs/ca-certificates.crt")
     base = buildah("from", "scratch")
     buildah("add", "--quiet", base, tree, "/")
@@ -133,7 +133,7 @@ def image(tmp_path_factory):
     shutil.rmtree(tree)
     mirror = Path("/etc/pip.conf")
     secret = ("--secret", f"id=pip,src={mirror}") if mirror.exists() else ()
-    # Docker's format, since OCI's has no health check.
+    # Docker's format, because OCI's has no health check.
     buildah("bud", "--pull-never", "--format", "docker", *secret, "--build-arg", f"BASE={BASE}", "-t", IMAGE, ROOT)
     config = json.loads(buildah("inspect", "--type", "image", IMAGE))["Docker"]["config"]
     container = buildah("from", "--pull-never", IMAGE)
@@ -145,14 +145,14 @@ def image(tmp_path_factory):
 
 
 def finished(image, command, environment=()):
-    """Status and output of a command that ends by itself; as `inside`."""
+    """Exit status and output of a command, run as by `inside`."""
     with inside(image, command, environment) as process:
         output, _ = process.communicate(timeout=60)
         return process.returncode, output
 
 
 def inside(image, command, environment=()):
-    """Start a command as the image's user: read-only root, a /tmp of its own, this machine's network."""
+    """Start a command as the image's user, with a read-only root, its own /tmp, and this machine's network."""
     config, root = image
     script = (
         'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && mount -t tmpfs none "$1/tmp"'
@@ -189,7 +189,7 @@ def test_a_worker_runs_as_nobody_on_a_read_only_root(image):
             f"UPSELL_HTTP_PORT={port}",
         ]
         status, output = finished(image, health, settings)
-        assert status != 0, "well without a worker"
+        assert status != 0, "healthy without a worker"
         with inside(image, [*config["Entrypoint"], *config["Cmd"]], settings) as worker:
             try:
                 wait_until_ready(f"http://127.0.0.1:{port}/readyz", worker)

@@ -1,4 +1,4 @@
-"""The pager's simulation follows the rules, and what docs/explanation/pager.md says of it holds for a few shops."""
+"""The simulation of the alerts follows the rules, and the figures of docs/explanation/pager.md hold for a few shops."""
 
 import importlib.util
 from pathlib import Path

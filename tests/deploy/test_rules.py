@@ -1,4 +1,4 @@
-"""The Prometheus rules as committed: complete, about metrics that exist; tests/deploy/test_alerts.py runs them."""
+"""The committed Prometheus rules: up to date, complete, and with existing metrics. tests/deploy/test_alerts.py runs them."""
 
 import re
 from collections.abc import Iterator
@@ -24,12 +24,12 @@ SYNTHETIC = {"up"}
 TARGET_LABELS = {"env", "job", "instance", "pod"}
 
 
-def test_what_is_committed_is_what_is_generated():
+def test_the_committed_rules_are_up_to_date():
     assert rules.files(TimeScale(), Links()) == {path.name: path.read_text(encoding="utf-8") for path in FILES}
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: f"{alert['alert']}-{alert['labels']['severity']}")
-def test_an_alert_says_all_its_receiver_needs(alert):
+def test_an_alert_has_all_that_its_receiver_needs(alert):
     labels, notes = alert["labels"], alert["annotations"]
     assert labels["severity"] in {"critical", "warning", "none"}
     assert labels["team"] in {"commerce", "platform"}

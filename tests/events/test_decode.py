@@ -31,8 +31,8 @@ from stream.events.decode import LARGEST_RECORD, Decoder, Rejected, decode_line,
 from stream.events.fields import CURRENCIES
 
 DECODER = Decoder(TOPICS, future=600_000_000)
-many = settings(max_examples=400, deadline=None)
-some = settings(max_examples=60, deadline=None)
+many = settings(max_examples=4 * settings().max_examples)
+some = settings(max_examples=settings().max_examples * 3 // 5)
 
 
 def fast(value, headers=()):

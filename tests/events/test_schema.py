@@ -57,7 +57,7 @@ def without_absent(value):
     return [without_absent(inner) for inner in value] if isinstance(value, list) else value
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings().max_examples * 3 // 5)
 @given(sent=events())
 def test_accepted_events_are_valid_without_their_absent_fields(sent):
     SCHEMAS[sent["type"]].validate(exactly(encoded(without_absent(sent))))
@@ -66,7 +66,7 @@ def test_accepted_events_are_valid_without_their_absent_fields(sent):
 BEYOND_SCHEMA = {"subject", "time", "data.currency"}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings().max_examples * 3 // 2)
 @given(sent=mutated_events())
 def test_valid_events_are_accepted(sent):
     schema = SCHEMAS.get(str(sent.get("type")))

@@ -8,8 +8,8 @@ from stream.kafka import producer as publish
 from stream.kafka.producer import CUT, Message, Publisher, UnacknowledgedError
 from stream.kafka.topics import Topic, create_topics
 
-TOLD = []
-"""What publishers told of."""
+REPORTED = []
+"""Reasons of the dead letters that publishers made."""
 
 
 class Broker:
@@ -64,7 +64,7 @@ def broker(monkeypatch):
 
 
 async def started():
-    publisher = Publisher("localhost:9092", "dead", "test", {}, TOLD.append)
+    publisher = Publisher("localhost:9092", "dead", "test", {}, REPORTED.append)
     await publisher.start()
     return publisher
 
@@ -120,7 +120,7 @@ async def test_a_dead_letter_shrinks_until_it_fits(broker):
 
 async def test_an_outcome_that_is_too_large_becomes_a_dead_letter(broker):
     publisher = await started()
-    TOLD.clear()
+    REPORTED.clear()
     broker.largest = 500
     outcome = Message("outcomes", b"k", b"v" * 2000, (("content-type", b"json"),), ("checkout", 3, 17))
     await publish_all(publisher, [outcome])
@@ -134,7 +134,7 @@ async def test_an_outcome_that_is_too_large_becomes_a_dead_letter(broker):
         "upsell-source-offset": b"17",
         CUT: b"2000",
     }
-    assert TOLD == ["outcome_too_large"]
+    assert REPORTED == ["outcome_too_large"]
 
 
 async def test_a_broker_without_producer_ids_will_do(broker):
@@ -150,7 +150,7 @@ async def test_kafka_takes_the_rest_after_it_refused_a_message(kafka, name_prefi
     topic, dead = f"{name_prefix}outcomes", f"{name_prefix}dead"
     small = {"max.message.bytes": "2000"}
     await create_topics(kafka.bootstrap_servers, [Topic(topic, 1, small), Topic(dead, 1, small)])
-    publisher = Publisher(kafka.bootstrap_servers, dead, "test", {}, TOLD.append)
+    publisher = Publisher(kafka.bootstrap_servers, dead, "test", {}, REPORTED.append)
     await publisher.start()
     try:
         large = Message(dead, b"k", b"v" * 5000, (("upsell-reason", b"too_large"),))

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from simulation.scenario import scenario
-from simulation.shrink import told
+from simulation.shrink import describe
 from simulation.simulation import simulate
 
 _Seed = tuple[int, Counter[str], Counter[str], str]
-"""Seed, faults, counts, and what is to be told if it failed."""
+"""Seed, faults, counts, and the description of a failure."""
 
 
 def main() -> int:
@@ -27,7 +27,7 @@ def main() -> int:
     if options.seed is not None:
         report = simulate(scenario(options.seed), tracing=True)
         print("\n".join(report.trace))
-        print(f"seed {options.seed}: {'; '.join(report.problems) or 'all is as it must be'}")
+        print(f"seed {options.seed}: {'; '.join(report.problems) or 'no problem'}")
         return bool(report.problems)
     return _many(range(options.first, options.first + options.seeds), options.jobs)
 
@@ -72,7 +72,7 @@ def _one(seed: int) -> _Seed:
     counts = report.counts + Counter(
         events=report.events, commits=report.commits, erasures=made.erasures, late=made.late
     )
-    return seed, report.faults, counts, told(report) if report.problems else ""
+    return seed, report.faults, counts, describe(report) if report.problems else ""
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""A Kafka of a few lists: logs, a consumer group, topics to write to; and what can go wrong with them.
+"""Kafka as a few lists: logs, a consumer group, topics to write to, and their faults.
 
-Rules: what was appended stays, unless a fault takes it. The group gives every partition to one member at a time, but a member that was not told
-goes on believing.
+Rules: an appended record stays unless a fault deletes it. The group assigns every partition to one member at a time; a member that does not hear of a new
+assignment continues with its old one.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Group:
         self._watch()
 
     def heartbeat(self, member: int, generation: int) -> bool:
-        """Whether the member may go on as it is."""
+        """Whether the member keeps its assignment."""
         known = self._members.get(member)
         if known is None:
             return False
@@ -94,7 +94,7 @@ class Group:
             self._complete()
 
     def rebalance(self) -> None:
-        """Ask all members to join anew."""
+        """Ask all members to join again."""
         if self._deadline is None:
             self._deadline = self._world.now + SESSION
 
@@ -144,19 +144,19 @@ class Broker:
         self.failing = 0.0
         """The share of messages whose way to the log or back fails."""
         self.away = False
-        """It answers nothing, and offers nothing to read."""
+        """It does not answer."""
         self._world = world
         self._appended: list[Callable[[], None]] = []
 
     def append(self, partition: TP, record: Record) -> None:
         self.logs[partition].append(record)
-        self.tell()
+        self.notify()
 
     def on_append(self, act: Callable[[], None]) -> None:
         """Have something done at every record that is appended."""
         self._appended.append(act)
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         for act in self._appended:
             act()
 

@@ -1,6 +1,6 @@
-"""Defects put in on purpose: what the simulation must notice, each by some seed.
+"""Defects added on purpose; some seed of the simulation must notice each of them.
 
-Rules: a mutation changes one decision of the product and leaves the rest as it is. Those of the script are made in its text.
+Rules: a mutation changes one decision of the product and nothing else. Mutations of the script change its text.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _script(*changes: tuple[bytes, bytes]) -> Iterator[None]:
 
 
 def no_owner_check() -> AbstractContextManager[None]:
-    """Neither the owner nor its epoch, which tells the same, is compared."""
+    """Neither the owner is compared nor its epoch, which would show the same."""
     return _script((b"if owner ~= nonce then", b"if false then"), (b"tonumber(stored_epoch) > epoch or ", b""))
 
 
@@ -133,7 +133,7 @@ def commit_before_publish() -> Iterator[None]:
 
 @contextmanager
 def skipping_a_batch_on_mismatch() -> Iterator[None]:
-    """What comes next is applied, although it does not begin where the last one ended."""
+    """A batch is applied although it does not start where the last one ended."""
     validate = ShardTask._validate
 
     def skipping(self: ShardTask, session: Session, batch: Batch) -> Batch | None:
@@ -147,7 +147,7 @@ def skipping_a_batch_on_mismatch() -> Iterator[None]:
 
 @contextmanager
 def falling_back_to_kafkas_offset() -> Iterator[None]:
-    """Where the tables hold no offset the log is read from where Kafka's group was."""
+    """If the tables hold no offset, the log is read from Kafka's committed offset."""
     earliest = Consumer.earliest_offsets
 
     async def committed(self: Consumer, *partitions: TP) -> dict[TP, int]:
@@ -165,12 +165,12 @@ def falling_back_to_kafkas_offset() -> Iterator[None]:
 
 
 def erasing_no_checkouts() -> AbstractContextManager[Any]:
-    """A customer's own record is cleared; their carts go on naming them."""
+    """A customer's own record is cleared; their carts still name them."""
     return mock.patch.object(checkout, "rename", return_value=None)
 
 
 def forgetting_too_early() -> AbstractContextManager[Any]:
-    """Without the lateness that is allowed."""
+    """Without the allowed lateness."""
     return mock.patch.object(
         Shard,
         "expired_before",

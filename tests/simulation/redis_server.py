@@ -217,7 +217,7 @@ _LUA_WRITES = {b"HSET", b"HDEL", b"ZADD", b"ZREM", b"ZREMRANGEBYSCORE", b"RPUSH"
 
 
 class Judge:
-    """What must hold of every commit that is applied, whatever it leads to in the end."""
+    """What must hold for every commit that is applied."""
 
     def on_commit(self, shard: bytes, start: int | None, end: int | None) -> None:
         """A commit was applied."""
@@ -234,11 +234,11 @@ class Redis:
         self.stands_at: int | None = None
         """Where its clock stands still, microseconds."""
         self.latest = 0
-        """The latest time that it ever told."""
+        """The latest time that it ever returned."""
         self.down = False
         self.frozen = False
         self.error: bytes | None = None
-        """What it answers to whatever would write."""
+        """Its answer to every command that would write."""
         self.error_to_reads = False
         self.losing = 0.0
         """The share of answers that are lost once the command was applied."""
@@ -308,7 +308,7 @@ class Redis:
             return list(answer) if isinstance(answer, list) else answer
         number = int(arguments[1])
         keys, values = arguments[2 : 2 + number], arguments[2 + number :]
-        if b"-- One commit of one shard" in source:
+        if b"-- Write one commit of one shard" in source:
             return self._commit(source, keys, values)
         return self._run(source, keys, values)
 
@@ -445,7 +445,7 @@ class Link:
             session.break_off()
         self._sessions.clear()
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         self.is_cut = False
 
 

@@ -79,7 +79,7 @@ class Scenario:
 
     @property
     def quiet(self) -> float:
-        """When all is well again."""
+        """When all faults end."""
         lasting = [fault for fault in (*self.faults, self.halting) if fault is not None]
         return max([LENGTH, *(fault.at + (0.0 if fault.kind in REWINDS else fault.seconds) for fault in lasting)]) + 1.0
 
@@ -130,7 +130,7 @@ def scenario(seed: int) -> Scenario:
     dice = Random(f"scenario {seed}")
     workers = dice.choice((1, 2, 2, 3))
     names, weights = list(KINDS), list(KINDS.values())
-    # Most seeds know few kinds of faults: their combinations are met more often so.
+    # Most seeds have few kinds of faults, so combinations of the same kinds are more frequent.
     known = dice.choices(names, weights, k=dice.choice((2, 3, 4, 20)))
     faults = tuple(sorted(_fault(dice, dice.choice(known), workers) for _ in range(dice.randint(1, 9))))
     halting = None

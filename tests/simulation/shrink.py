@@ -46,7 +46,7 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
             yield replace(scenario, events=events)
 
 
-def told(report: Report) -> str:
+def describe(report: Report) -> str:
     """What failed, what it takes to fail, and how it went."""
     small = shrink(report.scenario)
     shrunk = simulate(small, tracing=True)

@@ -302,7 +302,7 @@ class Simulation:
     def _worker_cut_from_redis(self, fault: Fault) -> None:
         if (worker := self._running(fault)) is not None:
             worker.link.cut()
-            self._for(fault.seconds, worker.link.mend)
+            self._for(fault.seconds, worker.link.restore)
 
     def _worker_added(self, fault: Fault) -> None:
         place = 100 + fault.target
@@ -476,7 +476,7 @@ class Simulation:
     # The end
 
     def _end_faults(self) -> None:
-        self.world.note("all is well again")
+        self.world.note("all faults have ended")
         redis, broker = self.redis, self.broker
         redis.down, redis.error, redis.losing, redis.slow = False, None, 0.0, 0.0
         if redis.frozen:
@@ -487,7 +487,7 @@ class Simulation:
         for worker in self.everyone:
             if worker.alive:
                 worker.thaw()
-                worker.link.mend()
+                worker.link.restore()
                 worker.unreachable, worker.fetch_errors, worker.losing_batches = False, 0.0, 0.0
 
     def _stand(self, time: int) -> None:
@@ -563,10 +563,10 @@ class Simulation:
                 self.world.problem(f"{partition}: there is no summary")
                 return
             before = 0 if stored is None else stored
-            # Events far ahead of the clock make nothing be forgotten: with a clock that was wrong, it is told only by what is stored.
+            # Events far ahead of the clock remove nothing. With a clock that was wrong, only the stored watermark says what is removed.
             forgotten = self._forgotten(partition)
-            told = forgotten if self.faults["redis clock wrong"] else None
-            pure = pures[partition] = _Pure(self.scenario.settings, partition, log, view.summary.at, before, told)
+            known = forgotten if self.faults["redis clock wrong"] else None
+            pure = pures[partition] = _Pure(self.scenario.settings, partition, log, view.summary.at, before, known)
             self._expect(f"{partition}: forgotten", forgotten, pure.expired[0])
             if view.summary.at < self.commits.heads[self.keys[partition].shard]:
                 # Halted after Redis' clock ran ahead and was put back: what fell out of its windows meanwhile is missing, until that time comes.

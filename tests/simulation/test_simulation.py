@@ -1,4 +1,4 @@
-"""Whatever breaks, and in whichever order: figures, outcomes and dead letters are those of an undisturbed run (docs/explanation/simulation.md)."""
+"""Any faults, in any order: figures, outcomes and dead letters are those of an undisturbed run (docs/explanation/simulation.md)."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from simulation.mutations import MUTATIONS
 from simulation.scenario import scenario
-from simulation.shrink import told
+from simulation.shrink import describe
 from simulation.simulation import simulate
 
 TESTS = Path(__file__).parents[1]
@@ -41,7 +41,7 @@ def test_no_fault_loses_doubles_or_invents_anything(block):
     for seed in range(BLOCK * block, BLOCK * (block + 1)):
         report = simulate(scenario(seed))
         if report.problems:
-            pytest.fail(told(report), pytrace=False)
+            pytest.fail(describe(report), pytrace=False)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
@@ -62,7 +62,7 @@ def test_a_failure_is_made_smaller():
             for made in map(scenario, range(100))
             if any(fault.kind == "redis loses its tail" for fault in made.faults) and simulate(made).problems
         )
-        text = told(simulate(made))
+        text = describe(simulate(made))
     found = re.search(r"it still fails with \d+ workers, (\d+) events and these faults:\n((?:    .*\n)*)", text)
     assert found is not None
     assert int(found[1]) < made.events

@@ -1,4 +1,4 @@
-"""A worker, put together of the product's own parts as `stream.app` does it, with the servers' clients exchanged.
+"""A worker made of the product's own parts, as `stream.app` makes it, with other clients for the servers.
 
 The product's: shard set, shard tasks, clock, decoder, publisher, the tables with redis-py below them, the consumer's reading and seeking, `watch`.
 The test's: Faust's side of the consumer, the membership of the group, and the queue between consumer and agent.
@@ -223,7 +223,7 @@ class Worker:
                 await working
             working.cancel()
             await asyncio.wait([working])
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not happen
+        except Exception as error:  # noqa: BLE001 - any error is a problem
             self.die(error)
 
     def die(self, error: BaseException) -> None:
@@ -291,7 +291,7 @@ class Worker:
                 await asyncio.sleep(0.5)
                 continue
             joined: asyncio.Future[tuple[int, list[TP]]] = self.loop.create_future()
-            group.join(self.number, lambda *told, joined=joined: self._tell(joined, told))
+            group.join(self.number, lambda *answer, joined=joined: self._answer(joined, answer))
             generation, partitions = await joined
             await self.consumer.assign(partitions, generation)
             while True:
@@ -303,12 +303,12 @@ class Worker:
                     break
             await self.consumer.revoke()
 
-    def _tell(self, future: asyncio.Future[Any], told: Any) -> None:
-        def tell() -> None:
+    def _answer(self, future: asyncio.Future[Any], answer: Any) -> None:
+        def arrive() -> None:
             if not self.loop.is_closed():
-                self.loop.call_soon(lambda: future.done() or future.set_result(told))
+                self.loop.call_soon(lambda: future.done() or future.set_result(answer))
 
-        self.world.after(0.002, tell)
+        self.world.after(0.002, arrive)
 
     async def _read(self) -> None:
         lost: dict[TP, Cursor] = {}

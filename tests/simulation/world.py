@@ -1,6 +1,6 @@
 """Virtual time, and event loops that run in it one turn after the other.
 
-Rules: time passes only when nobody has anything to do, and then jumps to the next thing that is due. Every worker has an event loop of its own, as every
+Rules: time passes only when no loop has anything to do; then it jumps to the next event that is due. Every worker has an event loop of its own, as every
 process has: one that is frozen is not run, one that is killed is never run again. Which of several loops runs next is the seed's decision. What passes
 between workers and servers is delivered by the world, as something that becomes due. Nothing sleeps, nothing is a thread, nothing depends on the machine.
 """
@@ -107,7 +107,7 @@ class World:
         self.problem(f"{context.get('message')}: {context.get('exception')!r}")
 
     def note(self, text: str) -> None:
-        """For whoever reads the trace of a failure."""
+        """Write to the trace, which is shown after a failure."""
         if self.tracing:
             self.trace.append(f"{self.now - 1000:9.4f} {text}")
 

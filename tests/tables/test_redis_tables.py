@@ -84,7 +84,7 @@ async def test_a_full_server_refuses_a_commit_whole(own_server):
     assert (await refused(tables.claim(SHARD, b"b"))).reason == "full"
     assert (await refused(tables.register_labels([("channel", "web")], {"channel": 8}))).reason == "full"
     assert await backend.copy() == before
-    # What is only read goes on.
+    # Reading still works.
     assert await loaded(tables, [b"e"], []) == ([b"1"], [])
     assert await tables.owners([SHARD]) == [Owner(b"a", 1, 1)]
     assert len(await tables.summaries()) == 1

@@ -39,7 +39,7 @@ async def test_a_batch_that_needs_too_much_at_once_is_applied_in_parts(monkeypat
     monkeypatch.setattr(memory, "READ", 1)
     started, completed = SENT[::2], SENT[1::2]
     second = [completed[0], *traffic.junk(2), *completed[1:20], traffic.erasure(3), *completed[20:], *traffic.junk(1)]
-    told = []
+    found = []
     for enough in (10_000_000, 1000):
         worker = ShardWorker(log_of([*started, *second]))
         worker.tables.loaded = enough
@@ -50,8 +50,8 @@ async def test_a_batch_that_needs_too_much_at_once_is_applied_in_parts(monkeypat
         async with worker.running():  # with nothing in memory
             await worker.read_all()
             await assert_right(worker, [*started, *second])
-        told.append((worker.publisher.acknowledged, len(worker.tables.commits) - before > 5))
-    assert told == [(told[0][0], False), (told[0][0], True)]
+        found.append((worker.publisher.acknowledged, len(worker.tables.commits) - before > 5))
+    assert found == [(found[0][0], False), (found[0][0], True)]
 
 
 async def test_no_commit_before_its_messages_are_acknowledged():

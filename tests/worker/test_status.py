@@ -23,7 +23,11 @@ def status(tasks=(), **facts):
 
 
 def test_a_worker_that_has_not_reached_redis_and_kafka_is_not_ready():
-    assert Status().readiness() == (False, ["not started yet: Redis or Kafka has not answered"])
+    starting = Status()
+    assert starting.readiness() == (False, ["not started yet: connecting to Redis and Kafka"])
+    starting.waiting = Waiting("waiting for Redis")
+    starting.waiting.begin("connection: refused")
+    assert starting.readiness() == (False, ["not started yet: connection: refused"])
 
 
 def test_a_worker_that_stops_is_not_ready():

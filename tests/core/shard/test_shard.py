@@ -35,7 +35,7 @@ FIXED = {
     "category": ["hats", "care", "shoes"],
     "currency": ["EUR", "USD", "JPY", "KWD"],
 }
-lawful = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+lawful = settings(max_examples=settings().max_examples * 3 // 5, suppress_health_check=list(HealthCheck))
 
 
 class Store(ShardStore):
