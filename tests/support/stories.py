@@ -1,7 +1,7 @@
 """Events of one checkout or one subscription in short form, and how the core judges them."""
 
 from stream.core.config import CoreConfig
-from stream.core.event import CheckoutEvent, CheckoutType, Refund, SubscriptionEvent, SubscriptionType
+from stream.core.event import CheckoutEvent, CheckoutType, Refund, Share, SubscriptionEvent, SubscriptionType
 from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline
 
@@ -11,7 +11,7 @@ START = 1_750_000_000_000_000
 
 
 class Story:
-    """Applies events one by one. Keeps the last version of every transaction, and all results."""
+    """Applies events one by one. Keeps the last version of every transaction that was not withdrawn, and all results."""
 
     def __init__(self, as_of=None, config=None):
         self.offline = Offline(config or CoreConfig(), LabelRegistry(), as_of)
@@ -24,10 +24,14 @@ class Story:
         self.results.append(step.result)
         for version in step.versions:
             self.sales[version.judged.event_id] = version.judged
+            if version.withdrawn:
+                del self.sales[version.judged.event_id]
         return step
 
-    def checkout(self, type, products=(), *, at=0, id=None, checkout="c1", customer="anna", refund=None, **more):
-        """Apply an event of a checkout. `at` is in minutes; `refund` is (id, lines or None, amount or None)."""
+    def checkout(
+        self, type, products=(), *, at=0, id=None, checkout="c1", order=None, customer="anna", refund=None, **more
+    ):
+        """Apply an event of a checkout. `at` is in minutes, `order` an order id; `refund` is (id, lines or None, amount or None)."""
         if refund is not None:
             name, lines, amount = refund
             refund = Refund(name, None if lines is None else tuple(lines), amount)
@@ -41,11 +45,14 @@ class Story:
             customer,
             products=tuple(products),
             refund=refund,
+            order_id=order,
             **more,
         )
 
-    def subscription(self, type, items=None, *, at=0, id=None, subscription="s1", customer="anna", **more):
-        """Apply an event of a subscription. `at` is in hours."""
+    def subscription(self, type, items=None, *, at=0, id=None, subscription="s1", customer="anna", refund=None, **more):
+        """Apply an event of a subscription. `at` is in hours; `refund` is (id or None, share)."""
+        if refund is not None:
+            more["refund"] = Share(*refund)
         items = None if items is None else tuple(items)
         time = START + round(at * HOUR)
         return self._apply(

@@ -35,8 +35,9 @@ from stream.core.result import Kind, Reason
 
 UNIT = 1000
 """Quantities are counted in thousandths: they have at most three decimal places."""
-_BY_PRODUCT, _BY_ALL = 2, 3
-"""Kinds of keys: 0 variant_id, 1 sku, 2 product_id, 3 all of them."""
+_ID_KINDS = _BY_VARIANT, _BY_SKU, _BY_PRODUCT = range(3)
+_BY_ALL = 3
+"""Kinds of keys: one of the ids, or all of them."""
 _Ids = tuple[str | None, str | None, str | None]
 
 
@@ -199,7 +200,6 @@ def _families(intent: Sequence[CartLine], final: Sequence[CartLine]) -> list[Com
     # A forest: the root of a family is its first line. Loops in place of functions, because this is asked for every changed cart.
     parent = list(range(len(lines)))
     seen: dict[tuple[int, str], int] = {}
-    replaceable: dict[str, list[int]] | None = None
     for at, line in enumerate(lines):
         if not line.net:
             continue
@@ -210,10 +210,12 @@ def _families(intent: Sequence[CartLine], final: Sequence[CartLine]) -> list[Com
                 if other != at:
                     connected.append(other)
         if line.replaces and at >= first_final:
-            if replaceable is None:
-                replaceable = _by_name(intent)
             for name in line.replaces:
-                connected.extend(replaceable.get(name, ()))
+                for kind in _ID_KINDS:
+                    # The first line that has the id; all others that have it are connected with it.
+                    other = seen.get((kind, name), at)
+                    if other < first_final:
+                        connected.append(other)
         for other in connected:
             root, own = other, at
             while parent[root] != root:
@@ -224,22 +226,9 @@ def _families(intent: Sequence[CartLine], final: Sequence[CartLine]) -> list[Com
     members: dict[int, list[int]] = {}
     for at, line in enumerate(lines):
         if line.net:
-            root = at
-            while parent[root] != root:
-                root = parent[root]
+            root = parent[at] = parent[parent[at]]  # a parent is an earlier line, so its own parent is the root by now
             members.setdefault(root, []).append(at)
     return [_family(lines, family, first_final) for family in members.values()]
-
-
-def _by_name(intent: Sequence[CartLine]) -> dict[str, list[int]]:
-    """The intent's lines by each of their ids."""
-    found: dict[str, list[int]] = {}
-    for at, line in enumerate(intent):
-        if line.net:
-            for name in line.ids:
-                if name:
-                    found.setdefault(name, []).append(at)
-    return found
 
 
 def _family(lines: Sequence[CartLine], family: Sequence[int], first_final: int) -> Comparison:
@@ -259,7 +248,7 @@ def _family(lines: Sequence[CartLine], family: Sequence[int], first_final: int) 
     return Comparison(
         [at for at in family if at < first_final],
         [at - first_final for at in family if at >= first_final],
-        0 if has_variant else 1 if has_sku else _BY_PRODUCT if has_product else _BY_ALL,
+        _BY_VARIANT if has_variant else _BY_SKU if has_sku else _BY_PRODUCT if has_product else _BY_ALL,
         dearest.line.category,
     )
 
@@ -350,7 +339,7 @@ def _judge(part: Comparison, intent: Sequence[CartLine], final: Sequence[CartLin
         elif (up > 0) != more:
             return None
         reason = "variant" if more and fewer else "quantity"
-        if any(_replaces(final[at], intent, part) for at in bought):
+        if _is_substitute([final[at] for at in bought], [intent[at] for at in part.intent], part.key):
             reason = "substitute"
         gained = [at for at in bought if change[_key(final[at], part.key)] > 0] or bought
         lost = [at for at in part.intent if change[_key(intent[at], part.key)] < 0] or part.intent
@@ -365,25 +354,33 @@ def _judge(part: Comparison, intent: Sequence[CartLine], final: Sequence[CartLin
 
 def _set_off(verdicts: list[LineVerdict], categories: Sequence[str | None], removed: dict[str, Exact]) -> None:
     """Take the net totals of removed lines off the substitute upsells of their category, largest first."""
-    for category, gone in removed.items():
-        substitutes = [
-            at
-            for at, verdict in enumerate(verdicts)
-            if categories[at] == category and verdict.kind == "upsell" and verdict.reason == "substitute"
-        ]
-        for at in sorted(substitutes, key=lambda at: verdicts[at].amount, reverse=True):
+    substitutes: dict[str, list[int]] = {}
+    for at, (verdict, category) in enumerate(zip(verdicts, categories, strict=True)):
+        if category in removed and verdict.kind == "upsell" and verdict.reason == "substitute":
+            substitutes.setdefault(category, []).append(at)
+    for category, upsells in substitutes.items():
+        gone = removed[category]
+        for at in sorted(upsells, key=lambda at: verdicts[at].amount, reverse=True):
             taken = min(gone, verdicts[at].amount)
-            gone -= taken  # noqa: PLW2901 - what remains of it
+            gone -= taken
             verdicts[at] = msgspec.structs.replace(verdicts[at], amount=verdicts[at].amount - taken)
 
 
-def _replaces(line: CartLine, intent: Sequence[CartLine], part: Comparison) -> bool:
-    """Whether a final line names an intent line of another key."""
-    assert part.key is not None
-    key = _key(line, part.key)
-    return bool(line.replaces) and any(
-        name in line.replaces and _key(intent[at], part.key) != key for at in part.intent for name in intent[at].ids
-    )
+def _is_substitute(final: Sequence[CartLine], intent: Sequence[CartLine], kind: int) -> bool:
+    """Whether a final line replaces an intent line of another key."""
+    if not any(line.replaces for line in final):
+        return False
+    keys: dict[str, set[object]] = {}
+    for line in intent:
+        for name in line.ids:
+            if name:
+                keys.setdefault(name, set()).add(_key(line, kind))
+    for line in final:
+        for name in line.replaces:
+            replaced = keys.get(name, ())
+            if len(replaced) > 1 or (replaced and _key(line, kind) not in replaced):
+                return True
+    return False
 
 
 def _key(line: CartLine, kind: int) -> object:
