@@ -17,15 +17,18 @@ class Story:
         self.offline = Offline(config or CoreConfig(), LabelRegistry(), as_of)
         self.results = []
         self.sales = {}
+        self._events = {}
+        """By transaction, the event that made it."""
         self._number = 0
 
     def apply(self, event):
         step = self.offline.apply(event)
         self.results.append(step.result)
         for version in step.versions:
-            self.sales[version.judged.event_id] = version.judged
-            if version.withdrawn:
-                del self.sales[version.judged.event_id]
+            self.sales.pop(self._events.get(version.transaction), None)
+            if not version.withdrawn:
+                self.sales[version.judged.event_id] = version.judged
+                self._events[version.transaction] = version.judged.event_id
         return step
 
     def checkout(
