@@ -1,7 +1,7 @@
 #!lua
 -- Claim a shard. With the nonce of the present owner nothing changes, so a claim may be repeated.
--- KEYS: shard, panes, view. ARGV: nonce, layout.
--- Returns layout, epoch, offset, batch, source, state, panes, recent. If the stored layout is newer, it claims nothing and returns the layout alone.
+-- KEYS: shard, panes, view, the keys that only layout 1 has. ARGV: nonce, layout.
+-- Returns layout, epoch, offset, batch, source, state, panes, recent, how many keys of layout 1 there are. If the stored layout is newer, it claims nothing and returns the layout alone.
 local layout, owner, epoch, offset, batch, source, state =
   unpack(redis.call('HMGET', KEYS[1], 'layout', 'nonce', 'epoch', 'offset', 'batch', 'source', 'state'))
 
@@ -12,4 +12,5 @@ if owner ~= ARGV[1] then
   epoch = string.format('%d', (tonumber(epoch) or 0) + 1)
   redis.call('HSET', KEYS[1], 'layout', ARGV[2], 'nonce', ARGV[1], 'epoch', epoch)
 end
-return {ARGV[2], epoch, offset, batch, source, state, redis.call('HGETALL', KEYS[2]), redis.call('HGET', KEYS[3], 'recent')}
+local panes, recent, left = redis.call('HGETALL', KEYS[2]), redis.call('HGET', KEYS[3], 'recent'), redis.call('EXISTS', unpack(KEYS, 4))
+return {ARGV[2], epoch, offset, batch, source, state, panes, recent, left}

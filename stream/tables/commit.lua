@@ -3,7 +3,7 @@
 -- replicas. Every check comes before the first write.
 -- KEYS: shard, view, then the keys of the writes and of the counted sets, by position.
 -- ARGV: nonce, epoch, batch, start ('': none), end ('': none), source, state and summary ('': unchanged), committed_at, layout,
---       packed {writes {command, key, argument, ...}, counted sets {key, name}, bounds {after, until}}, trim ('': none), recent,
+--       packed {writes {command, keys, arguments of each key, arguments}, counted sets {key, name}, bounds {after, until}}, trim ('': none), recent,
 --       batch that must be the last one stored ('': none; absent: not known).
 local nonce, epoch, batch, start = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local owner, stored_epoch, offset, last = unpack(redis.call('HMGET', KEYS[1], 'nonce', 'epoch', 'offset', 'batch'))
@@ -23,7 +23,12 @@ end
 
 local writes, counted, bounds = unpack(cmsgpack.unpack(ARGV[11]))
 for _, write in ipairs(writes) do
-  redis.call(write[1], KEYS[write[2]], unpack(write, 3))
+  local command, keys, sizes, arguments = unpack(write)
+  local last = 0
+  for i, size in ipairs(sizes) do
+    redis.call(command, KEYS[keys[i]], unpack(arguments, last + 1, last + size))
+    last = last + size
+  end
 end
 
 if #counted > 0 then

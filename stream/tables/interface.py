@@ -83,6 +83,10 @@ LOADED = 16_000_000
 """Bytes of records in the answer to one load, about; further records are left out. A typical batch needs a tenth."""
 
 
+EXPIRY_PARTS = 8
+"""Parts in which the index of expiries is searched, one at a time."""
+
+
 class Loaded(msgspec.Struct, frozen=True):
     """Records in the order of the request. If they are many bytes, only the first ones: at least one, and customers only after all entities."""
 
@@ -119,9 +123,12 @@ class Tables(Protocol):
         """Read records by key, and the shard's owner, at one moment. Request again what is left out."""
 
     async def expired(
-        self, shard: ShardId, entities_before: int, customers_before: int, limit: int
+        self, shard: ShardId, part: int, entities_before: int, customers_before: int, limit: int
     ) -> tuple[list[bytes], list[bytes]]:
-        """Keys of entities and of customers that expire before the given times, oldest first, at most `limit` of each."""
+        """Keys of entities and of customers that expire before the given times, at most `limit` of each.
+
+        Each is in one of `EXPIRY_PARTS` parts of the index; only those in this part are found. There are more only if some were found.
+        """
 
     async def commit(self, commit: Commit) -> CommitResult:
         """Write everything, or nothing.

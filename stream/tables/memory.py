@@ -9,8 +9,20 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from stream.core.shard.write_set import ShardId, Stored
-from stream.tables.interface import LOADED, Claim, Commit, CommitResult, Loaded, Owner, ShardSummary, Tables
-from stream.tables.packing import READ, chunks
+from stream.tables.interface import (
+    EXPIRY_PARTS,
+    LOADED,
+    Claim,
+    Commit,
+    CommitResult,
+    Loaded,
+    Owner,
+    ShardSummary,
+    Tables,
+)
+from stream.tables.keys import EXPIRY_BITS, Buckets
+
+_INDEX = Buckets(b"", EXPIRY_BITS)
 
 _V = TypeVar("_V", bytes, int)
 
@@ -99,22 +111,21 @@ class MemoryTables(Tables):
         stored, room = self._shard(shard), self.loaded
         answered: list[bytes | None] = []
         for keys, records in ((entities, stored.entities), (customers, stored.customers)):
-            for chunk in chunks(keys, READ):
+            for key in keys:
                 if room > 0:
-                    values = [records.get(key) for key in chunk]
-                    answered += values
-                    room -= sum(len(value) for value in values if value)
+                    answered.append(value := records.get(key))
+                    room -= len(value or b"")
         owner = Owner(stored.nonce, stored.epoch, stored.offset)
         return Loaded(answered[: len(entities)], answered[len(entities) :], owner)
 
     async def expired(
-        self, shard: ShardId, entities_before: int, customers_before: int, limit: int
+        self, shard: ShardId, part: int, entities_before: int, customers_before: int, limit: int
     ) -> tuple[list[bytes], list[bytes]]:
         """Keys that have expired, at most `limit` of each sort."""
         stored = self._shard(shard)
         return (
-            _oldest(stored.entity_expiry, entities_before, limit),
-            _oldest(stored.customer_expiry, customers_before, limit),
+            _oldest(stored.entity_expiry, part, entities_before, limit),
+            _oldest(stored.customer_expiry, part, customers_before, limit),
         )
 
     async def commit(self, commit: Commit) -> CommitResult:
@@ -181,6 +192,11 @@ def _write(table: dict[bytes, _V], values: Mapping[bytes, _V | None]) -> None:
             table[key] = value
 
 
-def _oldest(index: Mapping[bytes, int], before: int, limit: int) -> list[bytes]:
-    due = sorted((time, key) for key, time in index.items() if time < before)
-    return [key for _, key in due[:limit]]
+def _oldest(index: Mapping[bytes, int], part: int, before: int, limit: int) -> list[bytes]:
+    """The oldest keys of each bucket of a part, as `stream.tables.redis` finds them."""
+    due: dict[int, list[tuple[int, bytes]]] = {number: [] for number in range(part, _INDEX.size, EXPIRY_PARTS)}
+    for number, (key, time) in zip(_INDEX.numbers(index), index.items(), strict=True):
+        if time < before and number in due:
+            due[number].append((time, key))
+    found = [key for bucket in due.values() for _, key in sorted(bucket)[: limit // len(due) + 1]]
+    return found[:limit]

@@ -12,6 +12,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
+from itertools import chain
 from typing import Any, cast
 
 import msgspec
@@ -31,10 +32,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from stream.core.shard.state import LAYOUT
 from stream.core.shard.write_set import ShardId, Stored
 from stream.settings import Settings
 from stream.tables import packing
 from stream.tables.interface import (
+    EXPIRY_PARTS,
     LOADED,
     Claim,
     Commit,
@@ -48,9 +51,6 @@ from stream.tables.interface import (
     UnavailableReason,
 )
 from stream.tables.keys import Keys, ShardKeys, member, shard_of
-
-LAYOUT = 1
-"""Version of the stored data; a shard of a newer version is not claimed."""
 
 _URL_OPTIONS = {"connection_class", "host", "port", "path", "db", "username", "password"}
 _MAX_CONNECTIONS = 10_000
@@ -133,6 +133,9 @@ class RedisTables(Tables):
         self._last: dict[ShardId, tuple[bytes, bytes]] = {}
         """Nonce of each claim made here, and the newest batch that is known to be stored with it (b"" for none). Each commit names the batch before it,
         so a lost tick is noticed too, though the offset is the same without it."""
+        self._upgraded: set[ShardId] = set()
+        """Shards without keys of layout 1, as far as is known. Of the others, a record that is not in its bucket is looked for where layout 1 had it, and a
+        record that is written is deleted there."""
         self._scripts = {
             name: resources.files(__package__).joinpath(f"{name}.lua").read_bytes()
             for name in ("register_labels", "claim", "commit", "load")
@@ -147,9 +150,13 @@ class RedisTables(Tables):
         """Claim a shard; before that, enter its name in the application's set of shards, which is in another slot."""
         keys = self._keys.shard(shard)
         await self._call(b"SADD", self._keys.shards, member(shard))
-        layout, *stored = await self._script("claim", [keys.shard, keys.panes, keys.view], [nonce, b"%d" % LAYOUT])
+        of_layout_1 = [table.whole for table in keys.tables]
+        layout, *stored = await self._script(
+            "claim", [keys.shard, keys.panes, keys.view, *of_layout_1], [nonce, b"%d" % LAYOUT]
+        )
         _check_layout(shard, layout)
-        epoch, offset, batch, source, state, panes, recent = stored
+        epoch, offset, batch, source, state, panes, recent, left = stored
+        self._note_left(shard, left)
         self._last[shard] = (nonce, batch or b"")
         return Claim(
             nonce=nonce,
@@ -164,28 +171,49 @@ class RedisTables(Tables):
         if not entities and not customers:
             return Loaded([], [], *await self.owners([shard]))
         keys = self._keys.shard(shard)
-        asked = packing.pack_keys([entities, customers])
-        hashes = [keys.shard, keys.entities, keys.customers]
-        lengths, packed, *owner = await self._script("load", hashes, [asked, b"%d" % self.loaded])
+        names = [keys.shard, keys.entities.whole, keys.customers.whole]
+        positions: list[int] = []
+        for table, fields in ((keys.entities, entities), (keys.customers, customers)):
+            numbers = table.numbers(fields)
+            places: dict[int, int] = {}
+            for number in dict.fromkeys(numbers):
+                names.append(table.key(number))
+                places[number] = len(names)
+            positions += map(places.__getitem__, numbers)
+        asked = packing.pack_fields(positions, [*entities, *customers])
+        of_layout_1 = b"" if shard in self._upgraded else b"%d" % len(entities)
+        lengths, packed, *owner = await self._script("load", names, [asked, b"%d" % self.loaded, of_layout_1])
         values = packing.unpack(lengths, packed)
         return Loaded(values[: len(entities)], values[len(entities) :], _owner(*owner))
 
     async def expired(
-        self, shard: ShardId, entities_before: int, customers_before: int, limit: int
+        self, shard: ShardId, part: int, entities_before: int, customers_before: int, limit: int
     ) -> tuple[list[bytes], list[bytes]]:
-        """Keys that have expired, at most `limit` of each sort."""
+        """Keys that have expired, at most `limit` of each sort, of one part of the buckets."""
         keys = self._keys.shard(shard)
-        entities, customers = await self._calls(
-            (b"ZRANGEBYSCORE", index, b"-inf", b"(%d" % before, b"LIMIT", b"0", b"%d" % limit)
-            for index, before in ((keys.entity_expiry, entities_before), (keys.customer_expiry, customers_before))
-        )
-        return entities, customers
+        commands: list[tuple[bytes, ...]] = []
+        for index, before in ((keys.entity_expiry, entities_before), (keys.customer_expiry, customers_before)):
+            buckets = range(part, index.size, EXPIRY_PARTS)
+            names = [(index.key(number), limit // len(buckets) + 1) for number in buckets]
+            if shard not in self._upgraded:
+                names.append((index.whole, limit))
+            commands += [
+                (b"ZRANGEBYSCORE", name, b"-inf", b"(%d" % before, b"LIMIT", b"0", b"%d" % most) for name, most in names
+            ]
+        half = len(commands) // 2
+        if shard not in self._upgraded:
+            commands.append((b"EXISTS", *(table.whole for table in keys.tables)))
+        answers = await self._calls(commands)
+        if len(answers) > 2 * half:
+            self._note_left(shard, answers.pop())
+        return list(chain.from_iterable(answers[:half]))[:limit], list(chain.from_iterable(answers[half:]))[:limit]
 
     async def commit(self, commit: Commit) -> CommitResult:
         """Write, or refuse."""
         claimed, last = self._last.get(commit.shard, (b"", b""))
         preceding = [last] if claimed == commit.nonce else []
-        keys, packed = _writes(self._keys.shard(commit.shard), commit)
+        upgraded = commit.shard in self._upgraded
+        keys, packed = _writes(self._keys.shard(commit.shard), commit, upgraded=upgraded)
         changes = commit.changes
         answer = await self._script(
             "commit",
@@ -262,6 +290,13 @@ class RedisTables(Tables):
         """Close all connections; calls in flight fail."""
         await self._pool.aclose()
 
+    def _note_left(self, shard: ShardId, keys: int) -> None:
+        """Note how many keys of layout 1 a shard has."""
+        if keys:
+            self._upgraded.discard(shard)
+        else:
+            self._upgraded.add(shard)
+
     async def _script(self, name: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
         script = self._scripts[name]
         try:
@@ -309,27 +344,28 @@ class _Pool(ConnectionPool):
             await connection.disconnect(nowait=True)
 
 
-def _writes(shard: ShardKeys, commit: Commit) -> tuple[list[bytes], bytes]:
-    """The script's keys, and its packed argument."""
+def _writes(shard: ShardKeys, commit: Commit, *, upgraded: bool) -> tuple[list[bytes], bytes]:
+    """The script's keys, and its packed argument. What is written is deleted where layout 1 had it, unless the shard is `upgraded`."""
     changes = commit.changes
-    keys = [shard.shard, shard.view]
-
-    def position(key: bytes) -> int:
-        keys.append(key)
-        return len(keys)
-
-    writes = packing.Writes()
-    writes.hash(position(shard.panes), changes.panes)
-    writes.hash(position(shard.entities), changes.entities)
-    writes.hash(position(shard.customers), changes.customers)
-    writes.scores(position(shard.entity_expiry), changes.entity_expiry)
-    writes.scores(position(shard.customer_expiry), changes.customer_expiry)
-    positions = {name: position(shard.set(name)) for name in dict.fromkeys((*changes.scores, *changes.counted))}
+    writes = packing.Writes(shard.shard, shard.view)
+    writes.hash(shard.panes, changes.panes)
+    writes.hash(shard.entities, changes.entities)
+    writes.hash(shard.customers, changes.customers)
+    writes.scores(shard.entity_expiry, changes.entity_expiry)
+    writes.scores(shard.customer_expiry, changes.customer_expiry)
+    if not upgraded:
+        writes.delete(b"HDEL", shard.entities.whole, changes.entities)
+        writes.delete(b"HDEL", shard.customers.whole, changes.customers)
+        writes.delete(b"ZREM", shard.entity_expiry.whole, changes.entity_expiry)
+        writes.delete(b"ZREM", shard.customer_expiry.whole, changes.customer_expiry)
     for name, scores in changes.scores.items():
-        writes.scores(positions[name], scores)
-    counted = [packing.array([packing.integer(positions[name]), packing.raw(name)]) for name in changes.counted]
+        writes.scores(shard.set(name), scores)
+    counted = [
+        packing.array([packing.integer(writes.position(shard.set(name))), packing.raw(name)])
+        for name in changes.counted
+    ]
     bounds = [packing.raws([b"%d" % after, b"%d" % until]) for after, until in changes.bounds]
-    return keys, packing.array([writes.pack(), packing.array(counted), packing.array(bounds)])
+    return writes.keys, packing.array([writes.pack(), packing.array(counted), packing.array(bounds)])
 
 
 def _check_layout(shard: ShardId, layout: bytes) -> None:

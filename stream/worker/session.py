@@ -12,16 +12,16 @@ Rules:
 from __future__ import annotations
 
 import secrets
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from aiokafka.errors import KafkaError
 
+from stream.core.config import DAY
 from stream.core.shard.shard import Shard
 from stream.kafka.cursor import ShardHaltedError
 from stream.kafka.log_identity import LogIdentity, resume
-from stream.tables.interface import Commit, CommitResult, Owner, TablesUnavailableError
+from stream.tables.interface import EXPIRY_PARTS, Commit, CommitResult, Owner, TablesUnavailableError
 from stream.worker.retry import Waiting, retry
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ _T = TypeVar("_T")
 
 EXPIRED_AT_LEAST: Final = 100
 """Entities (and customers) that one commit may remove, whatever its size; a batch of more records may remove as many as it has records."""
-EXPIRED_EVERY: Final = 1.0
-"""Seconds until Redis is asked again for expired records, after an answer with fewer than the limit."""
 
 
 class ClaimLostError(Exception):
@@ -69,8 +67,12 @@ class Session:
         self._claim = claim
         self._context = context
         self._waiting = waiting
-        self._expired_after = 0.0
-        """When to ask for expired records again, by the monotonic clock."""
+        self._expiry_part = 0
+        """The part of the expiries to search next."""
+        self._searched = 0
+        """Parts that were searched one after the other, and in which nothing had expired."""
+        self._expired_through = (0, 0)
+        """The last day at whose end entities and customers have expired; more expire only when a day has passed."""
 
     @classmethod
     async def claim(
@@ -125,14 +127,23 @@ class Session:
         return loaded
 
     async def expired(self, records: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
-        """Keys of entities and customers that have expired: at most as many as a batch of so many records can have added."""
-        if time.monotonic() < self._expired_after:
-            return (), ()
+        """Keys of entities and customers that have expired: at most as many as a batch of so many records can have added.
+
+        Each call searches the next part of the index. When nothing was found in all of them, the search is over until another day has passed.
+        """
         tables, shard = self._context.tables, self.shard
-        limit = max(EXPIRED_AT_LEAST, records)
-        entities, customers = await self._ask(lambda: tables.expired(shard.id, *shard.expired_before(), limit))
-        if len(entities) < limit and len(customers) < limit:
-            self._expired_after = time.monotonic() + EXPIRED_EVERY
+        entities_before, customers_before = shard.expired_before()
+        through = ((entities_before - 1) // DAY, (customers_before - 1) // DAY)
+        if through != self._expired_through:
+            self._expired_through, self._searched = through, 0
+        if self._searched == EXPIRY_PARTS:
+            return (), ()
+        limit, part = max(EXPIRED_AT_LEAST, records), self._expiry_part
+        entities, customers = await self._ask(
+            lambda: tables.expired(shard.id, part, entities_before, customers_before, limit)
+        )
+        self._expiry_part = (part + 1) % EXPIRY_PARTS
+        self._searched = 0 if entities or customers else self._searched + 1
         return entities, customers
 
     async def commit(self, end: int | None, identity: LogIdentity, now: int) -> None:
@@ -141,7 +152,7 @@ class Session:
         Raises:
             ClaimLostError: Redis refused, and wrote nothing.
         """
-        tables = self._context.tables
+        tables, changes = self._context.tables, self.shard.drain()
         commit = Commit(
             shard=self.shard.id,
             nonce=self._claim.nonce,
@@ -151,8 +162,11 @@ class Session:
             end=end,
             source=identity.encode(),
             now=now,
-            changes=self.shard.drain(),
+            changes=changes,
         )
+        for expiry, day in zip((changes.entity_expiry, changes.customer_expiry), self._expired_through, strict=True):
+            if any(at is not None and at <= day * DAY for at in expiry.values()):
+                self._searched = 0
         result = await self._ask(lambda: tables.commit(commit))
         if result not in (CommitResult.APPLIED, CommitResult.REPEATED):
             raise ClaimLostError(result)

@@ -328,9 +328,9 @@ async def test_a_halt_after_a_defect_exposes_no_customer(embedded_broker, embedd
         keys = tables._keys.shard(ShardId(workers.settings.checkout_topic, 0))
         try:
             # Damage the stored entities, so that the next load of one fails.
-            fields = await tables._call(b"HKEYS", keys.entities)
-            for field in fields:
-                await tables._call(b"HSET", keys.entities, field, person.encode())
+            for bucket in map(keys.entities.key, range(keys.entities.size)):
+                for field in await tables._call(b"HKEYS", bucket):
+                    await tables._call(b"HSET", bucket, field, person.encode())
         finally:
             await tables.close()
         assert await worker.stop() == 0

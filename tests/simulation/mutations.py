@@ -89,13 +89,13 @@ def increments() -> Iterator[None]:
             panes.update({name: data for name, data in absolute.items() if data is not None})
         return committed
 
-    adding = b"""local command = write[1]
-  if command == 'HSET' and string.sub(KEYS[write[2]], -6) == ':panes' then
-    command = 'HINCCELLS'
-  end
-  redis.call(command, KEYS"""
+    adding = b"""local adding = command
+    if command == 'HSET' and string.sub(KEYS[keys[i]], -6) == ':panes' then
+      adding = 'HINCCELLS'
+    end
+    redis.call(adding, KEYS"""
     with (
-        _script((b"redis.call(write[1], KEYS", adding)),
+        _script((b"redis.call(command, KEYS", adding)),
         mock.patch.object(RedisTables, "claim", claiming),
         mock.patch.object(RedisTables, "commit", committing),
     ):

@@ -141,8 +141,8 @@ class Store:
         else:
             self.keys.pop(key, None)
 
-    def _exists(self, key: bytes) -> int:
-        return int(key in self.keys)
+    def _exists(self, *keys: bytes) -> int:
+        return sum(key in self.keys for key in keys)
 
     def _sadd(self, key: bytes, member: bytes) -> int:
         self.keys.setdefault(key, {})[member] = None

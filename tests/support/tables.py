@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from stream.core.shard.write_set import ShardId, WriteSet
 from stream.settings import Settings
-from stream.tables.interface import Claim, Commit, CommitResult, Tables
+from stream.tables.interface import EXPIRY_PARTS, Claim, Commit, CommitResult, Tables
 from stream.tables.memory import Memory, MemoryTables
 from stream.tables.redis import RedisTables, connect
 
@@ -62,6 +62,19 @@ async def loaded(tables: Tables, entities, customers) -> tuple[list[bytes | None
     """Load records of the shard, without a check of its owner."""
     answer = await tables.load(SHARD, entities, customers)
     return answer.entities, answer.customers
+
+
+async def expired(tables: Tables, entities_before, customers_before, limit=10_000) -> tuple[set[bytes], set[bytes]]:
+    """All keys of the shard that have expired, asked for part by part."""
+    entities: list[bytes] = []
+    customers: list[bytes] = []
+    for part in range(EXPIRY_PARTS):
+        found = await tables.expired(SHARD, part, entities_before, customers_before, limit)
+        entities += found[0]
+        customers += found[1]
+    assert len({*entities}) == len(entities)
+    assert len({*customers}) == len(customers)
+    return {*entities}, {*customers}
 
 
 class MemoryBackend:

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from support.tables import NOW, MemoryBackend, RedisBackend, changes
 
 from stream.core.shard.write_set import ShardId
-from stream.tables.interface import Commit
+from stream.tables.interface import EXPIRY_PARTS, Commit
 
 SHARDS = [ShardId("checkout-events", 0), ShardId("checkout-events", 1)]
 KEYS = st.sampled_from([b"k", b"l", b"\x00\xff", b""])
@@ -129,7 +129,13 @@ async def _stored(tables):
     return [
         await tables.summaries(),
         await tables.owners(SHARDS),
-        *[(await tables.load(shard, keys, keys), await tables.expired(shard, NOW + 3, NOW + 4, 3)) for shard in SHARDS],
+        *[await tables.load(shard, keys, keys) for shard in SHARDS],
+        *[
+            await tables.expired(shard, part, NOW + 3, NOW + 4, limit)
+            for shard in SHARDS
+            for part in range(EXPIRY_PARTS)
+            for limit in (1, 3)
+        ],
     ]
 
 

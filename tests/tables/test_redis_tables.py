@@ -12,7 +12,7 @@ from redis.exceptions import DataError
 from support.programs import program_or_skip
 from support.redis_server import RedisServer
 from support.servers import started
-from support.tables import SHARD, RedisBackend, applied, commit, loaded
+from support.tables import SHARD, RedisBackend, applied, commit, expired, loaded
 from support.tcp_proxy import TcpProxy
 
 from stream.embedded.server import HOST, free_port
@@ -352,7 +352,7 @@ async def test_a_user_with_the_documented_rights_can_do_everything(own_server):
     counted = {"counted": [b"all"], "bounds": [(0, 1)], "trim": 0}
     await applied(tables, claim, None, 1, **records, scores={b"all": due}, **counted)
     await applied(tables, claim, 1, 2, **dict.fromkeys(records, none), scores={b"all": none}, **counted)
-    assert await tables.expired(SHARD, 2, 2, 1) == ([], [])
+    assert await expired(tables, 2, 2) == (set(), set())
     assert await loaded(tables, [b"k"], []) == ([None], [])
     assert await tables.register_labels([("channel", "web")], {"channel": 1}) == await tables.register_labels([], {})
     assert len(await tables.summaries()) == len(await tables.owners([SHARD])) == 1

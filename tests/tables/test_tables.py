@@ -4,10 +4,10 @@ import asyncio
 import random
 
 import pytest
-from support.tables import NOW, SHARD, applied, commit, loaded
+from support.tables import NOW, SHARD, applied, commit, expired, loaded
 
 from stream.core.shard.write_set import ShardId, Stored
-from stream.tables.interface import Claim, CommitResult, Owner
+from stream.tables.interface import EXPIRY_PARTS, Claim, CommitResult, Owner
 
 ALL_BYTES = bytes(range(256))
 EXACT = 2**53 - 1
@@ -18,7 +18,7 @@ async def test_a_new_shard_is_empty(tables):
     assert await tables.claim(SHARD, b"a") == Claim(b"a", 1, None, Stored(None, {}), None)
     assert await loaded(tables, [b"e"], [b"c", b"d"]) == ([None], [None, None])
     assert await loaded(tables, [], []) == ([], [])
-    assert await tables.expired(SHARD, NOW, NOW, 10) == ([], [])
+    assert await expired(tables, NOW, NOW) == (set(), set())
     assert await tables.owners([SHARD, ShardId("other", 0)]) == [Owner(b"a", 1, None), Owner(None, 0, None)]
     assert await tables.owners([]) == []
     assert await tables.summaries() == []
@@ -204,7 +204,7 @@ async def test_a_tick_keeps_the_offset(tables):
     assert (again.offset, again.stored.state) == (5, b"2")
 
 
-async def test_the_oldest_expire_first(tables):
+async def test_what_expires_before_a_time_is_found(tables):
     claim = await tables.claim(SHARD, b"a")
     await applied(
         tables,
@@ -215,9 +215,26 @@ async def test_the_oldest_expire_first(tables):
         customer_expiry={b"c2": EXACT, b"c1": EXACT - 1},
     )
     await applied(tables, claim, 1, 2, entity_expiry={b"e1": NOW + 4, b"gone": None, b"never": None})
-    assert await tables.expired(SHARD, NOW + 3, EXACT, 10) == ([ALL_BYTES, b"e2"], [b"c1"])
-    assert await tables.expired(SHARD, NOW + 9, EXACT + 1, 3) == ([ALL_BYTES, b"e2", b"e3"], [b"c1", b"c2"])
-    assert await tables.expired(SHARD, NOW + 9, 0, 1) == ([ALL_BYTES], [])
+    assert await expired(tables, NOW + 3, EXACT) == ({ALL_BYTES, b"e2"}, {b"c1"})
+    assert await expired(tables, NOW + 9, EXACT + 1) == ({ALL_BYTES, b"e1", b"e2", b"e3"}, {b"c1", b"c2"})
+    assert await expired(tables, NOW + 9, 0) == ({ALL_BYTES, b"e1", b"e2", b"e3"}, set())
+
+
+async def test_no_more_expired_keys_are_returned_than_asked_for(tables):
+    keys = {b"%d" % number: NOW + number for number in range(4000)}
+    claim = await tables.claim(SHARD, b"a")
+    await applied(tables, claim, None, 1, entity_expiry=keys, customer_expiry=keys)
+    for limit in (1, 5, 100):
+        entities, customers = await tables.expired(SHARD, 3, NOW + 5000, NOW + 5000, limit)
+        assert len(entities) == len(customers) == limit
+    # All of a part are found, however few are asked for, if what was found is removed.
+    left = {*keys}
+    for part in range(EXPIRY_PARTS):
+        while found := (await tables.expired(SHARD, part, NOW + 5000, 0, 200))[0]:
+            left -= {*found}
+            start = (await tables.owners([SHARD]))[0].offset
+            await applied(tables, claim, start, start + 1, entity_expiry=dict.fromkeys(found))
+    assert left == set()
 
 
 async def customers_of(tables):
@@ -279,7 +296,7 @@ async def test_a_commit_may_be_large(backend, tables):
     keys = list(records)
     assert await loaded(tables, keys, keys[::-1]) == (list(records.values()), list(records.values())[::-1])
     assert (await tables.claim(SHARD, b"b")).stored.panes == records
-    assert await tables.expired(SHARD, 2 * NOW, 0, 6000) == (keys, [])
+    assert await expired(tables, 2 * NOW, 0) == ({*keys}, set())
     assert await customers_of(tables) == {b"all": (2500, 5000)}
     nothing = dict.fromkeys(records)
     again = await tables.claim(SHARD, b"b")
@@ -304,11 +321,11 @@ async def test_a_load_leaves_out_what_is_too_much_at_once(tables):
     records = {b"%03d" % number: bytes(1000) for number in range(100)}
     await applied(tables, claim, None, 1, entities=records, customers=records)
     keys, all_values = list(records), list(records.values())
-    for enough, entities, customers in ((1, 32, 0), (32_001, 64, 0), (100_001, 100, 32), (200_000, 100, 100)):
+    for enough, entities, customers in ((1, 1, 0), (32_001, 33, 0), (100_001, 100, 1), (200_000, 100, 100)):
         tables.loaded = enough
         assert await loaded(tables, keys, keys) == (all_values[:entities], all_values[:customers])
     tables.loaded = 1
-    assert await loaded(tables, [], keys[:5]) == ([], all_values[:5])
+    assert await loaded(tables, [], keys[:5]) == ([], all_values[:1])
 
 
 async def test_the_first_come_are_admitted(backend, tables):

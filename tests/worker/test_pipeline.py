@@ -4,7 +4,6 @@ from support import traffic
 from support.one_shard import SENT, SHARD, Record, ShardWorker, assert_right, log_of
 
 from stream.events.outcome import outcome_event
-from stream.tables import memory
 from stream.worker.shard_task import CLAIMED
 
 
@@ -35,8 +34,7 @@ async def test_it_applies_what_is_read_and_counts_it():
     ]
 
 
-async def test_a_batch_that_needs_too_much_at_once_is_applied_in_parts(monkeypatch):
-    monkeypatch.setattr(memory, "READ", 1)
+async def test_a_batch_that_needs_too_much_at_once_is_applied_in_parts():
     started, completed = SENT[::2], SENT[1::2]
     second = [completed[0], *traffic.junk(2), *completed[1:20], traffic.erasure(3), *completed[20:], *traffic.junk(1)]
     found = []

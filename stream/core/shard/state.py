@@ -16,8 +16,8 @@ from stream.core.counting.windows import NONE, RollingWindow
 from stream.core.event import Journey
 from stream.core.shard.write_set import ShardId, Stored
 
-LAYOUT = 1
-"""Version of everything that a shard stores."""
+LAYOUT = 2
+"""Version of everything that a shard stores, and of where the tables store it."""
 
 
 class _State(msgspec.Struct, array_like=True):
