@@ -183,6 +183,17 @@ def forgetting_what_is_removed() -> AbstractContextManager[Any]:
     return mock.patch.object(EventTime, "is_expired", return_value=False)
 
 
+def not_reading_layout_1() -> AbstractContextManager[Any]:
+    """Records are looked for in their buckets alone."""
+    return mock.patch.object(RedisTables, "_note_left", lambda self, shard, _: self._upgraded.add(shard))
+
+
+def leaving_records_in_layout_1() -> AbstractContextManager[Any]:
+    """What is written to a bucket also stays where layout 1 had it."""
+    writes = redis._writes
+    return mock.patch.object(redis, "_writes", lambda shard, commit, **_: writes(shard, commit, upgraded=True))
+
+
 MUTATIONS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "no owner check": no_owner_check,
     "no offset check": no_offset_check,
@@ -194,4 +205,6 @@ MUTATIONS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "erasing no checkouts": erasing_no_checkouts,
     "forgetting too early": forgetting_too_early,
     "forgetting what is removed": forgetting_what_is_removed,
+    "not reading layout 1": not_reading_layout_1,
+    "leaving records in layout 1": leaving_records_in_layout_1,
 }

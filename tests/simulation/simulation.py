@@ -35,7 +35,7 @@ from stream.events.decode import Decoder, Rejected
 from stream.events.outcome import outcome_event
 from stream.kafka import producer as publish
 from stream.tables.interface import EXPIRY_PARTS
-from stream.tables.keys import Buckets, Keys
+from stream.tables.keys import Buckets, Keys, ShardKeys
 from stream.tables.redis import _counts
 from stream.worker import clock, pipeline, retry, session, shard_set, shard_task
 
@@ -256,9 +256,25 @@ class Simulation:
 
         def put_back() -> None:
             redis.store.keys = kept[0]
+            if int(fault.at * 1000) % 2:
+                self.faults["redis put back as layout 1"] += 1
+                for keys in self.keys.values():
+                    self._as_layout_1(keys)
             redis.cut()
 
         world.after(fault.at, put_back)
+
+    def _as_layout_1(self, keys: ShardKeys) -> None:
+        """Store a shard as a worker of layout 1 would have it: in whole tables, and owned by that worker."""
+        stored = self.redis.store.keys
+        if b"nonce" not in stored.get(keys.shard, {}):
+            return
+        stored[keys.shard] |= {b"layout": b"1", b"nonce": b"of layout 1"}
+        for table in keys.tables:
+            if whole := self._whole(table):
+                stored[table.whole] = whole
+            for number in range(table.size):
+                stored.pop(table.key(number), None)
 
     def _inject(self, fault: Fault) -> None:
         self.faults[fault.kind] += 1
@@ -605,12 +621,14 @@ class Simulation:
                 self.world.problem(f"{partition}: {name} was erased, and is still known as {who.hex()}")
 
     def _whole(self, table: Buckets) -> dict[bytes, Any]:
-        """A table from all of its buckets; each of its fields must be in the right one."""
-        whole: dict[bytes, Any] = {}
+        """A table from all of its buckets and what is left of layout 1; each field must be in one place, and in the right one."""
+        whole: dict[bytes, Any] = dict(self.redis.store.keys.get(table.whole, {}))
         for number in range(table.size):
             bucket = self.redis.store.keys.get(table.key(number), {})
             if any(at != number for at in table.numbers(bucket)):
                 self.world.problem(f"{table.key(number).decode()} has fields of other buckets")
+            if both := whole.keys() & bucket.keys():
+                self.world.problem(f"{table.key(number).decode()} has fields that layout 1 has, too: {sorted(both)[:2]}")
             whole |= bucket
         return whole
 

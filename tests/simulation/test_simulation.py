@@ -32,6 +32,8 @@ MET_BY = {
     "erasing no checkouts": lambda made: made.erasures > 0,
     "forgetting too early": lambda made: made.haste > 1,
     "forgetting what is removed": lambda made: made.late > 0,
+    "not reading layout 1": faulty("redis loses its tail"),
+    "leaving records in layout 1": faulty("redis loses its tail"),
 }
 """Where to look for a mutation first."""
 

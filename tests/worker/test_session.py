@@ -2,6 +2,7 @@
 
 import copy
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from support import traffic
@@ -10,7 +11,7 @@ from support.one_shard import SENT, SHARD, Record, ShardWorker, Tables, assert_r
 from stream.core.counting.cells import SALES
 from stream.core.counting.summary import decode_summary
 from stream.kafka.log_identity import LogIdentity
-from stream.tables.interface import IncompatibleStateError, TablesUnavailableError
+from stream.tables.interface import EXPIRY_PARTS, IncompatibleStateError, TablesUnavailableError
 from stream.worker.shard_task import CLAIMED
 
 
@@ -207,6 +208,56 @@ async def test_what_has_expired_is_removed():
             return len(worker.tables.memory.shards[SHARD].entities) == 1
 
         await worker.until(forgotten)
+
+
+async def test_expired_records_are_searched_for_part_by_part_until_there_are_none_and_again_when_a_day_has_passed():
+    worker = ShardWorker(log_of(SENT))
+    asked = []
+    expired = worker.tables.expired
+
+    async def ask(shard, part, *before_and_limit):
+        asked.append(part)
+        return await expired(shard, part, *before_and_limit)
+
+    worker.tables.expired = ask
+    async with worker.running():
+        await worker.read_all()
+        await worker.tick(EXPIRY_PARTS)
+        assert sorted(asked[-EXPIRY_PARTS:]) == list(range(EXPIRY_PARTS))
+        asked.clear()
+        await worker.tick(3)
+        assert asked == []
+        for day in (31, 32):
+            # Its time moves the watermark to the next day; the first time it lets all checkouts expire.
+            moment = datetime(2026, 1, 5, 10, tzinfo=UTC) + timedelta(days=day)
+            later = (
+                SENT[0]
+                .value.replace(b"2026-01-05", moment.date().isoformat().encode())
+                .replace(b"c0", b"c%d" % (900 + day))
+            )
+            worker.tables.clock = int(moment.timestamp() * 1_000_000)
+            worker.log.append(Record(len(worker.log), later, timestamp=worker.tables.clock // 1000))
+            asked.clear()
+            await worker.read_all()
+            await worker.tick(3 * EXPIRY_PARTS)
+            assert EXPIRY_PARTS <= len(asked) < 3 * EXPIRY_PARTS
+            stored = worker.tables.memory.shards[SHARD]
+            assert len(stored.entities) == len(stored.entity_expiry)
+
+
+async def test_a_record_that_is_written_when_it_has_expired_is_searched_for_again():
+    worker = ShardWorker(log_of(SENT))
+    async with worker.running():
+        await worker.read_all()
+        await worker.tick(EXPIRY_PARTS)
+        session = worker.task._session
+        assert await session.expired(0) == ((), ())
+        stored = worker.tables.memory.shards[SHARD]
+        session.shard._entities.records.expiry[b"c0"] = 0
+        await worker.tick(EXPIRY_PARTS + 1)
+        assert b"c0" not in stored.entities
+        assert b"c0" not in stored.entity_expiry
+        assert len(stored.entities) == 39
 
 
 async def test_an_event_a_year_ahead_of_the_clock_removes_nothing():
