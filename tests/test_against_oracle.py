@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import generate, oracle, records
+from support.shops import SHOPS
 
 from stream.core.config import DEFAULT_WINDOWS, MICROSECONDS, CoreConfig
 from stream.core.labels import LabelRegistry
@@ -113,10 +114,10 @@ def test_what_comes_later_than_it_is_remembered(events, data):
     assert summary == theirs
 
 
-def test_a_simulated_shop():
-    settings = ShopSettings(seed=7, duplicates=0.05, disorder_seconds=900, poison=0.02)
-    shop = Shop(settings, datetime(2026, 1, 1, tzinfo=UTC))
-    lines = [emitted.value for emitted in shop.take(500)]
+@pytest.mark.parametrize("name", SHOPS)
+def test_a_simulated_shop(name):
+    shop = Shop(ShopSettings(seed=7, **SHOPS[name]), datetime(2026, 1, 1, tzinfo=UTC))
+    lines = [emitted.value for emitted in shop.take(400)]
     summary, _, sales = ours(lines)
     assert summary == shop.truth.summary()
     assert summary == without_zeros(oracle.compute(lines))

@@ -25,11 +25,13 @@ class Behaviour:
     """A line becomes another product of the same category."""
     replace: float = 0.04
     """A line becomes another product, which names the one that it replaces."""
+    bundle: float = 0.03
+    """A kit takes the place of several lines, which it names."""
     more: float = 0.08
     """More units of a line."""
     fewer: float = 0.06
     """Fewer units of a line."""
-    add: float = 0.22
+    add: float = 0.17
     """Another product is added."""
     second_variant: float = 0.02
     """Another variant of a product in the cart is added."""
@@ -39,6 +41,10 @@ class Behaviour:
     """A free product is added."""
     coupon: float = 0.12
     """A discount on all lines at payment."""
+    plan: float = 0.02
+    """A known customer buys the plan of a subscription, which then starts."""
+    one_click: float = 0.05
+    """An offer after the purchase is accepted: a second order."""
     edit: float = 0.06
     """The order is edited after purchase, per order."""
     refund: float = 0.07
@@ -58,14 +64,22 @@ class Behaviour:
     """A customer's only subscription starts with a trial."""
     convert: float = 0.62
     """A trial becomes paid."""
-    change: float = 0.4
+    change: float = 0.35
     """The items change, per month."""
     grow: float = 0.66
     """A change increases the subscription, per change."""
     churn: float = 0.08
     """The subscription is canceled, per month."""
     subscription_refund: float = 0.03
-    """The newest payment is refunded, per billing interval."""
+    """The newest payment is refunded, in whole or in part, per billing interval."""
+    swap: float = 0.2
+    """A customer who leaves moves to another subscription, per cancellation."""
+    come_back: float = 0.25
+    """A canceled or paused subscription goes on later, per cancellation that is no swap."""
+    rise: float = 0.03
+    """The price rises, per renewal."""
+    noise: float = 0.06
+    """The platform reports a change where nothing changed, per month."""
 
     def __post_init__(self) -> None:
         for each in fields(self):

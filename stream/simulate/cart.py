@@ -1,155 +1,94 @@
-"""A shopping cart: its lines, what a customer does to it, and the verdict on it that the shop plants.
+"""A shopping cart: its lines, what a customer does to it, and the transaction that the shop plants.
 
-Rules: every line knows its origin (the line of the intent that it came from, or none) and what was done with it, so its verdict needs one
-comparison and no search for a partner. The contract's matching passes must find the same partner, so the shop avoids carts in which two
-partners are possible:
+Rules: every line belongs to a need (`needs`), so its verdict needs no search for a partner. The contract's families and pairs must be the same
+as the cart's needs, so the shop avoids carts in which they are not:
 
-- a family is used once in a cart;
-- a substitute is the only line of its category;
-- nothing is added to a category that lost a line;
-- if an addition has the category of a line of the intent, only additions are returned;
-- a line with a discount is returned whole, because the discount belongs to the whole line;
-- an order with prices below the currency's smallest amount is returned whole.
+- a family of goods is used once in a cart, except for more units or another variant of what is there: they belong to the same need;
+- a category in which a product was exchanged for another one without saying so loses and gains nothing else;
+- nothing is added to a category that lost a line, and nothing is removed from a category to which something was added.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
+from fractions import Fraction
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from stream.simulate.behaviour import Behaviour
 from stream.simulate.catalogue import Family
+from stream.simulate.needs import Comparisons, Line, Need, Origin, Quantity
 from stream.simulate.record import quantum, rounded
-from stream.simulate.truth import Intent, Kind, PlantedSale, with_any
+from stream.simulate.truth import Intent, PlantedSale, with_any
 from stream.simulate.world import World
 
 _ZERO: Final = Decimal(0)
 _DISCOUNTS: Final = (Decimal("0.05"), Decimal("0.10"), Decimal("0.20"))
 
 
-class Origin(NamedTuple):
-    """A line of the intent."""
+@dataclass(slots=True)
+class Returns:
+    """What was given back of a cart's orders."""
 
-    labels: dict[str, str]
-    category: str | None
-    quantity: int
-    total: Decimal
-    net: Decimal
+    units: dict[int, Quantity] = field(default_factory=dict)
+    """Units of each line, by `id`."""
+    amounts: dict[int, Decimal] = field(default_factory=dict)
+    """Money for goods that were kept, by order."""
+    orders: set[int] = field(default_factory=set)
+    """Orders that were given back as a whole."""
 
-
-@dataclass(slots=True, eq=False)
-class Line:
-    """A line of the cart in its current state."""
-
-    family: Family
-    tier: int
-    quantity: int
-    price: Decimal
-    discount_share: Decimal = _ZERO
-    """Share of the list total, from 0 to 1."""
-    origin: Origin | None = None
-    """None: the line was added to the intent."""
-    swapped: bool = False
-    """The line has another variant or product than its origin."""
-    fixed: bool = False
-    """The product does not change any more; the quantity may."""
-    sibling: bool = False
-    """The line was added beside another variant of the same product."""
-    split: bool = False
-    """The events show it as two lines."""
-    replaces: str | None = None
-    offer: str | None = None
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """Identifiers, name and category."""
-        return self.family.variants[self.tier].labels
-
-    def discount(self, currency: str) -> Decimal:
-        """The discount on the whole line."""
-        if not self.discount_share:
-            return _ZERO
-        return rounded(self.price * self.quantity * self.discount_share, currency)
-
-    def net(self, currency: str) -> Decimal:
-        """The line's total after its discount."""
-        return self.price * self.quantity - self.discount(currency)
-
-    def verdict(self, quantity: int, currency: str) -> tuple[Kind | None, Decimal]:
-        """Kind and amount (unrounded) when `quantity` units are kept. Of a line with a discount, all units are kept or none."""
-        total = self.price * quantity
-        net = total - self.discount(currency)
-        if not net:
-            return None, _ZERO
-        if self.origin is None:
-            return ("upsell" if self.sibling else "cross_sell"), net
-        origin = self.origin
-        more, less = (
-            (total > origin.total, total < origin.total)
-            if self.swapped
-            else (quantity > origin.quantity, quantity < origin.quantity)
-        )
-        if more:
-            return "upsell", max(_ZERO, net - origin.net)
-        if less:
-            return "downsell", max(_ZERO, origin.net - net)
-        return None, _ZERO
-
-    def product_line(self, quantity: int, currency: str) -> dict[str, Any]:
-        """The line as an event shows it, with this quantity."""
-        line: dict[str, Any] = {**self.labels, "quantity": quantity, "price": self.price}
-        if self.discount_share and quantity:
-            line["discount"] = self.discount(currency)
-        if self.replaces is not None:
-            line["replaces"] = self.replaces
-        if self.offer is not None:
-            line["offer_id"] = self.offer
-        return line
+    def left(self, line: Line) -> Quantity:
+        """The units of a line that were not given back one by one."""
+        return line.quantity - self.units.get(id(line), 0)
 
 
 Action = Callable[["Cart"], None]
 
 
 class Cart:
-    """The lines of one checkout, from the intent to the order."""
+    """The lines of one checkout, from the intent to the orders."""
 
     def __init__(self, world: World, currency: str) -> None:
         self.currency = currency
         self.lines: list[Line] = []
         self._world = world
+        self._needs: list[Need] = []
         self._dropped: list[Line] = []
-        self._origins: list[Origin] = []
         self._used: set[int] = set()
         """`id` of every family that is or was in the cart."""
         self._reduced: set[str | None] = set()
-        """Categories that lost a line: it was removed or replaced by a substitute."""
+        """Categories that lost a line: it was removed or exchanged."""
+        self._exchanged: set[str | None] = set()
+        """Categories in which a product was exchanged for another one without saying so."""
         self._extended: set[str | None] = set()
         """Categories with additions."""
-        self._only_additions_return = False
-        """A line of the intent must not be returned: an addition would take its place."""
 
     # -- the intent and what the customer does to it -------------------------------------------------------------------
 
     def fill(self) -> None:
         """Put in what the customer came for."""
         world = self._world
-        draw, rng = world.rng.random, world.rng
+        draw = world.rng.random
         for _ in range(1 + int(4 * draw() ** 2.5)):
             family = world.pick(world.catalogue.goods)
-            if id(family) in self._used:
-                continue
-            tier = int(len(family.variants) * draw() ** 1.3)
-            quantity = rng.randint(2, 12) if family.fractional else 1 + int(3 * draw() ** 2)
-            line = self._put(family, tier, quantity)
-            if draw() < 0.08:
-                line.discount_share = world.pick(_DISCOUNTS)
-            net = line.net(self.currency)
-            line.origin = Origin(line.labels, family.category, quantity, line.price * quantity, net)
-            self._origins.append(line.origin)
+            if id(family) not in self._used:
+                tier = int(len(family.variants) * draw() ** 1.3)
+                self._want(self._put(family, tier, self._some_of(family, 1 + int(3 * draw() ** 2))))
+
+    def put_plan(self, product: str, *, wanted: bool) -> None:
+        """Put in the plan of a subscription; `wanted`: the customer came for it."""
+        line = self._put(self._world.catalogue.starters[product], 0, 1)
+        line.fixed = True
+        if wanted:
+            self._want(line)
+
+    def _want(self, line: Line) -> None:
+        if self._world.chance(0.08):
+            line.discount_share = self._world.pick(_DISCOUNTS)
+        line.need.origins.append(Origin(line.family, line.tier, line.quantity, line.price, line.net(self.currency)))
 
     def draw_actions(self, behaviour: Behaviour) -> list[Action]:
         """What happens to this cart, in order."""
@@ -173,7 +112,7 @@ class Cart:
             for line in self.lines:
                 line.discount_share = line.discount_share or share
         for line in self.lines:
-            if line.origin is not None and not line.swapped and not line.family.fractional:
+            if line.need.origins and not line.family.places:
                 if world.chance(0.01):
                     # The list price changed while the cart was open: no verdict.
                     line.price += quantum(self.currency) * 100
@@ -181,20 +120,45 @@ class Cart:
         return coupon
 
     def edit(self) -> None:
-        """Change the order after the purchase."""
-        added = [line for line in self.lines if line.origin is None and not line.sibling]
-        if added and len(self.lines) > len(added) and self._world.chance(0.4):
+        """Change the first order after the purchase."""
+        lines = [line for line in self.lines if not line.order]
+        added = [line for line in lines if not line.need.origins]
+        if added and len(lines) > len(added) and self._world.chance(0.4):
             self.lines.remove(added[0])
         else:
             self._world.pick((self._add, self._add, self._more))()
 
+    def accept_offer(self) -> bool:
+        """Buy something right after the purchase, as an order of its own. Returns whether there was an offer."""
+        world, before = self._world, len(self.lines)
+        if world.chance(0.25):
+            line = world.pick(self.lines)
+            if line.price:
+                more = copy(line)
+                more.quantity, more.discount_share, more.split, more.replaces = (
+                    self._some_of(line.family, 1),
+                    _ZERO,
+                    False,
+                    (),
+                )
+                self.lines.append(more)
+        else:
+            self._add()
+        if len(self.lines) == before:
+            return False
+        self.lines[-1].order = 1
+        self.lines[-1].offer = f"offer-{world.rng.randint(1, 40):02d}"
+        return True
+
     # -- what the events and the truth say of it -----------------------------------------------------------------------
 
-    def product_lines(self, *, with_dropped: bool = False) -> list[dict[str, Any]]:
-        """The cart as an event shows it; `with_dropped`: in half of the calls with removed lines at quantity 0."""
+    def product_lines(self, order: int = 0, *, with_dropped: bool = False) -> list[dict[str, Any]]:
+        """The cart, or an order, as an event shows it; `with_dropped`: in half of the calls with removed lines at quantity 0."""
         currency = self.currency
         lines = []
         for line in self.lines:
+            if line.order != order:
+                continue
             if line.split:
                 lines.append(line.product_line(line.quantity - 1, currency))
             lines.append(line.product_line(1 if line.split else line.quantity, currency))
@@ -202,53 +166,53 @@ class Cart:
             lines.extend(line.product_line(0, currency) for line in self._dropped)
         return lines
 
-    @property
-    def fractional(self) -> bool:
-        """Whether a price is below the currency's smallest amount."""
-        return any(line.family.fractional for line in self.lines)
+    def returnable(self, order: int, returns: Returns) -> list[Line]:
+        """Lines of an order of which units can be returned."""
+        return [line for line in self.lines if line.order == order and returns.left(line)]
 
-    def returnable(self, left: Mapping[int, int]) -> list[Line]:
-        """Lines of which units can be returned; `left` has the units that are left of each line, by `id`."""
-        return [
-            line
-            for line in self.lines
-            if left[id(line)] and line.price and (line.origin is None or not self._only_additions_return)
-        ]
+    def total_of(self, order: int) -> Decimal:
+        """The net total of an order, rounded."""
+        return rounded(
+            sum((line.net(self.currency) for line in self.lines if line.order == order), _ZERO), self.currency
+        )
 
     def sale(self, intent: Intent) -> PlantedSale:
         """The transaction of the current lines."""
         currency = self.currency
-        final = rounded(sum((line.net(currency) for line in self.lines), _ZERO), currency)
+        final = sum((line.net(currency) for line in self.lines), _ZERO)
         if intent != "known":
-            return PlantedSale(currency, intent, final)
-        amounts: dict[Kind, Decimal] = {}
-        for line in self.lines:
-            kind, amount = line.verdict(line.quantity, currency)
-            if kind is not None:
-                amounts[kind] = amounts.get(kind, _ZERO) + amount
-        return PlantedSale(
-            currency,
-            intent,
-            final,
-            frozenset(amounts),
-            initial=rounded(sum((origin.net for origin in self._origins), _ZERO), currency),
-            upsell=rounded(amounts.get("upsell", _ZERO), currency),
-            cross_sell=rounded(amounts.get("cross_sell", _ZERO), currency),
-            downsell=rounded(amounts.get("downsell", _ZERO), currency),
-        )
+            return PlantedSale(currency, intent, rounded(final, currency))
+        initial = sum((origin.net for need in self._needs for origin in need.origins), _ZERO)
+        verdicts = self._compared().verdicts({id(line): line.quantity for line in self.lines})
+        return PlantedSale.judged(currency, Fraction(initial), Fraction(final), verdicts)
 
-    def sale_after_returns(self, sale: PlantedSale, left: Mapping[int, int]) -> PlantedSale:
-        """The transaction after returns; `left` has the units that are left of each line, by `id`."""
-        if not any(left.values()):
+    def sale_after(self, sale: PlantedSale, returns: Returns) -> PlantedSale:
+        """The transaction `sale` after all returns so far."""
+        currency = self.currency
+        left: dict[int, Quantity] = {}
+        gross = kept = refunded = Fraction(0)
+        for order in {line.order for line in self.lines}:
+            lines = [line for line in self.lines if line.order == order]
+            gross += Fraction(sum(line.net(currency) for line in lines))
+            rest = sum((line.net_of(returns.left(line), currency) for line in lines), Fraction(0))
+            amount = returns.amounts.get(order, _ZERO)
+            if order in returns.orders or (amount and amount >= rest):
+                left |= {id(line): 0 for line in lines}
+            else:
+                left |= {id(line): returns.left(line) for line in lines}
+                kept += rest
+                refunded += Fraction(amount)
+        if not kept:
             return sale.as_reversed()
-        kept = [(line, left[id(line)]) for line in self.lines if left[id(line)]]
-        net = sum((line.price * units - line.discount(sale.currency) for line, units in kept), _ZERO)
-        kinds = frozenset(kind for line, units in kept if (kind := line.verdict(units, sale.currency)[0]))
+        kinds = frozenset(kind for kind, _ in self._compared().verdicts(left)) if sale.kinds else sale.kinds
         return replace(
             sale,
-            reversed_amount=sale.final - rounded(net, sale.currency),
+            reversed_amount=min(sale.final, rounded(gross - kept + refunded, currency)),
             reversed_kinds=with_any(sale.kinds) - with_any(kinds),
         )
+
+    def _compared(self) -> Comparisons:
+        return Comparisons(self._needs, self.lines, self.currency)
 
     # -- actions: each does one thing to the cart, or nothing if the cart does not allow it ------------------------------
 
@@ -261,6 +225,7 @@ class Cart:
             (behaviour.downgrade, cls._downgrade),
             (behaviour.substitute, cls._substitute),
             (behaviour.replace, cls._replace),
+            (behaviour.bundle, cls._bundle),
             (behaviour.more, cls._more),
             (behaviour.fewer, cls._fewer),
             (behaviour.remove, cls._remove),
@@ -284,45 +249,80 @@ class Cart:
     def _substitute(self) -> None:
         for line in self._open_lines():
             category = line.family.category
-            alone = sum(origin.category == category for origin in self._origins) == 1
-            if category is None or not alone or category in self._reduced or category in self._extended:
+            if category is None or category in self._reduced or category in self._extended:
                 continue
             family = self._unused(self._world.catalogue.by_category[category])
             if family is not None:
-                self._dropped.append(copy(line))
                 self._reduced.add(category)
-                self._swap(line, family, self._tier_for(line, family))
+                self._exchanged.add(category)
+                line.need.paired = True
+                self._swap(line, family, self._tier_for(line.price, family))
                 return
 
     def _replace(self) -> None:
         family = self._unused(self._world.catalogue.goods)
-        for line in self._open_lines():
-            if family is not None and line.origin is not None and not (line.family.fractional or family.fractional):
-                labels = line.origin.labels
-                names = [labels[name] for name in ("sku", "variant_id", "product_id") if labels.get(name)]
-                self._dropped.append(copy(line))
-                self._swap(line, family, self._tier_for(line, family))
-                line.replaces = self._world.pick(names)
-                return
+        lines = [line for line in self._open_lines() if line.need.origins]
+        if family is not None and lines:
+            line = lines[0]
+            self._swap(line, family, self._tier_for(line.price, family))
+            line.replaces = (self._name_of(line.need.origins[0]),)
+
+    def _bundle(self) -> None:
+        """A kit takes the place of two or three lines. In some cases it does not name all of them."""
+        world, kit = self._world, self._world.catalogue.kit
+        lines = [line for line in self._open_lines() if line.need.origins][: world.rng.randint(2, 3)]
+        if len(lines) < 2 or id(kit) in self._used:
+            return
+        first, *others = lines
+        worth = sum((line.price * line.quantity for line in lines), _ZERO)
+        names = [self._name_of(first.need.origins[0])]
+        for line in others:
+            if self._may_lose(line) and world.chance(0.2):
+                self._drop(line)
+            else:
+                names.append(self._name_of(line.need.origins[0]))
+                first.need.origins += line.need.origins
+                self._needs.remove(line.need)
+                self.lines.remove(line)
+                self._dropped.append(line)
+        self._swap(first, kit, self._tier_for(worth, kit))
+        first.quantity = 1
+        first.replaces = tuple(names)
+
+    def _name_of(self, origin: Origin) -> str:
+        """One of the ids of a line of the intent."""
+        labels = origin.family.variants[origin.tier].labels
+        return self._world.pick([labels[name] for name in ("sku", "variant_id", "product_id") if labels.get(name)])
 
     def _more(self) -> None:
-        line = self._world.pick(self.lines)
-        if line.origin is not None:
-            line.quantity += self._world.rng.randint(1, 2)
+        lines = [line for line in self.lines if line.need.origins and not line.order]
+        if lines:
+            line = self._world.pick(lines)
+            line.quantity += self._some_of(line.family, self._world.rng.randint(1, 2))
 
     def _fewer(self) -> None:
+        rng = self._world.rng
         for line in self.lines:
-            if line.origin is not None and line.quantity > 1:
-                line.quantity -= self._world.rng.randint(1, line.quantity - 1)
+            if line.need.origins and line.quantity > 1:
+                if line.family.places:
+                    line.quantity = round(Decimal(line.quantity) * rng.randint(20, 80) / 100, line.family.places)
+                else:
+                    line.quantity -= rng.randint(1, int(line.quantity) - 1)
                 return
 
     def _remove(self) -> None:
         for line in self._open_lines():
-            if len(self.lines) > 1 and line.family.category not in self._extended:
-                self.lines.remove(line)
-                self._dropped.append(line)
-                self._reduced.add(line.family.category)
+            if len(self.lines) > 1 and self._may_lose(line):
+                self._drop(line)
                 return
+
+    def _may_lose(self, line: Line) -> bool:
+        return line.family.category not in self._extended and line.family.category not in self._exchanged
+
+    def _drop(self, line: Line) -> None:
+        self.lines.remove(line)
+        self._dropped.append(line)
+        self._reduced.add(line.family.category)
 
     def _add(self) -> None:
         world = self._world
@@ -330,11 +330,7 @@ class Cart:
         family = self._unused(catalogue.services if world.chance(0.12) else catalogue.goods)
         if family is None or family.category in self._reduced:
             return
-        if any(origin.category == family.category for origin in self._origins):
-            if not world.chance(0.3):
-                return
-            self._only_additions_return = True
-        line = self._put(family, 0, world.rng.randint(2, 9) if family.fractional else 1)
+        line = self._put(family, 0, self._some_of(family, 1))
         line.fixed = True
         self._extended.add(family.category)
         if world.chance(0.5):
@@ -342,11 +338,10 @@ class Cart:
 
     def _add_sibling(self) -> None:
         for line in self._open_lines():
-            if len(line.family.variants) > 1 and line.family.category not in self._reduced:
+            if len(line.family.variants) > 1:
                 line.fixed = True
-                self._extended.add(line.family.category)
-                sibling = self._put(line.family, (line.tier + 1) % len(line.family.variants), 1)
-                sibling.sibling = sibling.fixed = self._only_additions_return = True
+                sibling = self._put(line.family, (line.tier + 1) % len(line.family.variants), 1, line.need)
+                sibling.fixed = True
                 return
 
     def _add_gift(self) -> None:
@@ -364,22 +359,35 @@ class Cart:
         family = self._world.pick(families)
         return None if id(family) in self._used else family
 
-    def _tier_for(self, line: Line, family: Family) -> int:
-        """The first variant that is dearer than the line in 65 % of the calls, else the cheapest."""
-        if self._world.chance(0.65):
-            for tier, variant in enumerate(family.variants):
-                if variant.prices[self.currency] > line.price:
-                    return tier
-        return 0
+    def _some_of(self, family: Family, pieces: int) -> Quantity:
+        """A quantity of about so many pieces, or of a length or weight."""
+        rng = self._world.rng
+        if family.places == 1:
+            return Decimal(rng.randint(10, 120)) / 10
+        return Decimal(rng.randint(200, 1500)).scaleb(-3) if family.places else pieces
 
-    def _put(self, family: Family, tier: int, quantity: int) -> Line:
-        line = Line(family, tier, quantity, family.variants[tier].prices[self.currency])
+    def _tier_for(self, price: Decimal, family: Family) -> int:
+        """The first variant that is dearer than this in 65 % of the calls, else the dearest that is not, else the cheapest."""
+        cheaper = [tier for tier, variant in enumerate(family.variants) if variant.prices[self.currency] <= price]
+        tier = cheaper[-1] if cheaper else 0
+        return tier + 1 if cheaper and tier + 1 < len(family.variants) and self._world.chance(0.65) else tier
+
+    def _put(self, family: Family, tier: int, quantity: Quantity, need: Need | None = None) -> Line:
+        if need is None:
+            need = Need([])
+            self._needs.append(need)
+        line = Line(family, tier, quantity, family.variants[tier].prices[self.currency], need)
         self.lines.append(line)
         self._used.add(id(family))
         return line
 
     def _swap(self, line: Line, family: Family, tier: int) -> None:
+        """Take another variant or product instead."""
+        if family is not line.family:
+            self._dropped.append(copy(line))
+            if family.places or line.family.places:
+                line.quantity = self._some_of(family, 1)
         line.family, line.tier = family, tier
         line.price = family.variants[tier].prices[self.currency]
-        line.swapped = line.fixed = True
+        line.fixed = True
         self._used.add(id(family))

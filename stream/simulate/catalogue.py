@@ -2,11 +2,12 @@
 
 Rules: the catalogue is the same for every seed, and has a price for every currency. The variants of a family and the tiers of a product are
 in order of price. Families identify their goods in different ways, as real shops do: by sku, by variant, by product alone, or by a sku
-without a product.
+without a product. Some goods are sold by length or by weight. Some plans have volume prices: all seats are cheaper from a number of seats on.
 """
 
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
+from fractions import Fraction
 from typing import Any, Final, Literal
 
 from stream.simulate.record import quantum, rounded
@@ -14,7 +15,7 @@ from stream.simulate.record import quantum, rounded
 Interval = Literal["week", "month", "quarter", "year"]
 
 # List price of the first family's smallest variant in EUR, factor from one variant to the next, families.
-# Cable is sold by the metre, at prices with fractions of a cent.
+# Cable is sold by the metre, at prices with fractions of a cent; coffee by the kilogram.
 _GOODS: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
     "laptops": ("649.00", "1.35", ("Aria", "Boreal", "Corsa", "Delta", "Eos")),
     "phones": ("289.00", "1.30", ("Fable", "Grove", "Halo", "Iris")),
@@ -27,7 +28,12 @@ _GOODS: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
     "accessories": ("8.49", "1.90", ("Flint", "Gale", "Haze", "Inlet", "Jade", "Kelp")),
     "protection": ("19.00", "1.75", ("Ledger", "Mantle")),
     "cable_by_metre": ("1.8475", "1.00", ("Copper", "Fibre")),
+    "coffee": ("18.90", "1.00", ("Antigua", "Bourbon", "Huila")),
 }
+_PLACES: Final = {"cable_by_metre": 1, "coffee": 3}
+"""Decimal places of the quantity, where goods are not sold by the piece."""
+_KIT: Final = ("79.00", "2.60")
+"""Price of the smallest kit, factor from one to the next."""
 _SERVICES: Final = (("Engraving", "9.50"), ("Express assembly", "29.00"))
 _GIFTS: Final = ("Sticker set", "Tote bag", "Cleaning cloth")
 _TIERS: Final = ("S", "M", "L", "XL")
@@ -55,6 +61,13 @@ _INTERVALS: Final[dict[Interval, tuple[str, int, Decimal]]] = {
     "quarter": ("month", 3, Decimal("0.9")),
     "year": ("year", 1, Decimal("0.8")),
 }
+_VOLUME_PRICES: Final[dict[str, tuple[tuple[int, Decimal], ...]]] = {
+    "crm": ((10, Decimal("0.80")), (5, Decimal("0.90"))),
+    "storage": ((5, Decimal("0.75")),),
+}
+"""Seats from which a unit price applies, and its factor; most seats first."""
+RISE: Final = Decimal("0.08")
+"""By how much one rise of the price lifts it."""
 _RATES: Final = {"USD": Decimal("1.08"), "GBP": Decimal("0.86"), "CHF": Decimal("0.97"), "JPY": Decimal(160)}
 
 
@@ -74,8 +87,8 @@ class Family:
 
     category: str | None
     variants: tuple[Variant, ...]
-    fractional: bool = False
-    """Prices have fractions of the currency's smallest amount."""
+    places: int = 0
+    """Decimal places of its quantities; 0: sold by the piece."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +101,18 @@ class Plan:
     tier: int
     interval: Interval
     prices: dict[str, Decimal]
-    """Per unit and interval, major units, by currency."""
-    mrr: dict[str, Decimal]
-    """Per unit, normalised to one month, unrounded, by currency."""
+    """Per unit and interval, major units, by currency, before volume prices."""
+    months: Fraction
+    """Length of the interval."""
+
+    def price(self, quantity: int, rises: int, currency: str) -> Decimal:
+        """Unit price for so many seats, after so many rises of the price."""
+        price = self.prices[currency]
+        for seats, factor in _VOLUME_PRICES.get(self.product, ()):
+            if quantity >= seats:
+                price = rounded(price * factor, currency)
+                break
+        return rounded(price * (1 + rises * RISE), currency) if rises else price
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +125,10 @@ class Catalogue:
     """They have no category, so that nothing is a substitute for them."""
     gifts: tuple[Family, ...]
     """Their price is 0."""
+    kit: Family
+    """Sets of goods, smallest first: one line in place of several."""
+    starters: dict[str, Family]
+    """Each product that can be the base of a subscription, as a line of a cart."""
     plans: dict[tuple[str, Interval], tuple[Plan, ...]]
     """Tiers of a product at an interval, cheapest first. Add-ons are monthly only."""
     products: tuple[str, ...]
@@ -120,7 +146,7 @@ def catalogue(currencies: tuple[str, ...]) -> Catalogue:
     for category, (price, step, names) in _GOODS.items():
         for number, name in enumerate(names):
             style = _STYLES[len(goods) % len(_STYLES)]
-            tiers = 1 if style in {"product", "bare"} or category == _FRACTIONAL else 2 + (number + len(goods)) % 3
+            tiers = 1 if style in {"product", "bare"} or category in _PLACES else 2 + (number + len(goods)) % 3
             first_price = Decimal(price) * (100 + 17 * number) / 100
             goods.append(
                 _family(category, name, first_price, Decimal(step), tiers=tiers, style=style, currencies=currencies)
@@ -132,6 +158,13 @@ def catalogue(currencies: tuple[str, ...]) -> Catalogue:
     gifts = tuple(
         _family("gifts", name, Decimal(0), Decimal(1), tiers=1, style="sku", currencies=currencies) for name in _GIFTS
     )
+    kit_price, kit_step = map(Decimal, _KIT)
+    starters = {
+        product: _family(
+            None, f"plan {product}", Decimal(monthly[0]), Decimal(1), tiers=1, style="sku", currencies=currencies
+        )
+        for product, monthly in _PLANS.items()
+    }
     plans: dict[tuple[str, Interval], tuple[Plan, ...]] = {}
     for interval in _INTERVALS:
         for product, monthly in _PLANS.items():
@@ -143,6 +176,8 @@ def catalogue(currencies: tuple[str, ...]) -> Catalogue:
         by_category={category: tuple(family for family in goods if family.category == category) for category in _GOODS},
         services=services,
         gifts=gifts,
+        kit=_family("kits", "Kit", kit_price, kit_step, tiers=4, style="full", currencies=currencies),
+        starters=starters,
         plans=plans,
         products=tuple(_PLANS),
         addons=tuple(_ADDONS),
@@ -178,7 +213,7 @@ def _family(
             for currency in currencies
         }
         variants.append(Variant(labels, prices))
-    return Family(category, tuple(variants), category == _FRACTIONAL)
+    return Family(category, tuple(variants), _PLACES.get(category or "", 0))
 
 
 def _price(amount: Decimal, currency: str, category: str | None) -> Decimal:
@@ -199,14 +234,13 @@ def _plans(product: str, monthly: tuple[str, ...], interval: Interval, currencie
         }
         if count != 1:
             labels["interval_count"] = count
-        prices, mrr = {}, {}
+        months = {"week": Fraction(12, 52), "month": Fraction(1), "quarter": Fraction(3), "year": Fraction(12)}[
+            interval
+        ]
+        prices = {}
         for currency in currencies:
-            # A monthly price without fractions of the smallest amount, so that only weekly plans have such an MRR.
+            # A monthly price without fractions of the smallest amount.
             month = rounded(Decimal(amount) * share * _RATES.get(currency, 1), currency)
-            if interval == "week":
-                prices[currency], mrr[currency] = month, month * 52 / 12
-            else:
-                months = {"month": 1, "quarter": 3, "year": 12}[interval]
-                prices[currency], mrr[currency] = month * months, month
-        plans.append(Plan(labels, product, tier, interval, prices, mrr))
+            prices[currency] = month if interval == "week" else month * months.numerator
+        plans.append(Plan(labels, product, tier, interval, prices, months))
     return tuple(plans)

@@ -5,14 +5,14 @@ Rules: the truth hears of a transaction just before its record is yielded. What 
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final
 
-from msgspec.structs import replace
-
-from stream.simulate.cart import Action, Cart
+from stream.simulate.cart import Action, Cart, Returns
 from stream.simulate.customers import Customer
 from stream.simulate.journey import Journey
 from stream.simulate.record import Emitted, quantum, rounded
+from stream.simulate.subscriptions import may_subscribe, subscribing
 from stream.simulate.truth import Intent, PlantedSale
 from stream.simulate.world import SHORTEST, Session, World
 
@@ -25,9 +25,6 @@ CANCELED: Final = "commerce.order.canceled.v1"
 
 _ZERO: Final = Decimal(0)
 
-_Refunds = Iterator[tuple[dict[str, Any], PlantedSale]]
-"""Each refund as an event shows it, and the transaction after it."""
-
 
 class Checkout(Journey):
     """One checkout, from the first cart to the last refund."""
@@ -36,7 +33,12 @@ class Checkout(Journey):
 
     def __init__(self, world: World, number: int, customer: Customer | None, channel: str) -> None:
         super().__init__(world, number, customer, channel)
-        self._order_id = f"order-{self._suffix}"
+        self._order_ids = [f"order-{self._suffix}", f"order-{self._suffix}-2"]
+        if channel == "store" and world.chance(0.3):
+            # Nobody needs the id of the first order: the others have one.
+            self._order_ids[0] = ""
+        self._order = 0
+        """The order that the next event is about."""
         self._cart = Cart(world, self._customer.currency)
         self._coupon: str | None = None
 
@@ -49,8 +51,16 @@ class Checkout(Journey):
         """Yield the records of this checkout."""
         world, behaviour, cart = self._world, self._behaviour, self._cart
         cart.fill()
+        plan = None
+        if self._customer.returns and world.chance(behaviour.plan) and may_subscribe(self._customer, world):
+            plan = world.pick(world.catalogue.products)
+        wanted = plan is not None and world.chance(0.5)
+        if plan is not None and wanted:
+            cart.put_plan(plan, wanted=True)
         intent = cart.product_lines()
         actions = cart.draw_actions(behaviour)
+        if plan is not None and not wanted:
+            actions.append(partial(Cart.put_plan, product=plan, wanted=False))
         unstated = world.chance(behaviour.unstated)
         explicit = not unstated and world.chance(behaviour.explicit)
         # If the platform states the intent, the first cart in the events may already contain more.
@@ -71,7 +81,7 @@ class Checkout(Journey):
             if not unstated and not explicit and len(world.currencies) > 1 and world.chance(behaviour.foreign):
                 cart.change_currency()
                 known = "incomparable"
-            yield from self._order(known, intent if explicit and stated_in != "started" else None)
+            yield from self._buy(known, intent if explicit and stated_in != "started" else None, plan)
         if not self._customer.returns:
             world.truth.departed("checkout", self._customer.name)
 
@@ -91,87 +101,104 @@ class Checkout(Journey):
             if world.chance(0.6):
                 yield self._record(UPDATED, products=cart.product_lines(with_dropped=True)), world.gap(60)
 
-    def _order(self, known: Intent, intent: list[dict[str, Any]] | None) -> Session:
-        """The events from payment on; `intent` is stated in the first one."""
+    def _buy(self, known: Intent, intent: list[dict[str, Any]] | None, plan: str | None) -> Session:
+        """The events from payment on; `intent` is stated in the first one. A subscription to `plan` is sold."""
         world, behaviour, cart = self._world, self._behaviour, self._cart
-        truth, customer = world.truth, self._customer.name
+        truth, customer = world.truth, self._customer
         self._coupon = cart.prepare_payment(behaviour)
         stated = {} if intent is None else {"intent": {"products": intent}}
         sale = cart.sale(known)
-        truth.sold("checkout", customer, sale)
+        truth.sold("checkout", customer.name, sale)
+        if plan is not None:
+            world.spawn(2, partial(subscribing, world, customer, self._channel, product=plan, sold_in=self._id))
         yield self._record(COMPLETED, products=cart.product_lines(with_dropped=True), **stated), world.gap(60)
 
+        orders = 1
+        if world.chance(behaviour.one_click) and cart.accept_offer():
+            orders = 2
+            before, sale = sale, cart.sale(known)
+            truth.restated("checkout", customer.name, before, sale)
+            self._order = 1
+            yield self._record(COMPLETED, products=cart.product_lines(1)), world.gap(60)
+            self._order = 0
         if world.chance(behaviour.edit):
             cart.edit()
-            edited = cart.sale(known)
-            truth.restated("checkout", customer, sale, edited)
-            sale = edited
+            before, sale = sale, cart.sale(known)
+            truth.restated("checkout", customer.name, before, sale)
             yield self._record(EDITED, products=cart.product_lines(with_dropped=True)), world.gap(60)
-        if world.chance(behaviour.refund):
-            for refund, after in self._refunds(sale):
-                yield None, world.months(0.01, 0.3)
-                truth.restated("checkout", customer, sale, after)
-                sale = after
-                yield self._record(REFUNDED, refund=refund), SHORTEST
-        if world.chance(behaviour.cancel):
-            yield None, world.months(0.002, 0.1)
-            truth.restated("checkout", customer, sale, sale.as_reversed())
-            yield self._record(CANCELED), SHORTEST
+        yield from self._give_back(sale, orders)
 
-    def _refunds(self, sale: PlantedSale) -> _Refunds:
-        """The refunds of an order, of one sort: by products, by amount, with shipping, or of everything."""
-        world = self._world
+    def _give_back(self, sale: PlantedSale, orders: int) -> Session:
+        """The refunds and cancellations of each order."""
+        world, behaviour = self._world, self._behaviour
+        returns, now = Returns(), sale
+        for self._order in range(orders):
+            if world.chance(behaviour.refund):
+                for refund in self._refunds(returns):
+                    yield None, world.months(0.01, 0.3)
+                    now = self._restate(sale, now, returns)
+                    yield self._record(REFUNDED, refund=refund), SHORTEST
+            if world.chance(behaviour.cancel):
+                yield None, world.months(0.002, 0.1)
+                returns.orders.add(self._order)
+                now = self._restate(sale, now, returns)
+                yield self._record(CANCELED), SHORTEST
+
+    def _restate(self, sale: PlantedSale, before: PlantedSale, returns: Returns) -> PlantedSale:
+        after = self._cart.sale_after(sale, returns)
+        self._world.truth.restated("checkout", self._customer.name, before, after)
+        return after
+
+    def _refunds(self, returns: Returns) -> Iterator[dict[str, Any]]:
+        """The refunds of an order, of one sort: by products, by amount, with shipping, or of everything. Each is noted in `returns`."""
+        world, cart, order = self._world, self._cart, self._order
         draw = world.rng.random()
-        exact = not self._cart.fractional
-        if exact and draw < 0.45:
-            yield from self._refunds_of_products(sale)
-        elif exact and draw < 0.7:
-            yield from self._refunds_of_amounts(sale)
-        elif exact and draw < 0.8:
+        if draw < 0.45:
+            yield from self._refunds_of_products(returns)
+        elif draw < 0.7:
+            yield from self._refunds_of_amounts(returns)
+        elif draw < 0.8:
             # More than was paid for the goods: shipping is refunded too.
-            shipping = quantum(sale.currency) * world.pick((0, 490))
-            yield {"refund_id": self._refund_id(1), "amount": sale.final + shipping}, sale.as_reversed()
+            amount = cart.total_of(order) + quantum(cart.currency) * world.pick((0, 490))
+            returns.amounts[order] = amount
+            yield {"refund_id": self._refund_id(1), "amount": amount}
         else:
-            yield {"refund_id": self._refund_id(1)}, sale.as_reversed()
+            returns.orders.add(order)
+            yield {"refund_id": self._refund_id(1)}
 
-    def _refunds_of_products(self, sale: PlantedSale) -> _Refunds:
+    def _refunds_of_products(self, returns: Returns) -> Iterator[dict[str, Any]]:
         rng, cart = self._world.rng, self._cart
-        left = {id(line): line.quantity for line in cart.lines}
         for number in range(1, 2 + (rng.random() < 0.25)):
-            returnable = cart.returnable(left)
+            returnable = cart.returnable(self._order, returns)
             if not returnable:
                 return
-            returned = {}
+            products = []
             for line in rng.sample(returnable, rng.randint(1, len(returnable))):
-                whole = line.discount_share or line.split
-                returned[id(line)] = left[id(line)] if whole else rng.randint(1, left[id(line)])
-            if not any(line.price and left[id(line)] > returned.get(id(line), 0) for line in cart.lines):
-                # Only free gifts would be left: return them too.
-                returned = dict(left)
-            for key, quantity in returned.items():
-                left[key] -= quantity
-            products = [
-                line.product_line(returned[id(line)], self.currency) for line in cart.lines if returned.get(id(line))
-            ]
-            yield {"refund_id": self._refund_id(number), "products": products}, cart.sale_after_returns(sale, left)
+                left = returns.left(line)
+                units = rng.randint(1, left) if isinstance(left, int) else rng.choice((left, left / 2))
+                if not isinstance(units, int):
+                    units = round(units, line.family.places)
+                returns.units[id(line)] = returns.units.get(id(line), 0) + units
+                products.append(line.product_line(units, cart.currency))
+            yield {"refund_id": self._refund_id(number), "products": products}
 
-    def _refunds_of_amounts(self, sale: PlantedSale) -> _Refunds:
-        rng = self._world.rng
-        refunded = _ZERO
+    def _refunds_of_amounts(self, returns: Returns) -> Iterator[dict[str, Any]]:
+        rng, cart = self._world.rng, self._cart
         for number in range(1, 2 + (rng.random() < 0.25)):
-            amount = rounded(sale.final * rng.randint(10, 45) / 100, sale.currency)
+            amount = rounded(cart.total_of(self._order) * rng.randint(10, 45) / 100, cart.currency)
             if not amount:
                 return
-            refunded += amount
-            yield {"refund_id": self._refund_id(number), "amount": amount}, replace(sale, reversed_amount=refunded)
+            returns.amounts[self._order] = returns.amounts.get(self._order, _ZERO) + amount
+            yield {"refund_id": self._refund_id(number), "amount": amount}
 
     def _refund_id(self, number: int) -> str:
-        return f"{self._order_id}-r{number}"
+        return f"{self._id}-r{number}"
 
     def _ids(self, kind: str) -> dict[str, str]:
         ids = super()._ids(kind)
-        if kind not in {STARTED, UPDATED}:
-            ids["order_id"] = self._order_id
+        order_id = self._order_ids[self._order]
+        if order_id and kind not in {STARTED, UPDATED}:
+            ids["order_id"] = order_id
         return ids
 
     def _names_segment(self) -> bool:

@@ -7,6 +7,22 @@ milliseconds since the epoch.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import Final, NamedTuple
+
+from stream.simulate.items import Items
+
+SWAP: Final = 24 * 3_600_000
+"""How long after a cancellation what follows continues it, in milliseconds."""
+
+
+class Canceled(NamedTuple):
+    """A paid subscription that the customer canceled."""
+
+    time: int
+    currency: str
+    items: Items
+    initial: Items
+    """What the customer once came for."""
 
 
 @dataclass(slots=True, eq=False)
@@ -29,8 +45,15 @@ class Customer:
     """Time when a subscription of the customer last started, ended or changed its base; 0: never."""
     newest_subscription: str = ""
     """Id of the subscription that started last."""
-    refunded: bool = False
-    """A subscription was refunded. Whether it still counts as paid is open, so the customer starts no other one."""
+    canceled: dict[str, Canceled] = field(default_factory=dict)
+    """What a new subscription would continue, by subscription id."""
+
+    def pending(self, now: int, currency: str) -> list[str]:
+        """The subscriptions that one of this currency that is created now continues, in order of their cancellation."""
+        for name in [name for name, each in self.canceled.items() if now - each.time > SWAP]:
+            del self.canceled[name]
+        names = [name for name, each in self.canceled.items() if each.currency == currency]
+        return sorted(names, key=lambda name: self.canceled[name].time)
 
 
 class Customers:

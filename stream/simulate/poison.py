@@ -37,6 +37,14 @@ def _wrong_type(event: Event) -> None:
     _line(event)["quantity"] = "a few"
 
 
+def _too_many_decimals(event: Event) -> None:
+    _line(event)["quantity"] = "1.2345"
+
+
+def _wrong_list(event: Event) -> None:
+    _line(event)["replaces"] = ["X-2", 3]
+
+
 def _unknown_type(event: Event) -> None:
     event["type"] = "commerce.checkout.pondered.v1"
 
@@ -56,6 +64,8 @@ _DEFECTS: Final[dict[str, Callable[[Event], None]]] = {
     "negative_price": _negative_price,
     "absurd_exponent": _absurd_exponent,
     "wrong_type": _wrong_type,
+    "too_many_decimals": _too_many_decimals,
+    "wrong_list": _wrong_list,
     "unknown_type": _unknown_type,
     "newer_version": _newer_version,
     "not_cloudevents": _not_cloudevents,

@@ -6,6 +6,7 @@ JSON, on one line, except in records that are bad on purpose.
 
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
+from fractions import Fraction
 from functools import cache
 from typing import Any, Final, Literal
 
@@ -47,8 +48,19 @@ def quantum(currency: str) -> Decimal:
     return Decimal(1).scaleb(-int(exponent))
 
 
-def rounded(amount: Decimal, currency: str) -> Decimal:
+@cache
+def _units(currency: str) -> int:
+    """How many of the smallest amount make one major unit."""
+    return int(1 / quantum(currency))
+
+
+def rounded(amount: Decimal | Fraction, currency: str) -> Decimal:
     """The amount rounded half even to the currency's exponent."""
+    if isinstance(amount, Fraction):
+        unit = quantum(currency)
+        units, rest = divmod(amount.numerator * _units(currency), amount.denominator)
+        units += 2 * rest > amount.denominator or (2 * rest == amount.denominator and units % 2)
+        return units * unit
     return amount.quantize(quantum(currency), ROUND_HALF_EVEN)
 
 

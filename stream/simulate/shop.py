@@ -20,7 +20,7 @@ from stream.simulate.checkouts import Checkout
 from stream.simulate.customers import Customer, Customers
 from stream.simulate.disorder import Disorder
 from stream.simulate.record import Emitted, quantum
-from stream.simulate.subscriptions import Subscription, may_subscribe
+from stream.simulate.subscriptions import may_subscribe, subscribing
 from stream.simulate.truth import Truth
 from stream.simulate.world import Session, World
 
@@ -81,7 +81,7 @@ class ShopSettings:
     """Share of events that are sent twice."""
     disorder_seconds: float = 0.0
     """Most seconds from an event's time to its arrival. The core can order 64 events of a subscription, so its figures are sure to equal the
-    truth only if a month has at least half of this (see `month_for`): a fifth of a month has at most four events."""
+    truth only if a month has at least half of this (see `month_for`): a fifth of a month has at most five events."""
     poison: float = 0.0
     """Number of bad records for each good one."""
     behaviour: Behaviour = field(default_factory=Behaviour)
@@ -232,6 +232,10 @@ class Shop:
             due, number, session = heapq.heappop(sessions)
             world.now = due
             step = next(session, None)
+            while world.spawned:
+                delay, begin = world.spawned.pop(0)
+                self._session_count += 1
+                heapq.heappush(sessions, (due + delay, self._session_count, begin(self._session_count)))
             if step is None:
                 continue
             record, gap = step
@@ -267,7 +271,7 @@ class Shop:
         if world.rng.random() < 0.9:
             customer = world.customers.known()
             subscribe = world.behaviour_of(customer.segment).subscribe
-            if world.chance(subscribe) and may_subscribe(customer, world.now, world.max_delay):
-                yield from Subscription(world, number, customer, channel).run()
+            if world.chance(subscribe) and may_subscribe(customer, world):
+                yield from subscribing(world, customer, channel, number)
                 return
         yield from Checkout(world, number, customer, channel).run()

@@ -6,20 +6,23 @@ the end. Amounts arrive rounded to the currency's exponent; sums add rounded amo
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Final, Literal
 
 import msgspec
 from msgspec.structs import replace
 
-from stream.simulate.record import Topic, quantum
+from stream.simulate.record import Topic, quantum, rounded
 
-Kind = Literal["upsell", "cross_sell", "downsell"]
+Kind = Literal["upsell", "cross_sell", "downsell", "restored"]
 Intent = Literal["known", "unknown", "incomparable"]
 
-KINDS: Final = ("upsell", "cross_sell", "downsell", "any")
-PARTS: Final = ("initial", "upsell", "cross_sell", "downsell", "final", "total", "reversed")
+_KINDS: Final[tuple[Kind, ...]] = ("upsell", "cross_sell", "downsell", "restored")
+KINDS: Final = (*_KINDS, "any")
+PARTS: Final = ("initial", *_KINDS, "final", "total", "reversed")
 INTENTS: Final = ("known", "unknown", "incomparable")
 CUSTOMERS: Final = ("all", "upsell", "cross_sell", "any")
 
@@ -29,6 +32,11 @@ _ZERO: Final = Decimal(0)
 def with_any(kinds: frozenset[Kind]) -> frozenset[str]:
     """The kinds, plus `any` if an upsell or a cross-sell is among them."""
     return kinds | {"any"} if "upsell" in kinds or "cross_sell" in kinds else kinds
+
+
+def with_money(verdicts: Iterable[tuple[Kind, Fraction]], currency: str) -> list[tuple[Kind, Fraction]]:
+    """The verdicts with an amount that does not round to 0."""
+    return [(kind, amount) for kind, amount in verdicts if rounded(amount, currency)]
 
 
 class PlantedSale(msgspec.Struct, frozen=True, gc=False):
@@ -43,6 +51,7 @@ class PlantedSale(msgspec.Struct, frozen=True, gc=False):
     upsell: Decimal = _ZERO
     cross_sell: Decimal = _ZERO
     downsell: Decimal = _ZERO
+    restored: Decimal = _ZERO
     reversed_amount: Decimal = _ZERO
     """Part of the net total that was reversed."""
     reversed: bool = False
@@ -53,6 +62,28 @@ class PlantedSale(msgspec.Struct, frozen=True, gc=False):
     def as_reversed(self) -> "PlantedSale":
         """The same transaction, reversed as a whole."""
         return replace(self, reversed_amount=self.final, reversed=True, reversed_kinds=with_any(self.kinds))
+
+    @classmethod
+    def judged(
+        cls, currency: str, initial: Fraction, final: Fraction, verdicts: Iterable[tuple[Kind, Fraction]]
+    ) -> "PlantedSale":
+        """A transaction with these verdicts, of which those without money are left out. Amounts are exact."""
+        amounts: dict[Kind, Fraction] = {}
+        for kind, amount in with_money(verdicts, currency):
+            amounts[kind] = amounts.get(kind, 0) + amount
+        parts = (rounded(amounts.get(kind, Fraction(0)), currency) for kind in _KINDS)
+        upsell, cross_sell, downsell, restored = parts
+        return cls(
+            currency,
+            "known",
+            rounded(final, currency),
+            frozenset(amounts),
+            rounded(initial, currency),
+            upsell,
+            cross_sell,
+            downsell,
+            restored,
+        )
 
 
 @dataclass(slots=True)
@@ -92,6 +123,7 @@ class _Tally:
             money["upsell"] += sign * sale.upsell
             money["cross_sell"] += sign * sale.cross_sell
             money["downsell"] += sign * sale.downsell
+            money["restored"] += sign * sale.restored
         if sale.reversed_amount:
             money["reversed"] += sign * sale.reversed_amount
         if sale.reversed:

@@ -4,8 +4,8 @@ Rules: a session is a generator. It yields a record or None, and the millisecond
 happens at `World.now`. All random numbers come from `World.rng`, in the order of simulated time.
 """
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from random import Random
 from typing import Any, Final, TypeVar
@@ -49,6 +49,8 @@ class World:
     start: int
     now: int
     """Milliseconds since the epoch."""
+    spawned: list[tuple[int, Callable[[int], Session]]] = field(default_factory=list)
+    """Sessions that the session in progress started: after how many milliseconds, and how to begin it, given its number."""
     _minute: int = -1
     """The minute that the next three fields are for. Many events share a minute, and formatting a date is slow."""
     _fields: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
@@ -70,6 +72,10 @@ class World:
     def months(self, low: float, high: float) -> int:
         """Random number of milliseconds: from `low` to `high` months of a subscription."""
         return SHORTEST + int(self.month * self.rng.uniform(low, high) / self.pace)
+
+    def spawn(self, seconds: float, begin: Callable[[int], Session]) -> None:
+        """Start another session after about so many seconds, divided by `pace`. It gets a number of its own."""
+        self.spawned.append((self.gap(seconds), begin))
 
     def behaviour_of(self, segment: str | None) -> Behaviour:
         """The behaviour of a session that starts now: of the shifts that apply, the last one."""

@@ -2,43 +2,19 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
+from support.shops import BUSY, SHOPS
 
 from stream.core.config import CoreConfig
 from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline
 from stream.events.decode import Rejected, decode_line
-from stream.simulate.behaviour import Behaviour
 from stream.simulate.shop import Shop, ShopSettings, month_for
 from stream.simulate.truth import PlantedSale, Truth
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-# Every action is frequent, and many happen to the same cart.
-BUSY = Behaviour(
-    abandon=0.1,
-    upgrade=0.3,
-    downgrade=0.2,
-    substitute=0.3,
-    replace=0.3,
-    more=0.3,
-    fewer=0.3,
-    add=0.5,
-    second_variant=0.2,
-    remove=0.3,
-    gift=0.3,
-    coupon=0.3,
-    edit=0.4,
-    refund=0.5,
-    cancel=0.1,
-    explicit=0.3,
-    unstated=0.05,
-    foreign=0.1,
-    subscribe=0.4,
-    trial=0.4,
-    change=0.8,
-    subscription_refund=0.1,
-)
 
 
 def measured(values):
@@ -54,24 +30,18 @@ def measured(values):
 
 
 @pytest.mark.parametrize("count", [1, 700, 4000])
-@pytest.mark.parametrize(
-    "settings",
-    [
-        pytest.param({}, id="default"),
-        pytest.param({"duplicates": 0.1, "disorder_seconds": 120, "poison": 0.05}, id="noisy"),
-        pytest.param(
-            {"behaviour": BUSY, "customers": 50, "disorder_seconds": 600, "month_seconds": 3000}, id="few customers"
-        ),
-        pytest.param({"behaviour": BUSY, "rate": 200, "pace": 30, "customers": 300, "disorder_seconds": 5}, id="fast"),
-        pytest.param(
-            {"behaviour": BUSY, "currencies": ("EUR", "USD", "JPY"), "customers": 200, "duplicates": 0.1},
-            id="currencies",
-        ),
-    ],
-)
+@pytest.mark.parametrize("settings", SHOPS.values(), ids=SHOPS)
 def test_the_core_finds_what_was_planted(settings, count):
     shop = Shop(ShopSettings(seed=count, **settings), START)
     values = [record.value for record in shop.take(count)]
+    assert measured(values) == shop.truth.summary()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_it_does_for_any_seed(seed):
+    names = list(SHOPS)
+    shop = Shop(ShopSettings(seed=seed, **SHOPS[names[seed % len(names)]]), START)
+    values = [record.value for record in shop.take(1500)]
     assert measured(values) == shop.truth.summary()
 
 
@@ -108,8 +78,29 @@ def test_an_edit_takes_a_kind_out_of_the_counts_and_a_reversal_does_not_take_the
     figures = truth.summary()["checkout"]
     assert (figures["transactions"], figures["reversed_transactions"]["all"], figures["customers"]["all"]) == (1, 1, 1)
     assert figures["revenue"]["EUR"] | {"initial": "0.00"} == dict.fromkeys(
-        ("initial", "upsell", "cross_sell", "downsell", "final"), "0.00"
+        ("initial", "upsell", "cross_sell", "downsell", "restored", "final"), "0.00"
     ) | {"final": "20.00", "total": "20.00", "reversed": "20.00"}
+
+
+def test_a_verdict_without_money_is_none():
+    tiny, half = (("upsell", Fraction(1, 300)), ("restored", Fraction(1, 2)))
+    sale = PlantedSale.judged("EUR", Fraction(10), Fraction(11), [tiny, tiny, tiny, half])
+    assert (sale.kinds, sale.upsell, sale.restored) == (frozenset({"restored"}), Decimal(0), Decimal("0.50"))
+    sale = PlantedSale.judged("JPY", Fraction(10), Fraction(11), [half, ("cross_sell", Fraction(3, 2))])
+    assert (sale.kinds, sale.cross_sell) == (frozenset({"cross_sell"}), Decimal(2))
+
+
+def test_restored_is_counted_beside_the_other_kinds_and_is_no_upsell():
+    truth = Truth()
+    sale = PlantedSale.judged("EUR", Fraction(10), Fraction(40), [("upsell", Fraction(20)), ("restored", Fraction(10))])
+    truth.sold("subscription", "ann", sale)
+    truth.sold(
+        "subscription", "bob", PlantedSale.judged("EUR", Fraction(10), Fraction(12), [("restored", Fraction(2))])
+    )
+    figures = truth.summary()["subscription"]
+    assert figures["kind_transactions"] == {"upsell": 1, "cross_sell": 0, "downsell": 0, "restored": 2, "any": 1}
+    assert (figures["revenue"]["EUR"]["upsell"], figures["revenue"]["EUR"]["restored"]) == ("20.00", "12.00")
+    assert figures["customers"] == {"all": 2, "upsell": 1, "cross_sell": 0, "any": 1}
 
 
 def test_an_empty_truth_has_a_complete_summary():
