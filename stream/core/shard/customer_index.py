@@ -89,18 +89,26 @@ class CustomerIndex:
                 record.active[entity] = product
                 self.put(member, record)
 
-    def set_canceled(self, member: bytes, entity: str, canceled: Canceled | None, *, again: bool = False) -> None:
-        """List a subscription as canceled by a customer, or (None) no longer. Only with `again` it is listed where it is not."""
-        record = self.records.get(member) or Customer()
-        listed = record.canceled.pop(entity, None) is not None
-        if not (listed or again):
-            return
-        if canceled is not None:
+    def set_canceled(
+        self, entity: str, before: bytes, member: bytes, canceled: Canceled | None, *, again: bool = False
+    ) -> None:
+        """List a subscription as canceled under `member`, or (None) no longer; and no longer under `before`.
+
+        Only with `again` it is listed where it was not.
+        """
+        listed = False
+        for each in dict.fromkeys((before, member)):
+            record = self.records.get(each)
+            if record is not None and record.canceled.pop(entity, None) is not None:
+                listed = True
+                self.put(each, record)
+        if canceled is not None and (listed or again):
+            record = self.records.get(member) or Customer()
             record.canceled[entity] = canceled
             oldest = self._time.watermark - self._swap_window
             kept = [(name, each) for name, each in record.canceled.items() if each.time >= oldest]
             record.canceled = dict(kept[-CANCELED:])
-        self.put(member, record)
+            self.put(member, record)
 
     def canceled_before(self, member: bytes, event: SubscriptionEvent) -> dict[str, Canceled]:
         """Other subscriptions that the customer canceled shortly before an event, in its currency, in order of cancellation."""

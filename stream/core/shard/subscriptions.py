@@ -49,22 +49,26 @@ class Subscriptions:
         elif subscription.is_stale(record, event, config.lateness):
             return STALE
         before = self._expiry_day(stored, record)
-        held, canceled = subscription.customers(record), _canceled(record.state)
+        held = subscription.customers(record)
+        # A new subscription with the id of one that is over still has the old one's cancellation in the list.
+        earlier = record.state if stored is None else stored.state
+        canceled, owner = _canceled(earlier), customers.member(earlier.customer)
         others = customers.active_products(member, entity)
         continued = customers.canceled_before(member, event) if event.type is SubscriptionType.CREATED else {}
         applied = subscription.apply(record, event, others, _together(continued), config.lateness, config.swap_window)
         if applied.swaps:
             for other in continued:
-                customers.set_canceled(member, other, None)
+                customers.set_canceled(other, member, member, None)
         emissions = Emissions()
         for event_hash, (effect, refunded) in applied.effects.items():
             self._contribute(record, event_hash, effect, refunded, entity, emissions)
         subscription.drop_settled_contributions(record)
         self._list_active(record, entity)
-        if (now := _canceled(record.state)) != canceled:
+        now, new_owner = _canceled(record.state), customers.member(record.state.customer)
+        if now != canceled or (now is not None and new_owner != owner):
             # One that another subscription has continued is not listed again, unless it was canceled again.
             again = now is not None and (canceled is None or canceled.time != now.time)
-            customers.set_canceled(customers.member(record.state.customer), entity, now, again=again)
+            customers.set_canceled(entity, owner, new_owner, now, again=again)
         until = record.until = (
             None if record.state.active else self._time.retention_day(record.newest + config.subscription_retention)
         )

@@ -566,6 +566,27 @@ SWAPS = {
         ev("created", PRO, SAME_PRODUCT, **S2),
     ],
     "of another customer it is none": [CREATED, CANCELED, ev("created", PRO, PLAIN, customer="bert", **S2)],
+    "what came back under another customer is none": [
+        CREATED,
+        CANCELED,
+        ev("renewed", None, KEPT, customer="bert"),
+        ev("created", PRO, PLAIN, **S2),
+        ev("created", PRO, SAME_PRODUCT, customer="bert", **S3),
+    ],
+    "it is of the customer of the newest event": [
+        CREATED,
+        CANCELED,
+        ev("change_scheduled", p(9), customer="bert"),
+        ev("created", PRO, PLAIN, **S2),
+        ev("created", PRO, SWAPPED, customer="bert", **S3),
+    ],
+    "used up it stays so under another customer": [
+        CREATED,
+        CANCELED,
+        ev("created", PRO, "+", trialing=True, **S2),
+        ev("change_scheduled", p(9), customer="bert"),
+        ev("created", PRO, PLAIN, customer="bert", **S3),
+    ],
     "where the new one comes before the cancellation it is none": [
         CREATED,
         ev("created", PRO, SAME_PRODUCT, **S2),
