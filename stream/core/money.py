@@ -66,6 +66,8 @@ def rounded(amount: Exact, places: int) -> int:
 
 def is_whole(amount: Exact, places: int) -> bool:
     """Whether an exact amount is a whole number of units of `10**-places`."""
+    if isinstance(amount, Fraction):
+        return amount.denominator == 1 and amount.numerator % _DIVISORS[places] == 0
     return amount % _DIVISORS[places] == 0
 
 

@@ -248,8 +248,13 @@ def assess(record: Checkout) -> Assessment | None:
     currency, places = first.currency, exponent(first.currency)
     orders = _resolved(record)
     finals = [facts[order.final] for order in orders]
-    all_lines = bought = lines_of([line for final in finals for line in final.lines])
-    comparable = all(final.currency == currency for final in finals)
+    if len(finals) == 1:
+        all_lines = lines_of(finals[0].lines)
+        comparable, bought = finals[0].currency == currency, all_lines
+    else:
+        all_lines = lines_of([line for final in finals for line in final.lines])
+        comparable = {final.currency for final in finals} == {currency}
+        bought = all_lines
     if not comparable:
         bought = lines_of([line for final in finals if final.currency == currency for line in final.lines])
     intent = _intent(record)

@@ -100,13 +100,18 @@ class Comparisons(msgspec.Struct, frozen=True, gc=False):
     """What a cart is compared with: everything that its verdict, and the verdict on what refunds leave of it, follow from."""
 
     intent: Sequence[CartLine]
+    final: Sequence[CartLine]
     parts: Sequence[Comparison]
-    """Those that are not kept, in order of their first final line."""
+    """Those that are not kept."""
+    found: "Sequence[_Found]"
+    """The verdict of each part on all of `final`."""
     removed: dict[str, Exact]
     """Net total of the removed lines, by category."""
 
 
-NOTHING = Comparisons((), (), {})
+_Found = tuple[int, LineVerdict]
+"""The position of the final line that a verdict names, and the verdict."""
+NOTHING = Comparisons((), (), (), (), {})
 """Of a cart that is as intended, or whose intent is not known."""
 
 
@@ -150,26 +155,27 @@ def net(lines: Iterable[CartLine]) -> Exact:
 
 def compare(intent: Sequence[CartLine], final: Sequence[CartLine]) -> Comparisons:
     """Find what is compared with what."""
-    parts: list[Comparison] = []
+    compared: list[Comparison] = []
     only_intent: list[Comparison] = []
     only_final: list[Comparison] = []
     for family in _families(intent, final):
-        if family.intent and family.final:
-            if not _is_kept(family, intent, final):
-                parts.append(family)
-        else:
-            (only_final if family.final else only_intent).append(family)
+        (only_intent if not family.final else compared if family.intent else only_final).append(family)
     if only_final and only_intent:
-        _pair(parts, only_intent, only_final, intent, final)
-        _compare_rest(parts, only_intent, only_final, intent, final)
-    parts.extend(only_final)
+        compared += _pairs(only_intent, only_final, intent, final)
+        compared += _rest(only_intent, only_final, intent)
+    compared += only_final
+    parts, found = [], []
+    for part in compared:
+        judged = _judge(part, intent, final)
+        if judged is not None:
+            parts.append(part)
+            found.append(judged)
     removed: dict[str, Exact] = {}
     for each in only_intent:
         if each.category:
             gone = net([intent[at] for at in each.intent])
             removed[each.category] = removed.get(each.category, 0) + gone
-    parts.sort(key=lambda part: part.final[0])
-    return Comparisons(intent, parts, removed)
+    return Comparisons(intent, final, parts, found, removed)
 
 
 def judge(comparisons: Comparisons, final: Sequence[CartLine], places: int) -> list[LineVerdict]:
@@ -177,16 +183,16 @@ def judge(comparisons: Comparisons, final: Sequence[CartLine], places: int) -> l
 
     `final` are the lines of `compare`, or as many of their units as are left. `places` are the decimal places of the currency.
     """
-    found: list[tuple[int, LineVerdict, str | None]] = []
-    for part in comparisons.parts:
-        judged = _judge(part, comparisons.intent, final)
-        if judged is not None:
-            found.append((*judged, part.category))
-    if len(found) > 1:
-        found.sort(key=lambda each: each[0])
-    verdicts = [verdict for _, verdict, _ in found]
+    parts = comparisons.parts
+    found = (
+        comparisons.found if final is comparisons.final else [_judge(part, comparisons.intent, final) for part in parts]
+    )
+    judged = [(*each, part.category) for each, part in zip(found, parts, strict=True) if each is not None]
+    if len(judged) > 1:
+        judged.sort(key=lambda each: each[0])
+    verdicts = [verdict for _, verdict, _ in judged]
     if comparisons.removed:
-        _set_off(verdicts, [category for _, _, category in found], comparisons.removed)
+        _set_off(verdicts, [category for _, _, category in judged], comparisons.removed)
     return [verdict for verdict in verdicts if rounded(verdict.amount, places)]
 
 
@@ -194,7 +200,7 @@ def judge(comparisons: Comparisons, final: Sequence[CartLine], places: int) -> l
 
 
 def _families(intent: Sequence[CartLine], final: Sequence[CartLine]) -> list[Comparison]:
-    """Connected lines, without gifts, in order of appearance: the intent's lines before the final ones."""
+    """Connected lines, without gifts, in order of appearance: the intent's lines before the final ones. Single lines that were kept are left out."""
     lines = [*intent, *final]
     first_final = len(intent)
     # A forest: the root of a family is its first line. Loops in place of functions, because this is asked for every changed cart.
@@ -228,7 +234,17 @@ def _families(intent: Sequence[CartLine], final: Sequence[CartLine]) -> list[Com
         if line.net:
             root = parent[at] = parent[parent[at]]  # a parent is an earlier line, so its own parent is the root by now
             members.setdefault(root, []).append(at)
-    return [_family(lines, family, first_final) for family in members.values()]
+    return [
+        _family(lines, family, first_final)
+        for family in members.values()
+        if len(family) != 2 or not _is_same(lines, family, first_final)
+    ]
+
+
+def _is_same(lines: Sequence[CartLine], family: Sequence[int], first_final: int) -> bool:
+    """Whether two lines are one of the intent and the same one bought: most are, and they are kept whatever else there is."""
+    one, other = lines[family[0]], lines[family[1]]
+    return family[0] < first_final <= family[1] and one.units == other.units and one.ids == other.ids
 
 
 def _family(lines: Sequence[CartLine], family: Sequence[int], first_final: int) -> Comparison:
@@ -253,18 +269,13 @@ def _family(lines: Sequence[CartLine], family: Sequence[int], first_final: int) 
     )
 
 
-def _is_kept(family: Comparison, intent: Sequence[CartLine], final: Sequence[CartLine]) -> bool:
-    return _judge(family, intent, final) is None
-
-
-def _pair(
-    parts: list[Comparison],
+def _pairs(
     only_intent: list[Comparison],
     only_final: list[Comparison],
     intent: Sequence[CartLine],
     final: Sequence[CartLine],
-) -> None:
-    """Move substitutes to `parts`: one to one within a category, highest list total first on both sides."""
+) -> list[Comparison]:
+    """Take substitutes out of both lists: one to one within a category, highest list total first on both sides."""
     offered: dict[str, list[Comparison]] = {}
     for old in only_intent:
         if old.category:
@@ -273,6 +284,7 @@ def _pair(
     for new in only_final:
         if new.category in offered:
             wanted.setdefault(new.category, []).append(new)
+    pairs: list[Comparison] = []
     paired: set[int] = set()
     for category, news in wanted.items():
         olds = offered[category]
@@ -280,31 +292,23 @@ def _pair(
         olds.sort(key=lambda each: _listed(each.intent, intent), reverse=True)
         for new, old in zip(news, olds, strict=False):
             paired.update((id(new), id(old)))
-            pair = Comparison(old.intent, new.final, None, category)
-            if not _is_kept(pair, intent, final):
-                parts.append(pair)
+            pairs.append(Comparison(old.intent, new.final, None, category))
     only_intent[:] = [each for each in only_intent if id(each) not in paired]
     only_final[:] = [each for each in only_final if id(each) not in paired]
+    return pairs
 
 
-def _compare_rest(
-    parts: list[Comparison],
-    only_intent: list[Comparison],
-    only_final: list[Comparison],
-    intent: Sequence[CartLine],
-    final: Sequence[CartLine],
-) -> None:
-    """Compare what is left over as a whole, where more than half of the intent is: something else was bought."""
+def _rest(only_intent: list[Comparison], only_final: list[Comparison], intent: Sequence[CartLine]) -> list[Comparison]:
+    """Take everything out of both lists to be compared as a whole, where more than half of the intent is left: something else was bought."""
     if not (only_intent and only_final):
-        return
+        return []
     left = sorted(at for each in only_intent for at in each.intent)
     if net([intent[at] for at in left]) * 2 <= net(intent):
-        return
+        return []
     rest = Comparison(left, sorted(at for each in only_final for at in each.final), None, None)
-    if not _is_kept(rest, intent, final):
-        parts.append(rest)
     only_intent.clear()
     only_final.clear()
+    return [rest]
 
 
 # The rows of the table

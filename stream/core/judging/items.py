@@ -23,18 +23,15 @@ MRR = price x quantity, normalised to one month: year / 12, week x 52 / 12, day 
 """
 
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from functools import lru_cache
 
 import msgspec
 
 from stream.core.event import Interval, Item
-from stream.core.money import exact, rounded
+from stream.core.money import Exact, divided, exact, rounded
 from stream.core.result import Kind, Reason
 
 PER_YEAR: dict[Interval, int] = {"day": 365, "week": 52, "month": 12, "year": 1}
-_MONTHLY = {interval: Fraction(times, 12) for interval, times in PER_YEAR.items()}
-_ZERO = Fraction(0)
 
 
 class PlanTotal(msgspec.Struct, gc=False):
@@ -46,7 +43,7 @@ class PlanTotal(msgspec.Struct, gc=False):
     """The role as sent, until `merge_items` has decided which item is the base."""
     category: str | None
     quantity: int
-    mrr: Fraction
+    mrr: Exact
     """Exact amount per month."""
     offer_id: str | None = None
 
@@ -60,7 +57,7 @@ class ItemVerdict(msgspec.Struct, frozen=True, gc=False):
     """The new item; None for what was removed."""
     before: PlanTotal | None
     """The matched current item, else the matched initial one; of what was removed the current item with the highest MRR."""
-    amount: Fraction
+    amount: Exact
 
 
 _FEW = 8
@@ -78,7 +75,7 @@ def merge_items(items: tuple[Item, ...]) -> tuple[PlanTotal, ...]:
 def _merge_items(items: tuple[Item, ...]) -> tuple[PlanTotal, ...]:
     merged: dict[str, PlanTotal] = {}
     for item in items:
-        mrr = exact(item.price) * item.quantity * _MONTHLY[item.interval] / item.interval_count
+        mrr = divided(exact(item.price) * item.quantity * PER_YEAR[item.interval], 12 * item.interval_count)
         seen = merged.get(item.plan_id)
         if seen is None:
             merged[item.plan_id] = PlanTotal(
@@ -103,13 +100,13 @@ _merge_few = lru_cache(maxsize=4096)(_merge_items)  # an event asks several time
 _merge_many = lru_cache(maxsize=4)(_merge_items)
 
 
-def mrr(items: tuple[Item, ...]) -> Fraction:
+def mrr(items: tuple[Item, ...]) -> Exact:
     """Monthly recurring revenue of the items, exact."""
     return _mrr_of_few(items) if len(items) <= _FEW else _mrr_of(items)
 
 
-def _mrr_of(items: tuple[Item, ...]) -> Fraction:
-    return sum((plan.mrr for plan in merge_items(items)), _ZERO)
+def _mrr_of(items: tuple[Item, ...]) -> Exact:
+    return sum([plan.mrr for plan in merge_items(items)])
 
 
 _mrr_of_few = lru_cache(maxsize=4096)(_mrr_of)
@@ -143,8 +140,8 @@ def judge_items(
             reason: Reason = "quantity" if before is not None and before.plan_id == item.plan_id else "plan"
             verdicts.append(ItemVerdict("downsell", reason, item, before, -change))
         elif change > 0:
-            came_for = _ZERO if first is None else _at_price_of(item, first)
-            added = max(_ZERO, item.mrr - max(item.mrr - change, came_for))
+            came_for = 0 if first is None else _at_price_of(item, first)
+            added = max(0, item.mrr - max(item.mrr - change, came_for))
             matched = before or first
             verdicts.append(_added(item, matched, added))
             verdicts.append(ItemVerdict("restored", "restored", item, matched, change - added))
@@ -165,14 +162,14 @@ def additional(items: tuple[Item, ...], others: Sequence[str], places: int) -> l
     return [ItemVerdict("cross_sell", "additional_product", base, None, mrr(items))]
 
 
-def _added(item: PlanTotal, matched: PlanTotal | None, amount: Fraction) -> ItemVerdict:
+def _added(item: PlanTotal, matched: PlanTotal | None, amount: Exact) -> ItemVerdict:
     if matched is None:
         return ItemVerdict("cross_sell", "addon", item, None, amount)
     reason: Reason = "quantity" if matched.plan_id == item.plan_id else "plan"
     return ItemVerdict("upsell", reason, item, matched, amount)
 
 
-def _change(item: PlanTotal, before: PlanTotal | None) -> Fraction:
+def _change(item: PlanTotal, before: PlanTotal | None) -> Exact:
     """The gain (above 0) or loss (below 0) of the table; 0 is kept."""
     if before is None:
         return item.mrr
@@ -181,19 +178,19 @@ def _change(item: PlanTotal, before: PlanTotal | None) -> Fraction:
         return change
     units = item.quantity - before.quantity
     if units > 0 and change > 0:
-        return min(units * item.mrr / item.quantity, change)
+        return min(divided(units * item.mrr, item.quantity), change)
     if units < 0 and change < 0:
-        return max(units * item.mrr / item.quantity, change)
-    return _ZERO
+        return max(divided(units * item.mrr, item.quantity), change)
+    return 0
 
 
-def _at_price_of(item: PlanTotal, initial: PlanTotal) -> Fraction:
-    return item.mrr * initial.quantity / item.quantity if initial.plan_id == item.plan_id else initial.mrr
+def _at_price_of(item: PlanTotal, initial: PlanTotal) -> Exact:
+    return divided(item.mrr * initial.quantity, item.quantity) if initial.plan_id == item.plan_id else initial.mrr
 
 
 def _set_off(verdicts: list[ItemVerdict], removed: Sequence[PlanTotal]) -> None:
     """Take the MRR of removed items off what was gained; what remains of it is a downsell."""
-    gone = sum((item.mrr for item in removed), _ZERO)
+    gone = sum([item.mrr for item in removed])
     for kind in ("upsell", "cross_sell", "restored"):
         gains = [at for at, verdict in enumerate(verdicts) if verdict.kind == kind]
         for at in sorted(gains, key=lambda at: verdicts[at].amount, reverse=True):
@@ -231,7 +228,7 @@ def _match(old: Sequence[PlanTotal], new: Sequence[PlanTotal]) -> dict[int, Plan
     return matched
 
 
-def _mrr(item: PlanTotal) -> Fraction:
+def _mrr(item: PlanTotal) -> Exact:
     return item.mrr
 
 
