@@ -123,7 +123,11 @@ class Subscriptions:
         emissions: Emissions,
     ) -> None:
         """Count what one event of the history amounts to now."""
-        contribution = record.contributions.setdefault(event_hash, Contribution(effect))
+        contribution = record.contributions.get(event_hash)
+        if contribution is None:
+            contribution = record.contributions[event_hash] = Contribution(effect)
+        elif contribution.refunded == refunded and contribution.effect == effect:
+            return  # it is counted and published as it is, perhaps by an older version
         earlier = contribution.effect.sale
         contribution.effect, contribution.refunded = effect, refunded
         time = effect.time if effect.opportunity else None
