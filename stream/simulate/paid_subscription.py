@@ -214,6 +214,8 @@ class PaidSubscription(Journey):
         customer.paid.pop(self._id)
         customer.changed_at = self._left_at = world.now
         customer.canceled[self._id] = Canceled(world.now, self._currency, dict(self._items), dict(self._initial))
+        if swaps and old_first:
+            world.spawn(60, partial(self._move, from_it=False))
         if world.chance(0.7):
             yield self._record(CANCELED, status="canceled"), world.months(0.01, 0.1)
         else:
@@ -223,8 +225,6 @@ class PaidSubscription(Journey):
                 yield self._record(CANCELED, status="canceled"), world.months(0.01, 0.1)
         if world.chance(behaviour.subscription_refund):
             yield from self._refund()
-        if swaps and old_first:
-            world.spawn(60, partial(self._move, from_it=False))
         return swaps
 
     def _emptied(self) -> Emitted:
@@ -258,6 +258,8 @@ class PaidSubscription(Journey):
             return None
         if world.chance(0.25):
             yield None, int(SWAP * world.rng.uniform(1.02, 3))
+        elif world.chance(0.5):
+            yield None, min(int(SWAP * world.rng.uniform(0.05, 0.9)), world.months(0.2, 1))
         else:
             yield None, world.months(0.2, 1)
         yield from self._wait_for_others()

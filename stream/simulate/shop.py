@@ -106,7 +106,7 @@ class ShopSettings:
                 "above 0, at most 31 days (times pace)",
             ),
             "duplicates": (0 <= self.duplicates <= 1, "from 0 to 1"),
-            # Twice the delay must be below 24 h, after which a subscription's event is stale.
+            # A new subscription waits this long after a cancellation, and must still come within 24 h to continue what was canceled.
             "disorder_seconds": (0 <= self.disorder_seconds <= _MAX_DISORDER, "from 0 to 12 hours"),
             "poison": (0 <= self.poison <= 1, "from 0 to 1"),
         }

@@ -52,6 +52,13 @@ SHOPS = {
         "disorder_seconds": 3600,
         "currencies": ("EUR", "USD"),
     },
+    "real months": {
+        "behaviour": BUSY,
+        "rate": 0.0003,
+        "customers": 60,
+        "month_seconds": 2_629_800,
+        "disorder_seconds": 3600,
+    },
     "half a day of disorder": {
         "behaviour": BUSY,
         "rate": 0.003,
