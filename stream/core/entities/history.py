@@ -290,7 +290,8 @@ def _changed(
         return effect
     is_return = state.canceled is not None and event.time - state.canceled > window
     other_currency = _is_other_currency(state, event)
-    items = given if given is not None else before
+    # What the items before cost in another currency is not known.
+    items = given if given is not None or (other_currency and not is_return) else before
     if (
         not is_return
         and not other_currency
