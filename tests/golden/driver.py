@@ -82,6 +82,11 @@ class Golden:
         written = self.stored.commit(self._shard)
         self._add({name: _ordered(getattr(written, name)) for name in sorted(written.__struct_fields__)})
 
+    def tick(self, now: int) -> None:
+        """Move the windows without events, and commit."""
+        self._shard.advance(now)
+        self.stored.commit(self._shard)
+
     def _count(self, name: str) -> None:
         self.counts[name] = self.counts.get(name, 0) + 1
 
