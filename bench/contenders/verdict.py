@@ -8,7 +8,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypedDict
 
-KINDS = ("upsell", "cross_sell", "downsell", "any")
+KINDS = ("upsell", "cross_sell", "downsell", "restored", "any")
+_LEAST = 51
+"""Ten-thousandths of a euro from which an amount does not round to nothing."""
 
 
 class State(TypedDict):
@@ -20,6 +22,8 @@ class State(TypedDict):
     segment: str
     minute: int | None
     kinds: list[str]
+    orders: dict[str, list[Any]]
+    """The lines of each order, by its id."""
 
 
 class Delta(TypedDict):
@@ -34,7 +38,9 @@ class Delta(TypedDict):
 def apply(state: State | None, event: dict[str, Any]) -> tuple[State | None, Delta | None]:
     """The checkout after the event, and what to add to the counts."""
     kind, data = event["type"], event["data"]
-    state = state or State(intent=None, explicit=False, channel="unknown", segment="unknown", minute=None, kinds=[])
+    state = state or State(
+        intent=None, explicit=False, channel="unknown", segment="unknown", minute=None, kinds=[], orders={}
+    )
     state["channel"] = data.get("channel") or state["channel"]
     state["segment"] = data.get("segment") or state["segment"]
     if data.get("intent"):
@@ -47,12 +53,14 @@ def apply(state: State | None, event: dict[str, Any]) -> tuple[State | None, Del
         return state, None
     before = state["kinds"]
     counts = dict.fromkeys(KINDS, 0) | {"transactions": 0}
-    if kind == "commerce.order.completed.v1":
+    orders = state["orders"]
+    if state["minute"] is None:
         state["minute"] = int(datetime.fromisoformat(event["time"]).timestamp()) // 60 * 60
         counts["transactions"] = 1
-    assert state["minute"] is not None
-    intent = state["intent"]
-    state["kinds"] = [] if intent is None else judge(intent, data["products"])
+    # Without an id it is about the order that was completed first.
+    orders[data.get("order_id") or next(iter(orders), "")] = data["products"]
+    final = [line for lines in orders.values() for line in lines]
+    state["kinds"] = [] if state["intent"] is None else judge(state["intent"], final)
     for name in before:
         counts[name] -= 1
     for name in state["kinds"]:
@@ -61,67 +69,109 @@ def apply(state: State | None, event: dict[str, Any]) -> tuple[State | None, Del
 
 
 class Line:
-    """All lines with the same key, merged."""
+    """A line with a price."""
 
-    def __init__(self, line: dict[str, Any]) -> None:
-        self.sku = line.get("sku")
-        self.variant = line.get("variant_id")
-        self.product = line.get("product_id")
+    def __init__(self, line: dict[str, Any], *, is_final: bool) -> None:
+        self.ids = (line.get("variant_id"), line.get("sku"), line.get("product_id"))
         self.category = line.get("category")
-        self.replaces = line.get("replaces")
-        self.quantity = 0
-        self.listed = 0
-        self.net = 0
+        named = line.get("replaces") or ()
+        self.replaces = {named} if isinstance(named, str) else set(named)
+        self.is_final = is_final
+        self.quantity = int(Decimal(str(line["quantity"])) * 1000)
+        self.price = int(Decimal(line["price"]) * 10_000)
+        self.listed = self.price * self.quantity // 1000
+        self.net = self.listed - min(self.listed, int(Decimal(line.get("discount") or 0) * 10_000))
 
-    def add(self, line: dict[str, Any]) -> None:
-        listed = int(Decimal(line["price"]) * 10_000) * line["quantity"]
-        self.quantity += line["quantity"]
-        self.listed += listed
-        self.net += listed - min(listed, int(Decimal(line.get("discount") or 0) * 10_000))
+    def belongs_to(self, other: "Line") -> bool:
+        """Whether both are of one family."""
+        if any(mine and mine == theirs for mine, theirs in zip(self.ids, other.ids, strict=True)):
+            return True
+        return self.is_final and not other.is_final and bool(self.replaces.intersection(other.ids))
+
+
+Family = list[Line]
 
 
 def judge(intent: list[Any], final: list[Any]) -> list[str]:
-    """The kinds of an order."""
-    wanted, bought = _merged(intent), _merged(final)
-    products = {line.product for line in wanted if line.product}
-    kinds = set()
-    for number in range(4):
-        for line in list(bought):
-            match = next((other for other in wanted if _matches(number, line, other)), None)
-            if match is None:
-                continue
-            wanted.remove(match)
-            bought.remove(line)
-            before, after = (match.quantity, line.quantity) if number == 1 else (match.listed, line.listed)
-            if after != before:
-                kinds.add("upsell" if after > before else "downsell")
-    for line in bought:
-        kinds.add("upsell" if line.product in products else "cross_sell")
-    if kinds & {"upsell", "cross_sell"}:
-        kinds.add("any")
+    """The kinds of all orders."""
+    lines = [Line(line, is_final=False) for line in intent] + [Line(line, is_final=True) for line in final]
+    families: list[Family] = []
+    for line in lines:
+        if line.net > 0:
+            joined = [
+                each for each in families if any(line.belongs_to(other) or other.belongs_to(line) for other in each)
+            ]
+            families = [each for each in families if each not in joined]
+            families.append([*(other for each in joined for other in each), line])
+    kinds: dict[str, int] = {}
+    substitutes: list[tuple[str | None, int]] = []
+    gone, added = [], []
+    for family in families:
+        if not any(line.is_final for line in family):
+            gone.append(family)
+        elif all(line.is_final for line in family):
+            added.append(family)
+        elif _moved(family):
+            replaced = any(line.replaces for line in family)
+            _compare(family, kinds, substitutes if replaced else None)
+    added.sort(key=_listed, reverse=True)
+    gone.sort(key=_listed, reverse=True)
+    for new in list(added):
+        old = next((each for each in gone if _category(new) and _category(each) == _category(new)), None)
+        if old is not None:
+            added.remove(new)
+            gone.remove(old)
+            _compare([*old, *new], kinds, substitutes)
+    wanted = sum(line.net for line in lines if not line.is_final)
+    if added and 2 * sum(line.net for family in gone for line in family) > wanted:
+        _compare([line for family in (*gone, *added) for line in family], kinds, None)
+        gone, added = [], []
+    if added:
+        kinds["cross_sell"] = 1
+    removed: dict[str | None, int] = {}
+    for family in gone:
+        removed[_category(family)] = removed.get(_category(family), 0) + sum(line.net for line in family)
+    for category, amount in sorted(substitutes, key=lambda each: each[1], reverse=True):
+        taken = min(amount, removed.get(category, 0)) if category else 0
+        removed[category] = removed.get(category, 0) - taken
+        if amount - taken >= _LEAST:
+            kinds["upsell"] = 1
+    if kinds.keys() & {"upsell", "cross_sell"}:
+        kinds["any"] = 1
     return sorted(kinds)
 
 
-def _merged(lines: list[Any]) -> list[Line]:
-    merged: dict[str, Line] = {}
-    for line in lines:
-        if line["quantity"]:
-            key = line.get("sku") or line.get("variant_id") or line["product_id"]
-            merged.setdefault(key, Line(line)).add(line)
-    parts = [line for line in merged.values() if line.listed > 0 and line.net > 0]
-    return sorted(parts, key=lambda line: line.listed / line.quantity, reverse=True)
+def _moved(family: Family) -> bool:
+    """Whether units came or went, and the list total did not move against them."""
+    key = next((kind for kind in range(3) if all(line.ids[kind] for line in family)), None)
+    units: dict[Any, int] = {}
+    for line in family:
+        name = line.ids if key is None else line.ids[key]
+        units[name] = units.get(name, 0) + (line.quantity if line.is_final else -line.quantity)
+    more, less = any(change > 0 for change in units.values()), any(change < 0 for change in units.values())
+    return (more and less) or (more and _listed_change(family) > 0) or (less and _listed_change(family) < 0)
 
 
-def _matches(number: int, final: Line, intent: Line) -> bool:
-    if number == 0:
-        return bool(final.replaces) and final.replaces in (intent.sku, intent.variant, intent.product)
-    if number == 1:
-        if final.sku and intent.sku:
-            return final.sku == intent.sku
-        if final.variant and intent.variant:
-            return final.variant == intent.variant
-        bare = not (final.sku or final.variant or intent.sku or intent.variant)
-        return bare and final.product == intent.product
-    if number == 2:
-        return bool(final.product) and final.product == intent.product
-    return bool(final.category) and final.category == intent.category
+def _compare(family: Family, kinds: dict[str, int], substitutes: list[tuple[str | None, int]] | None) -> None:
+    """Note the kind of an upsell or a downsell with money, or an upsell from which removed lines will be taken."""
+    change = _listed_change(family)
+    amount = sum(line.net if line.is_final else -line.net for line in family)
+    if change > 0 and substitutes is not None:
+        substitutes.append((_category(family), amount))
+    elif change > 0 and amount >= _LEAST:
+        kinds["upsell"] = 1
+    elif change < 0 and -amount >= _LEAST:
+        kinds["downsell"] = 1
+
+
+def _listed_change(family: Family) -> int:
+    return sum(line.listed if line.is_final else -line.listed for line in family)
+
+
+def _listed(family: Family) -> int:
+    return sum(line.listed for line in family)
+
+
+def _category(family: Family) -> str | None:
+    category: str | None = max(family, key=lambda line: line.price).category
+    return category
