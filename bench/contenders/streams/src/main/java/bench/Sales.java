@@ -10,6 +10,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.OffsetDateTime;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
@@ -63,6 +64,7 @@ public final class Sales {
     @JsonIgnoreProperties(ignoreUnknown = true)
     record Data(
             @JsonProperty("checkout_id") String checkout,
+            @JsonProperty("order_id") String order,
             String channel,
             String segment,
             List<Verdict.Line> products,
@@ -71,7 +73,14 @@ public final class Sales {
     @JsonIgnoreProperties(ignoreUnknown = true)
     record Intent(List<Verdict.Line> products) {}
 
-    record Checkout(List<Verdict.Line> intent, String channel, String segment, Long minute, Set<String> kinds) {}
+    /** `orders`: the lines of each order by its id, in order of completion. */
+    record Checkout(
+            List<Verdict.Line> intent,
+            String channel,
+            String segment,
+            Long minute,
+            Set<String> kinds,
+            LinkedHashMap<String, List<Verdict.Line>> orders) {}
 
     record Delta(long minute, String channel, String segment, Map<String, Integer> counts) {
         String place() {
@@ -118,18 +127,23 @@ public final class Sales {
             if (data.intent != null) {
                 intent = data.intent.products;
             }
-            boolean completed = event.type.equals("commerce.order.completed.v1");
+            LinkedHashMap<String, List<Verdict.Line>> orders = known == null ? new LinkedHashMap<>() : known.orders;
             if (event.type.startsWith("commerce.checkout.")) {
                 if (intent == null && !data.products.isEmpty()) {
                     intent = data.products;
                 }
-            } else if (completed || event.type.equals("commerce.order.updated.v1")) {
-                if (completed) {
+            } else if (event.type.equals("commerce.order.completed.v1") || event.type.equals("commerce.order.updated.v1")) {
+                boolean first = minute == null;
+                if (first) {
                     minute = OffsetDateTime.parse(event.time).toEpochSecond() / 60 * 60;
                 }
-                Set<String> now = intent == null ? Set.of() : Verdict.judge(intent, data.products);
+                // Without an id it is about the order that was completed first.
+                String unnamed = orders.isEmpty() ? "" : orders.keySet().iterator().next();
+                orders.put(data.order == null || data.order.isEmpty() ? unnamed : data.order, data.products);
+                List<Verdict.Line> lines = orders.values().stream().flatMap(List::stream).toList();
+                Set<String> now = intent == null ? Set.of() : Verdict.judge(intent, lines);
                 Map<String, Integer> counts = new TreeMap<>();
-                if (completed) {
+                if (first) {
                     counts.put("transactions", 1);
                 }
                 for (String kind : kinds) {
@@ -141,7 +155,7 @@ public final class Sales {
                 kinds = now;
                 delta = new Delta(minute, channel, segment, counts);
             }
-            checkouts.put(data.checkout, new Checkout(intent, channel, segment, minute, kinds));
+            checkouts.put(data.checkout, new Checkout(intent, channel, segment, minute, kinds, orders));
             return delta;
         }
     }

@@ -1,130 +1,244 @@
 package bench;
 
+import com.fasterxml.jackson.annotation.JsonFormat;
 import com.fasterxml.jackson.annotation.JsonIgnoreProperties;
 import com.fasterxml.jackson.annotation.JsonProperty;
 import java.math.BigDecimal;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.Comparator;
-import java.util.HashSet;
-import java.util.Iterator;
-import java.util.LinkedHashMap;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.function.Function;
 
-/** The rules of docs/reference/semantics.md for a cart, without refunds. Amounts are in ten-thousandths. */
+/** The rules of docs/verdicts.md for the kinds of a cart, without refunds. Amounts are in ten-thousandths. */
 final class Verdict {
+    /** From so much on, an amount of a currency with cents does not round to nothing. */
+    private static final long LEAST = 51;
+
     @JsonIgnoreProperties(ignoreUnknown = true)
     record Line(
             String sku,
             @JsonProperty("variant_id") String variant,
             @JsonProperty("product_id") String product,
             String category,
-            int quantity,
+            String quantity,
             String price,
             String discount,
-            String replaces) {}
+            @JsonFormat(with = JsonFormat.Feature.ACCEPT_SINGLE_VALUE_AS_ARRAY) List<String> replaces) {}
 
-    private static final class Merged {
+    /** A line, ready to be judged. */
+    private static final class Part {
+        final String[] ids;
         final Line line;
-        int quantity;
-        long listed;
-        long net;
+        final boolean isFinal;
+        final long units;
+        final long price;
+        final long listed;
+        final long net;
 
-        Merged(Line line) {
+        Part(Line line, boolean isFinal) {
             this.line = line;
+            this.isFinal = isFinal;
+            ids = new String[] {id(line.variant), id(line.sku), id(line.product)};
+            units = new BigDecimal(line.quantity).movePointRight(3).longValue();
+            price = amount(line.price);
+            listed = price * units / 1000;
+            net = listed - Math.min(listed, amount(line.discount));
         }
 
-        void add(Line other) {
-            long list = amount(other.price) * other.quantity;
-            quantity += other.quantity;
-            listed += list;
-            net += list - Math.min(list, amount(other.discount));
+        boolean replaces(Part other) {
+            if (!isFinal || other.isFinal || line.replaces == null) {
+                return false;
+            }
+            for (String id : other.ids) {
+                if (id != null && line.replaces.contains(id)) {
+                    return true;
+                }
+            }
+            return false;
         }
 
-        double unit() {
-            return (double) listed / quantity;
+        boolean belongsTo(Part other) {
+            for (int kind = 0; kind < ids.length; kind++) {
+                if (ids[kind] != null && ids[kind].equals(other.ids[kind])) {
+                    return true;
+                }
+            }
+            return replaces(other) || other.replaces(this);
         }
     }
 
+    private record Substitute(String category, long amount) {}
+
     private Verdict() {}
 
-    /** The kinds of an order, `any` among them. */
+    /** The kinds of all orders, `any` among them. */
     static Set<String> judge(Collection<Line> intent, Collection<Line> fin) {
-        List<Merged> wanted = merged(intent);
-        List<Merged> bought = merged(fin);
-        Set<String> products = new HashSet<>();
-        wanted.forEach(line -> products.add(line.line.product));
-        products.remove(null);
+        List<Part> parts = new ArrayList<>();
+        intent.forEach(line -> parts.add(new Part(line, false)));
+        fin.forEach(line -> parts.add(new Part(line, true)));
         Set<String> kinds = new TreeSet<>();
-        for (int pass = 0; pass < 4; pass++) {
-            for (Iterator<Merged> left = bought.iterator(); left.hasNext(); ) {
-                Merged line = left.next();
-                Merged match = null;
-                for (Merged other : wanted) {
-                    if (matches(pass, line.line, other.line)) {
-                        match = other;
-                        break;
-                    }
-                }
-                if (match == null) {
-                    continue;
-                }
-                wanted.remove(match);
-                left.remove();
-                long before = pass == 1 ? match.quantity : match.listed;
-                long after = pass == 1 ? line.quantity : line.listed;
-                if (after != before) {
-                    kinds.add(after > before ? "upsell" : "downsell");
-                }
+        List<Substitute> substitutes = new ArrayList<>();
+        List<List<Part>> gone = new ArrayList<>();
+        List<List<Part>> added = new ArrayList<>();
+        for (List<Part> family : families(parts)) {
+            if (family.stream().noneMatch(part -> part.isFinal)) {
+                gone.add(family);
+            } else if (family.stream().allMatch(part -> part.isFinal)) {
+                added.add(family);
+            } else if (moved(family)) {
+                boolean replaced = family.stream().anyMatch(part -> part.line.replaces != null);
+                compare(family, kinds, replaced ? substitutes : null);
             }
         }
-        for (Merged line : bought) {
-            kinds.add(products.contains(line.line.product) ? "upsell" : "cross_sell");
+        pair(gone, added, kinds, substitutes);
+        long wanted = parts.stream().filter(part -> !part.isFinal).mapToLong(part -> part.net).sum();
+        long missing = gone.stream().mapToLong(Verdict::net).sum();
+        if (!added.isEmpty() && 2 * missing > wanted) {
+            List<Part> rest = new ArrayList<>();
+            gone.forEach(rest::addAll);
+            added.forEach(rest::addAll);
+            compare(rest, kinds, null);
+            gone.clear();
+            added.clear();
         }
+        if (!added.isEmpty()) {
+            kinds.add("cross_sell");
+        }
+        setOff(gone, kinds, substitutes);
         if (kinds.contains("upsell") || kinds.contains("cross_sell")) {
             kinds.add("any");
         }
         return kinds;
     }
 
-    private static List<Merged> merged(Collection<Line> lines) {
-        Map<String, Merged> merged = new LinkedHashMap<>();
-        for (Line line : lines) {
-            if (line.quantity > 0) {
-                String key = line.sku != null ? line.sku : line.variant != null ? line.variant : line.product;
-                merged.computeIfAbsent(key, k -> new Merged(line)).add(line);
+    private static List<List<Part>> families(List<Part> parts) {
+        List<List<Part>> families = new ArrayList<>();
+        for (Part part : parts) {
+            if (part.net <= 0) {
+                continue;
+            }
+            List<Part> joined = new ArrayList<>();
+            families.removeIf(family -> {
+                boolean together = family.stream().anyMatch(part::belongsTo);
+                if (together) {
+                    joined.addAll(family);
+                }
+                return together;
+            });
+            joined.add(part);
+            families.add(joined);
+        }
+        return families;
+    }
+
+    /** Whether units came or went, and the list total did not move against them. */
+    private static boolean moved(List<Part> family) {
+        int kind = 0;
+        while (kind < 3 && !hasAll(family, kind)) {
+            kind++;
+        }
+        int chosen = kind;
+        Function<Part, String> key = part -> chosen < 3 ? part.ids[chosen] : String.join("\n", names(part));
+        Map<String, Long> units = new HashMap<>();
+        for (Part part : family) {
+            units.merge(key.apply(part), part.isFinal ? part.units : -part.units, Long::sum);
+        }
+        boolean more = units.values().stream().anyMatch(change -> change > 0);
+        boolean less = units.values().stream().anyMatch(change -> change < 0);
+        return more && less || more && listedChange(family) > 0 || less && listedChange(family) < 0;
+    }
+
+    private static boolean hasAll(List<Part> family, int kind) {
+        return family.stream().allMatch(part -> part.ids[kind] != null);
+    }
+
+    private static List<String> names(Part part) {
+        List<String> names = new ArrayList<>();
+        for (String id : part.ids) {
+            names.add(id == null ? "" : id);
+        }
+        return names;
+    }
+
+    private static void pair(
+            List<List<Part>> gone, List<List<Part>> added, Set<String> kinds, List<Substitute> substitutes) {
+        Comparator<List<Part>> dearestFirst = Comparator.comparingLong(Verdict::listed).reversed();
+        gone.sort(dearestFirst);
+        added.sort(dearestFirst);
+        for (List<Part> bought : List.copyOf(added)) {
+            String category = category(bought);
+            for (List<Part> old : gone) {
+                if (category != null && category.equals(category(old))) {
+                    added.remove(bought);
+                    gone.remove(old);
+                    List<Part> both = new ArrayList<>(old);
+                    both.addAll(bought);
+                    compare(both, kinds, substitutes);
+                    break;
+                }
             }
         }
-        List<Merged> parts = new ArrayList<>();
-        merged.values().stream().filter(line -> line.listed > 0 && line.net > 0).forEach(parts::add);
-        parts.sort(Comparator.comparingDouble(Merged::unit).reversed());
-        return parts;
     }
 
-    private static boolean matches(int pass, Line fin, Line intent) {
-        return switch (pass) {
-            case 0 -> fin.replaces != null
-                    && (fin.replaces.equals(intent.sku)
-                            || fin.replaces.equals(intent.variant)
-                            || fin.replaces.equals(intent.product));
-            case 1 -> same(fin, intent);
-            case 2 -> fin.product != null && fin.product.equals(intent.product);
-            default -> fin.category != null && fin.category.equals(intent.category);
-        };
+    /** Adds the kind of an upsell or a downsell with money, or notes an upsell from which removed lines are taken. */
+    private static void compare(List<Part> family, Set<String> kinds, List<Substitute> substitutes) {
+        long change = listedChange(family);
+        long amount = family.stream().mapToLong(part -> part.isFinal ? part.net : -part.net).sum();
+        if (change > 0 && substitutes != null) {
+            substitutes.add(new Substitute(category(family), amount));
+        } else if (change > 0 && amount >= LEAST) {
+            kinds.add("upsell");
+        } else if (change < 0 && -amount >= LEAST) {
+            kinds.add("downsell");
+        }
     }
 
-    private static boolean same(Line fin, Line intent) {
-        if (fin.sku != null && intent.sku != null) {
-            return fin.sku.equals(intent.sku);
+    private static void setOff(List<List<Part>> gone, Set<String> kinds, List<Substitute> substitutes) {
+        Map<String, Long> removed = new HashMap<>();
+        for (List<Part> family : gone) {
+            if (category(family) != null) {
+                removed.merge(category(family), net(family), Long::sum);
+            }
         }
-        if (fin.variant != null && intent.variant != null) {
-            return fin.variant.equals(intent.variant);
+        substitutes.sort(Comparator.comparingLong(Substitute::amount).reversed());
+        for (Substitute substitute : substitutes) {
+            long taken = Math.min(substitute.amount, removed.getOrDefault(substitute.category, 0L));
+            removed.merge(substitute.category == null ? "" : substitute.category, -taken, Long::sum);
+            if (substitute.amount - taken >= LEAST) {
+                kinds.add("upsell");
+            }
         }
-        boolean bare = fin.sku == null && fin.variant == null && intent.sku == null && intent.variant == null;
-        return bare && fin.product != null && fin.product.equals(intent.product);
+    }
+
+    private static long listedChange(List<Part> family) {
+        return family.stream().mapToLong(part -> part.isFinal ? part.listed : -part.listed).sum();
+    }
+
+    private static long listed(List<Part> family) {
+        return family.stream().mapToLong(part -> part.listed).sum();
+    }
+
+    private static long net(List<Part> family) {
+        return family.stream().mapToLong(part -> part.net).sum();
+    }
+
+    private static String category(List<Part> family) {
+        Part dearest = family.get(0);
+        for (Part part : family) {
+            if (part.price > dearest.price) {
+                dearest = part;
+            }
+        }
+        return dearest.line.category;
+    }
+
+    private static String id(String text) {
+        return text == null || text.isEmpty() ? null : text;
     }
 
     private static long amount(String text) {
