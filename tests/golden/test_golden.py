@@ -67,15 +67,18 @@ def test_all_figures_of_the_version_before_are_as_they_were(topic):
         assert all(len(vector) == LENGTHS[key[0]] for key, vector in cells.items())
 
 
+def contributions_of(topic, data):
+    """What one stored entity contributes."""
+    if topic == "checkout-events":
+        return [decode_checkout(data)]
+    return decode_subscription(data).contributions.values()
+
+
 def contributed(topic, store):
     """What all entities of a shard contribute to the total."""
     delta, total = Delta(()), {}
     for data in store.entities.values():
-        if topic == "checkout-events":
-            contributions = [decode_checkout(data)]
-        else:
-            contributions = decode_subscription(data).contributions.values()
-        for each in contributions:
+        for each in contributions_of(topic, data):
             if each.opportunity is not None:
                 delta.opportunity(each.opportunity, 1)
             if each.sale is not None:

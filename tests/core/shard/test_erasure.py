@@ -102,6 +102,17 @@ def test_an_erased_customer_who_returns_is_new_and_a_repeated_erasure_changes_no
     assert results == ["applied", "duplicate", "applied"]
 
 
+def test_an_erased_customer_who_returns_continues_nothing_that_was_canceled_before():
+    story = Story()
+    story.subscription("created", [item("P1")])
+    story.subscription("canceled", at=1)
+    story.apply(erasure("anna"))
+    story.subscription("created", [item("Q1", 1, "80", product="P")], at=2, id="new", subscription="s2")
+    assert story.judgement("new") == "known |  | 80.00 -> 80.00"
+    story.subscription("renewed", at=3, id="back")
+    assert story.judgement("back") == "known |  | 10.00 -> 10.00"
+
+
 def test_a_repeated_erasure_is_a_new_one_after_the_first_has_expired():
     events = []
     story = Story()

@@ -10,7 +10,7 @@ from stream.core.entities.assessment import Amounts, Assessment
 from stream.core.entities.subscription import Contribution, Effect
 from stream.core.event import CheckoutEvent, CheckoutType
 from stream.core.labels import LabelRegistry
-from stream.core.result import APPLIED, LATE, UNMATCHED, JudgedLine
+from stream.core.result import APPLIED, LATE, UNCHANGED, UNMATCHED, JudgedLine
 from stream.core.shard.customer_index import CustomerIndex
 from stream.core.shard.event_time import EventTime
 from stream.core.shard.ledger import Emissions, Ledger
@@ -120,6 +120,7 @@ def test_the_result_of_a_step():
     assert Emissions().step(EVENT, books.time, books.labels, unmatched=False) is APPLIED
     assert books.time.stream_time == EVENT.time
     assert Emissions().step(EVENT, books.time, books.labels, unmatched=True) is UNMATCHED
+    assert Emissions().step(EVENT, books.time, books.labels, unmatched=False, unchanged=True) is UNCHANGED
     books.time.late_until = EVENT.time
     assert Emissions().step(EVENT, books.time, books.labels, unmatched=False) is LATE
 

@@ -394,6 +394,72 @@ def test_an_active_subscription_never_expires_and_an_ended_one_expires_after_400
     assert START + 400 * DAY <= store.entity_expiry[b"ended"] <= START + 402 * DAY
 
 
+def test_a_subscription_with_the_id_of_one_that_is_over_is_not_canceled_any_more():
+    def scenario(story):
+        story.subscription("created", [item("P1")])
+        story.subscription("canceled", at=1)
+        story.subscription("created", [item("P1")], at=3)
+        story.subscription("created", [item("Z1")], at=4, subscription="s2")
+
+    store = Store("subscription", msgspec.structs.replace(FORGETFUL, lateness=0))
+    *_, step = store.run(events_in(scenario), START + DAY, batch=1, restart=True)
+    (version,) = step.versions
+    assert [line.reason for line in version.judged.lines] == ["additional_product"], "no swap"
+
+
+def test_a_subscription_that_is_forgotten_is_continued_by_no_other():
+    def scenario(story):
+        story.subscription("created", [item("P1")])
+        story.subscription("canceled", at=1)
+        story.subscription("created", [item("X1")], at=60, subscription="other", customer="bert")
+        story.subscription("created", [item("Q1", 1, "80", product="P")], at=60, subscription="s2")
+
+    for retention, upsells in ((HOUR, 0), (100 * DAY, 1)):
+        config = CoreConfig(subscription_retention=retention, lateness=0, swap_window=4 * DAY)
+        for removing in (False, True):
+            store = Store("subscription", config)
+            *before, last = events_in(scenario)
+            store.run(before, START + 3 * DAY)
+            if removing:
+                store.remembered(START + 3 * DAY)
+            store.run([last], START + 3 * DAY)
+            counts = store.document()["windows"]["total"]["subscription"]["kind_transactions"]
+            assert counts["upsell"] == upsells
+
+
+@pytest.mark.parametrize("batch", [1, 7, 1000])
+def test_a_fact_of_a_33rd_order_leaves_no_trace_also_after_restarts(batch):
+    def scenario(story):
+        story.checkout("started", [line("P", "a")])
+        for number in range(32):
+            story.checkout("completed", [line("P", "a")], at=number, order=f"o{number}")
+        for _ in range(2):
+            story.checkout("completed", [line("Q", "b")], at=40, order="one more", id="refused", channel="web")
+        story.checkout("canceled", at=41, order="o31")
+
+    store, without = Store("checkout"), Store("checkout")
+    events = events_in(scenario)
+    results = store.run(events, START + DAY, batch=batch, restart=True)
+    assert [step.result for step in results] == [*["applied"] * 33, "rejected", "rejected", "applied"]
+    without.run([event for event in events if event.order_id != "one more"], START + DAY)
+    for each in (store, without):
+        each.run([], START + DAY + STEP)
+    assert (store.entities, store.document()) == (without.entities, without.document())
+
+
+def test_a_change_that_changes_nothing_is_unchanged_also_where_it_is_late():
+    def scenario(story):
+        story.subscription("created", [item("P1")])
+        story.subscription("changed", [item("P1", 1, "12")], at=1)
+
+    for now in (START + 2 * HOUR, START + 100 * DAY):
+        store = Store("subscription")
+        _, step = store.run(events_in(scenario), now)
+        assert (step.result, step.versions, step.counted) == ("unchanged", (), ())
+        total = store.document()["windows"]["total"]["subscription"]
+        assert (total["opportunities"], total["transactions"]) == (1, 1)
+
+
 def test_an_entity_of_the_current_batch_is_not_removed():
     def scenario(story):
         story.checkout("started", [line("P", "a")])

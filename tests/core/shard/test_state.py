@@ -56,6 +56,19 @@ def test_one_event_of_a_clock_far_ahead_does_not_make_a_new_window_lack_what_com
     assert window.dropped_through == HOUR.pane_of(20 * DAY + CONFIG.lateness)
 
 
+def test_a_state_of_layout_1_is_read_and_its_vectors_are_padded():
+    short = [(key, vector[: Count.RESTORED]) for key, vector in CELLS.items()]
+    state = msgspec.msgpack.encode([1, "checkout", short, [b"all|all|all"], [("1h", 7)]])
+    recent = msgspec.msgpack.encode([20 * DAY, 5_000_000, [(4, short)], 19 * DAY])
+    old = restored(Stored(state, {b"1h|8": msgspec.msgpack.encode(short)}, recent))
+    padded = {(SALES, "web", "new"): [1] * Count.RESTORED + [0, 0]}
+    assert (old.total, old.recent, old.sets) == (padded, {4: padded}, {b"all|all|all"})
+    (window,) = old.windows
+    window.advance(8 * HOUR.pane)
+    assert (window.sum, window.dropped_through) == (padded, 7)
+    assert msgspec.msgpack.decode(encode_state("checkout", old.total, old.sets, old.windows))[0] == LAYOUT == 2
+
+
 def test_a_newer_layout_is_refused_with_what_to_do():
     with pytest.raises(
         ValueError, match=rf"checkout-events:3 .* newer version .*layout {LAYOUT + 1}.*another UPSELL_APP_ID"
