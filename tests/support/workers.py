@@ -42,13 +42,14 @@ def _written(value: object) -> str:
 class Worker:
     """One worker process; its output is in `log`."""
 
-    def __init__(self, settings: Settings, log: Path) -> None:
+    def __init__(self, settings: Settings, log: Path, code: Path | None = None) -> None:
+        """`code`: directory with the code to run, where it is not this version's."""
         self.log = log
         self._stopping = False
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "stream", "worker"],
-                env=environment(settings),
+                env=environment(settings) | ({"PYTHONPATH": str(code)} if code else {}),
                 cwd=log.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -89,7 +90,7 @@ class Worker:
             shard, _, what = line.partition(" INFO stream.")[2].partition(": ")[2].partition(": ")
             if what.startswith("claimed"):
                 shards.add(shard)
-            elif what == "released":
+            elif what in ("released", "let go"):  # as the version before says it
                 shards.discard(shard)
         return shards if self.process.poll() is None else set()
 
@@ -167,8 +168,9 @@ class Group:
         async with _admin(self.settings.kafka_bootstrap_servers) as admin:
             await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before)})
 
-    def start(self) -> Worker:
-        worker = Worker(self.settings, self._directory / f"worker-{len(self.workers)}.log")
+    def start(self, code: Path | None = None) -> Worker:
+        """Start a worker, of this version or of the one whose code is in a directory."""
+        worker = Worker(self.settings, self._directory / f"worker-{len(self.workers)}.log", code)
         self.workers.append(worker)
         return worker
 
