@@ -263,6 +263,8 @@ def _converted(state: SubscriptionState, entry: Entry, effect: Effect) -> Effect
         _end(state, event)
         return effect
     first = not state.paid
+    if state.initial is None:
+        state.initial = event.previous
     if _is_other_currency(state, event):
         sale = _incomparable(state, event, items)
     elif state.basis is not None:
@@ -270,8 +272,6 @@ def _converted(state: SubscriptionState, entry: Entry, effect: Effect) -> Effect
     elif not state.explicit and first and entry.others:
         sale = _additional(state, event, items, entry.others)
     else:
-        if state.initial is None:
-            state.initial = event.previous
         sale = _compared(state, event, state.initial, items)
     if state.initial is None:
         state.initial = items
