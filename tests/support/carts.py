@@ -9,5 +9,5 @@ def line(product=None, sku=None, q=1, price="10", *, variant=None, category=None
 
 
 def item(plan, q=1, price="10", *, product=None, base=False, interval="month", count=1, category=None):
-    """A subscription's item; its product is the first letter of the plan, if not given."""
+    """A subscription's item: an add-on, or a base, or (`base=None`) without a role. Its product is the first letter of the plan, if not given."""
     return Item(plan, product or plan[0], base, category, q, price, interval, count)

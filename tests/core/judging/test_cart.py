@@ -116,6 +116,11 @@ FAMILIES = {
         [line("R", "b", price="27", variant="v")],
         ["upsell variant 7.00"],
     ),
+    "a gift connects nothing": (
+        [KEPT, line("P", "a"), line("Q", "b")],
+        [KEPT, line("P", "a"), line("P", "b", off="10")],
+        [],
+    ),
     "another line of a product that they came for": (
         [line("P", "a")],
         [line("P", "a"), line("P", "b", price="12")],
@@ -199,6 +204,11 @@ REPLACES = {
         [KEPT, line("P", "a", replaces="b")],
         [KEPT, line("Q", "b")],
         ["cross_sell addition 10.00"],
+    ),
+    "another intent line, by an intent line": (
+        [KEPT, line("Q", "b"), line("P", "a", replaces="b")],
+        [KEPT, line("Q", "b")],
+        [],
     ),
     "a final line: it counts for nothing": (
         [KEPT],
@@ -426,6 +436,11 @@ CATEGORIES = {
         [KEPT, line("Q", price="55", category="c"), line("R", price="60", off="8", category="c")],
         ["cross_sell addition 55.00", "upsell substitute 2.00"],
     ),
+    "the list total, not the net total, of the intent": (
+        [KEPT, line("P", price="50", off="45", category="c"), line("Q", price="40", category="c")],
+        [KEPT, line("R", price="47", category="c")],
+        [],
+    ),
     "the list total of the family": (
         [KEPT, line("P", price="50", category="c")],
         [
@@ -612,6 +627,16 @@ REMOVED = {
         [KEPT, line("P", category="c"), line("Q", category="d"), line("O", price="8", category="d")],
         [KEPT, line("R", price="40", category="c"), line("S", price="20", category="d")],
         ["upsell substitute 30.00", "upsell substitute 2.00"],
+    ),
+    "what was removed of a category adds up": (
+        [KEPT, *[line(name, price=price, category="c") for name, price in (("P", "50"), ("Q", "40"), ("O", "30"))]],
+        [KEPT, line("R", price="130", category="c")],
+        ["upsell substitute 10.00"],
+    ),
+    "no category is none in common": (
+        [KEPT, line("camera", price="500"), line("lens", price="200")],
+        [KEPT, line("kit", price="750", replaces="camera")],
+        ["upsell substitute 250.00"],
     ),
     "without category: no effect": (
         [KEPT, line("P", category="c"), line("Q", price="8")],
@@ -844,6 +869,11 @@ NAMES = {
         [line("P", "a"), line("Q", "b", price="12")],
         [line("R", "c", price="20"), line("S", "d", price="20")],
         ["upsell c<-b"],
+    ),
+    "the rest, ties: the first line of the cart, of whatever family": (
+        [line("P", "a"), line("Q", "b", price="12"), line("P", "c", price="12")],
+        [line("R", "d"), line("S", "e", price="30"), line("R", "f", price="30")],
+        ["upsell e<-b"],
     ),
     "an addition: its dearest line, and no intent line": (
         [KEPT],
