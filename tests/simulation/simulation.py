@@ -628,7 +628,9 @@ class Simulation:
             if any(at != number for at in table.numbers(bucket)):
                 self.world.problem(f"{table.key(number).decode()} has fields of other buckets")
             if both := whole.keys() & bucket.keys():
-                self.world.problem(f"{table.key(number).decode()} has fields that layout 1 has, too: {sorted(both)[:2]}")
+                self.world.problem(
+                    f"{table.key(number).decode()} has fields that layout 1 has, too: {sorted(both)[:2]}"
+                )
             whole |= bucket
         return whole
 
