@@ -155,7 +155,13 @@ def apply(record: Checkout, event: CheckoutEvent, event_hash: bytes) -> None:
             replaced, kept = replaced or record.cart >= 0, True
             record.cart, lines = here, event.products
     else:
-        own = _order(record, event.order_id or "")
+        order_id = event.order_id or ""
+        for own in record.orders:
+            if own.id == order_id:
+                break
+        else:
+            own = Order(order_id)
+            record.orders = [*record.orders, own]
         if kind <= CheckoutType.ORDER_UPDATED:
             if _is_last(facts, own.final, order):
                 replaced, kept = replaced or own.final >= 0, True
@@ -241,24 +247,23 @@ def opportunity_time(record: Checkout) -> int | None:
 
 def assess(record: Checkout) -> Assessment | None:
     """The judged transaction; None until an order is completed."""
-    if not record.orders or (at := first_completed(record)) < 0:
+    facts, orders = record.facts, record.orders
+    at = orders[0].completed if len(orders) == 1 else first_completed(record)
+    if at < 0:
         return None
-    facts = record.facts
+    if len(orders) > 1:
+        orders = _resolved(record)
     first = facts[at]
     currency, places = first.currency, exponent(first.currency)
-    orders = _resolved(record)
     finals = [facts[order.final] for order in orders]
-    if len(finals) == 1:
-        all_lines = lines_of(finals[0].lines)
-        comparable, bought = finals[0].currency == currency, all_lines
-    else:
-        all_lines = lines_of([line for final in finals for line in final.lines])
-        comparable = {final.currency for final in finals} == {currency}
-        bought = all_lines
-    if not comparable:
-        bought = lines_of([line for final in finals if final.currency == currency for line in final.lines])
+    all_lines = bought = lines_of(
+        finals[0].lines if len(finals) == 1 else [line for each in finals for line in each.lines]
+    )
+    foreign = [each for each in finals if each.currency != currency]
+    if foreign:
+        bought = lines_of([line for each in finals if each.currency == currency for line in each.lines])
     intent = _intent(record)
-    comparable = intent is not None and intent[0] == currency and comparable
+    comparable = intent is not None and intent[0] == currency and not foreign
     wanted: Sequence[CartLine] = ()
     comparisons, verdicts = NOTHING, []
     if intent is not None and comparable:
@@ -286,22 +291,12 @@ def assess(record: Checkout) -> Assessment | None:
             [(verdict.final.category, verdict.kind) for verdict in verdicts],
         ),
         _loss([_part(order, facts[order.final]) for order in orders], currency, comparisons, verdicts, places)
-        if any(order.refunds or order.canceled for order in orders)
+        if [order for order in orders if order.refunds or order.canceled]
         else NO_LOSS,
     )
 
 
 # Which facts belong together
-
-
-def _order(record: Checkout, order_id: str) -> Order:
-    """The facts of an order id, to which one is added."""
-    for order in record.orders:
-        if order.id == order_id:
-            return order
-    order = Order(order_id)
-    record.orders = [*record.orders, order]
-    return order
 
 
 def _main(record: Checkout) -> Order:
@@ -312,8 +307,6 @@ def _main(record: Checkout) -> Order:
 
 def _resolved(record: Checkout) -> list[Order]:
     """The orders, each with all of its facts, by their first completed facts."""
-    if len(record.orders) == 1:
-        return record.orders
     facts, main = record.facts, _main(record)
     # Facts without an id belong to the main order; where that has none itself, so do those of ids without a completed fact.
     joined = [
