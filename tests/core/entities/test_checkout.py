@@ -780,6 +780,12 @@ def test_a_refund_of_products_of_an_order_without_lines_reverses_nothing():
     assert story.reversal() == ""
 
 
+def test_orders_without_lines_are_reversed_once_all_of_them_are_given_back():
+    facts = [fact("completed", order="o1"), fact("completed", order="o2"), fact("canceled", order="o1")]
+    assert ordered(facts).reversal() == ""
+    assert ordered([*facts, fact("refunded", order="o2", refund=("r", None, None))]).reversal() == "transaction"
+
+
 def test_a_cancellation_reverses_the_whole_order_and_counts_stay_gross():
     story = Story()
     story.checkout("started", CART)

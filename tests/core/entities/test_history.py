@@ -72,6 +72,10 @@ FIRST_PLAN = {
         ev("changed", p(5), "+ known | upsell quantity 20.00, restored restored 10.00 | 20.00 -> 50.00"),
     ],
     "an empty previous is absent": [ev("created", p(5), KEPT, previous=[])],
+    "an explicit intent of an earlier event": [
+        ev("change_scheduled", p(5), intent=p(3)),
+        ev("created", p(5), "+ known | upsell quantity 20.00 | 30.00 -> 50.00"),
+    ],
 }
 
 CHECKOUTS = {
@@ -147,6 +151,17 @@ TRIALS = {
         ev("trial_converted", p(6), "known | upsell quantity 10.00 | 50.00 -> 60.00"),
     ],
     "canceled and created again it is an opportunity again": [TRIAL, CANCELED, TRIAL],
+    "a conversion to none after it was canceled changes nothing": [
+        TRIAL,
+        CANCELED,
+        ev("trial_converted", [], at=20),
+        ev("changed", p(6), "+ known |  | 60.00 -> 60.00", at=30),
+    ],
+    "a conversion as first event is what the customer came for": [
+        ev("trial_converted", p(5), "unknown |  | 0.00 -> 50.00"),
+        ev("changed", p(2), "+ known | downsell quantity 30.00 | 50.00 -> 20.00"),
+        ev("changed", p(5), "+ known | restored restored 30.00 | 20.00 -> 50.00"),
+    ],
 }
 
 CHANGES = {
@@ -227,6 +242,10 @@ ENDS = {
     "a change to a free plan is one": [CREATED, ev("changed", FREE), CANCELED],
     "a renewal to none is one": [CREATED, ev("renewed", p(5, "0")), CANCELED],
     "of the previous items of a first event": [ev("changed", FREE, previous=p(5)), ev("renewed", None, KEPT)],
+    "the previous items of a first event are what the customer came for": [
+        ev("changed", FREE, previous=p(5)),
+        ev("changed", p(8), "+ known | upsell quantity 30.00 | 50.00 -> 80.00"),
+    ],
     "to none after it changes nothing": [CREATED, CANCELED, ev("changed", []), ev("renewed", FREE)],
     "the items of the event that ends are not those that come back": [
         CREATED,
@@ -284,6 +303,43 @@ RETURNS = {
         CREATED,
         CANCELED,
         ev("renewed", p(6), "+ incomparable |  | 0.00 -> 60.00", currency="USD"),
+    ],
+    "within 24 hours, and not a second more": [
+        CREATED,
+        CANCELED,
+        ev("created", p(6), "+ known | upsell quantity 10.00 | 50.00 -> 60.00", at=25),
+    ],
+    "within 24 hours, created with another explicit intent": [
+        ev("created", p(5), "+ known | upsell quantity 20.00 | 30.00 -> 50.00", intent=p(3)),
+        CANCELED,
+        ev("created", p(6), "+ known | upsell quantity 20.00 | 40.00 -> 60.00", intent=p(4)),
+    ],
+    "within 24 hours, created, and an older explicit intent": [
+        ev("created", p(5), "+ known | upsell quantity 20.00 | 30.00 -> 50.00", intent=p(3)),
+        CANCELED,
+        ev("created", p(6), "+ known | upsell quantity 10.00 | 50.00 -> 60.00"),
+    ],
+    "within 24 hours, as a trial, and the customer came for more": [
+        CREATED,
+        ev("changed", p(2), "+ known | downsell quantity 30.00 | 50.00 -> 20.00"),
+        CANCELED,
+        ev("created", p(6), "+", trialing=True),
+        ev("trial_converted", p(6), "known | upsell quantity 10.00, restored restored 30.00 | 20.00 -> 60.00"),
+    ],
+    "within 24 hours of a first event, what comes is what the customer came for": [
+        CANCELED,
+        ev("created", p(5), "+ unknown |  | 0.00 -> 50.00"),
+        ev("changed", p(2), "+ known | downsell quantity 30.00 | 50.00 -> 20.00"),
+        ev("changed", p(5), "+ known | restored restored 30.00 | 20.00 -> 50.00"),
+    ],
+    "within 24 hours of a first event with previous items": [
+        ev("canceled", previous=p(4)),
+        ev("created", p(5), "+ known | upsell quantity 10.00 | 40.00 -> 50.00"),
+    ],
+    "within 24 hours of a first event with items and previous ones": [
+        ev("canceled", p(4), previous=p(3)),
+        ev("changed", p(1), "+ known | downsell quantity 30.00 | 40.00 -> 10.00"),
+        ev("changed", p(4), "+ known | upsell quantity 10.00, restored restored 20.00 | 10.00 -> 40.00"),
     ],
     "within 24 hours of a cancellation that is the first event": [
         CANCELED,
@@ -541,6 +597,39 @@ SWAPS = {
         ev("trial_converted", PRO, "known |  | 80.00 -> 80.00", intent=PRO, **S2),
     ],
     "a trial that was canceled is none": [TRIAL, CANCELED, ev("created", PRO, PLAIN, **S2)],
+    "a trial that was canceled is none, also where it was sold in a checkout": [
+        ev("created", p(5), in_checkout=True, trialing=True),
+        CANCELED,
+        ev("created", PRO, PLAIN, **S2),
+    ],
+    "what had no transaction is none": [
+        ev("changed", p(5), "unchanged", previous=p(5)),
+        CANCELED,
+        ev("created", PRO, PLAIN, **S2),
+    ],
+    "a trial that was canceled in between is judged against what the customer came for": [
+        ev("created", p(8), PLAIN),
+        ev("changed", p(5), "+ known | downsell quantity 30.00 | 80.00 -> 50.00"),
+        CANCELED,
+        ev("created", PRO, "+", trialing=True, **S2),
+        ev("canceled", **S2),
+        ev("trial_converted", PRO, "known |  | 80.00 -> 80.00", **S2),
+    ],
+    "a trial that went to another currency is judged in that": [
+        CREATED,
+        CANCELED,
+        ev("created", PRO, "+", trialing=True, **S2),
+        ev("changed", p(6), currency="USD", **S2),
+        ev("trial_converted", p(7), "known | upsell quantity 10.00 | 60.00 -> 70.00", currency="USD", **S2),
+    ],
+    "what was no swap when it arrived does not become one": [
+        CREATED,
+        ev("changed", PRO, "+ unknown |  | 0.00 -> 80.00", currency="USD", **S2),
+        CANCELED,
+        ev("created", PRO, PLAIN, **S2),  # another currency, until the next event puts one in between
+        ev("changed", PRO, "+ incomparable |  | 0.00 -> 80.00", at=2.5, **S2),
+        ev("created", PRO, SWAPPED, **S3),
+    ],
     "a free plan that was canceled is none": [
         ev("created", FREE, "+ known |  | 0.00 -> 0.00"),
         CANCELED,
@@ -659,6 +748,25 @@ ADDITIONAL = {
         CREATED,
         ev("created", OTHER, OTHER_PRODUCT, **S2),
         ev("changed", [item("Z1", 2, "20", base=True)], "+ known | upsell quantity 20.00 | 20.00 -> 40.00", **S2),
+    ],
+    "a created event after a transaction is none": [
+        CREATED,
+        ev("changed", OTHER, "+ unknown |  | 0.00 -> 20.00", **S2),
+        ev("created", [item("Z1", 2, "20", base=True)], "+ known |  | 40.00 -> 40.00", **S2),
+    ],
+    "the conversion of a trial that was sold in a checkout is none": [
+        CREATED,
+        ev("created", OTHER, in_checkout=True, trialing=True, **S2),
+        ev("trial_converted", OTHER, "known |  | 20.00 -> 20.00", **S2),
+    ],
+    "a conversion with an explicit intent is none": [
+        CREATED,
+        ev("created", OTHER, "+", trialing=True, intent=OTHER, **S2),
+        ev("trial_converted", OTHER, "known |  | 20.00 -> 20.00", **S2),
+    ],
+    "no other one is paid: no transaction": [
+        ev("changed", p(5), "unchanged", previous=p(5)),
+        ev("created", OTHER, "+ known |  | 20.00 -> 20.00", **S2),
     ],
     "it is read once: what the other one does later, or late, changes nothing": [
         CREATED,
