@@ -10,12 +10,12 @@ import msgspec
 import pytest
 from golden.driver import TOPICS, Golden, run
 from golden.files import HALF, SIZES, expected, log, stored
+from support.stored_records import decode_checkout, decode_subscription
 
 from stream.core.config import Window
 from stream.core.counting.cells import LENGTHS, SALES, Count, decode, merge
 from stream.core.counting.delta import Delta
 from stream.core.counting.summary import decode_summary
-from stream.core.shard.upgrade import decode_checkout, decode_subscription
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -48,6 +48,12 @@ ORDERS = 32
 """Order ids that a checkout may have."""
 REMEMBERED = 1000
 """Refunds that an order remembers at most, the first ones in order."""
+_STARTED, _UPDATED, _COMPLETED, _ORDER_UPDATED = (
+    CheckoutType.STARTED,
+    CheckoutType.UPDATED,
+    CheckoutType.COMPLETED,
+    CheckoutType.ORDER_UPDATED,
+)  # a member of an enumeration is slow to look up
 NOWHERE = -1
 """Position for: there is no such fact."""
 _KINDS: tuple[Kind, ...] = ("upsell", "cross_sell", "downsell")
@@ -143,13 +149,13 @@ def apply(record: Checkout, event: CheckoutEvent, event_hash: bytes) -> None:
     if event.segment and _is_last(facts, record.segment, order):
         replaced, kept = replaced or record.segment >= 0, True
         record.segment = here
-    if kind is CheckoutType.STARTED:
+    if kind is _STARTED:
         record.started = time if record.started is None else min(record.started, time)
         if event.intent is not None and _is_first(facts, record.intent_of_started, order):
             replaced, kept = replaced or record.intent_of_started >= 0, True
             record.intent_of_started, intent = here, event.intent
-    if kind <= CheckoutType.UPDATED:
-        if kind is CheckoutType.UPDATED:
+    if kind <= _UPDATED:
+        if kind is _UPDATED:
             record.begun = time if record.begun is None else min(record.begun, time)
         if event.products and _is_first(facts, record.cart, order):
             replaced, kept = replaced or record.cart >= 0, True
@@ -162,11 +168,11 @@ def apply(record: Checkout, event: CheckoutEvent, event_hash: bytes) -> None:
         else:
             own = Order(order_id)
             record.orders = [*record.orders, own]
-        if kind <= CheckoutType.ORDER_UPDATED:
+        if kind <= _ORDER_UPDATED:
             if _is_last(facts, own.final, order):
                 replaced, kept = replaced or own.final >= 0, True
                 own.final, lines = here, event.products
-            if kind is CheckoutType.COMPLETED:
+            if kind is _COMPLETED:
                 record.begun = time if record.begun is None else min(record.begun, time)
                 if _is_first(facts, first_completed(record), order):
                     customer = event.customer
@@ -211,7 +217,9 @@ def first_completed(record: Checkout) -> int:
 
 
 def is_matched(record: Checkout, event: CheckoutEvent) -> bool:
-    """Whether the order that a fact is about was completed by what is known."""
+    """Whether the order that a fact is about, if it is about one, was completed by what is known."""
+    if event.type <= _COMPLETED:
+        return True
     completed = {order.id for order in record.orders if order.completed >= 0}
     if not completed:
         return False

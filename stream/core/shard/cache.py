@@ -20,11 +20,12 @@ _encode = msgspec.msgpack.Encoder().encode
 class Cache(Generic[Record]):
     """Records by key, least recently used first, encoded when they are put."""
 
-    def __init__(self, decode: Callable[[bytes], Record]) -> None:
-        """Start empty. `decode` makes a new record of stored bytes."""
+    def __init__(self, kind: type[Record], upgrade: Callable[[bytes], Record] | None = None) -> None:
+        """Start empty. `upgrade` reads what an older version stored."""
         self.expiry: dict[bytes, int | None] = {}
         """Expiries that changed since the last `drain`, microseconds; None takes a record off the index."""
-        self._decode = decode
+        self._decode = msgspec.msgpack.Decoder(kind).decode
+        self._upgrade = upgrade or self._decode
         self._records: dict[bytes, bytes | None] = {}
         self._size = 0
         self._changed: dict[bytes, bytes | None] = {}
@@ -42,13 +43,23 @@ class Cache(Generic[Record]):
     def peek(self, key: bytes) -> Record | None:
         """The record, not to be changed. It must be in memory, or known not to exist."""
         data = self._records[key]
-        return None if data is None else self._decode(data)
+        if data is None:
+            return None
+        try:
+            return self._decode(data)
+        except msgspec.ValidationError:
+            return self._upgrade(data)
 
     def get(self, key: bytes) -> Record | None:
         """The record, which becomes the most recently used. It must be in memory, or known not to exist."""
         data = self._records.pop(key)
         self._records[key] = data
-        return None if data is None else self._decode(data)
+        if data is None:
+            return None
+        try:
+            return self._decode(data)
+        except msgspec.ValidationError:
+            return self._upgrade(data)
 
     def put(self, key: bytes, record: Record | None) -> None:
         """Replace the record."""
@@ -100,9 +111,9 @@ class Cache(Generic[Record]):
 class DeferredCache(Cache[Record]):
     """A cache for records that one batch changes many times: they are encoded when they are drained."""
 
-    def __init__(self, decode: Callable[[bytes], Record]) -> None:
+    def __init__(self, kind: type[Record]) -> None:
         """Start empty."""
-        super().__init__(decode)
+        super().__init__(kind)
         self.deferred: dict[bytes, Record | None] = {}
         """Records that were put since the last `drain`."""
 

@@ -10,7 +10,7 @@ import msgspec
 from stream.core.config import DAY, CoreConfig
 from stream.core.entities import checkout
 from stream.core.entities.checkout import Checkout
-from stream.core.event import CheckoutEvent, CheckoutType
+from stream.core.event import CheckoutEvent
 from stream.core.identity import identity, remembers
 from stream.core.labels import Label, LabelRegistry
 from stream.core.result import DUPLICATE, TOO_MANY_ORDERS, Step
@@ -18,7 +18,7 @@ from stream.core.shard.cache import Cache
 from stream.core.shard.customer_index import CustomerIndex
 from stream.core.shard.event_time import EventTime
 from stream.core.shard.ledger import Emissions, Ledger
-from stream.core.shard.upgrade import decode_checkout
+from stream.core.shard.upgrade import upgrade_checkout
 
 
 class Checkouts:
@@ -28,7 +28,7 @@ class Checkouts:
         self, config: CoreConfig, time: EventTime, labels: LabelRegistry, ledger: Ledger, customers: CustomerIndex
     ) -> None:
         """Start with no records in memory."""
-        self.records = Cache(decode_checkout)
+        self.records = Cache(Checkout, upgrade_checkout)
         self._retention = config.checkout_retention
         self._time = time
         self._labels = labels
@@ -73,8 +73,7 @@ class Checkouts:
         records.put(key, record)
         if record.sale is not None:
             records.link(key, (record.sale.member,))
-        unmatched = event.type > CheckoutType.COMPLETED and not checkout.is_matched(record, event)
-        return emissions.step(event, time, self._labels, unmatched=unmatched)
+        return emissions.step(event, time, self._labels, unmatched=not checkout.is_matched(record, event))
 
     def load(self, key: bytes, data: bytes | None) -> list[Label]:
         """Add a record as stored, and return its labels: some worker registered them, perhaps not this one."""

@@ -7,8 +7,6 @@ usual case) stays pending until the batch ends: all members of a group of sets a
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-import msgspec
-
 from stream.core.config import DAY, NEVER, CoreConfig
 from stream.core.entities import customer
 from stream.core.entities.assessment import Sale
@@ -31,7 +29,7 @@ class CustomerIndex:
 
     def __init__(self, config: CoreConfig, time: EventTime, sets: set[bytes]) -> None:
         """`sets`: names of all sorted sets that the tables hold."""
-        self.records = DeferredCache(msgspec.msgpack.Decoder(Customer).decode)
+        self.records = DeferredCache(Customer)
         self.sets = sets
         self.sets_changed = False
         """There are sets that the stored state does not name."""

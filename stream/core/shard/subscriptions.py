@@ -20,7 +20,7 @@ from stream.core.shard.cache import Cache
 from stream.core.shard.customer_index import CustomerIndex
 from stream.core.shard.event_time import EventTime, end_of_day
 from stream.core.shard.ledger import Emissions, Ledger
-from stream.core.shard.upgrade import decode_subscription
+from stream.core.shard.upgrade import upgrade_subscription
 
 
 class Subscriptions:
@@ -30,7 +30,7 @@ class Subscriptions:
         self, config: CoreConfig, time: EventTime, labels: LabelRegistry, ledger: Ledger, customers: CustomerIndex
     ) -> None:
         """Start with no records in memory."""
-        self.records = Cache(decode_subscription)
+        self.records = Cache(Subscription, upgrade_subscription)
         self._config = config
         self._time = time
         self._labels = labels

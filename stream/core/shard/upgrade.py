@@ -4,9 +4,6 @@ Rules: a record of layout 1 begins with an integer, a newer one with bytes, so a
 what it contributes, and is judged by the present rules with its next event. What layout 1 did not store is filled in as said below.
 """
 
-from collections.abc import Callable
-from typing import TypeVar
-
 import msgspec
 
 from stream.core.entities.assessment import Opportunity, Sale
@@ -15,8 +12,6 @@ from stream.core.entities.history import Effect, Entry, Items, SubscriptionState
 from stream.core.entities.history import Order as Place
 from stream.core.entities.subscription import Contribution, Subscription
 from stream.core.money import ONE
-
-_Record = TypeVar("_Record")
 
 
 class _Checkout(msgspec.Struct, array_like=True, gc=False):
@@ -82,33 +77,9 @@ class _Subscription(msgspec.Struct, array_like=True, gc=False):
     until: int | None = None
 
 
-def decode_checkout(data: bytes) -> Checkout:
-    """A stored checkout of any layout."""
-    return _decode(data, _checkouts, _old_checkouts, _upgrade_checkout)
-
-
-def decode_subscription(data: bytes) -> Subscription:
-    """A stored subscription of any layout."""
-    return _decode(data, _subscriptions, _old_subscriptions, _upgrade_subscription)
-
-
-_Old = TypeVar("_Old")
-
-
-def _decode(
-    data: bytes,
-    decode: Callable[[bytes], _Record],
-    decode_old: Callable[[bytes], _Old],
-    upgrade: Callable[[_Old], _Record],
-) -> _Record:
-    try:
-        return decode(data)
-    except msgspec.ValidationError:
-        return upgrade(decode_old(data))
-
-
-def _upgrade_checkout(old: _Checkout) -> Checkout:
-    """Facts of layout 1 name no order, so they are those of the order without an id. Its opportunity keeps its time."""
+def upgrade_checkout(data: bytes) -> Checkout:
+    """A checkout of layout 1. Facts of layout 1 name no order, so they are those of the order without an id. Its opportunity keeps its time."""
+    old = _decode_checkout(data)
     orders = (
         [Order("", old.made, old.final, old.refunds, old.canceled)]
         if old.made >= 0 or old.final >= 0 or old.refunds or old.canceled
@@ -135,8 +106,9 @@ def _upgrade_checkout(old: _Checkout) -> Checkout:
     )
 
 
-def _upgrade_subscription(old: _Subscription) -> Subscription:
-    """Layout 1 did not store when a subscription was canceled: it counts as canceled with its newest event."""
+def upgrade_subscription(data: bytes) -> Subscription:
+    """A subscription of layout 1. Layout 1 did not store when a subscription was canceled: it counts as canceled with its newest event."""
+    old = _decode_subscription(data)
     return Subscription(
         old.seen,
         old.newest,
@@ -185,7 +157,5 @@ def _upgrade_state(old: _State, newest: int) -> SubscriptionState:
     )
 
 
-_checkouts = msgspec.msgpack.Decoder(Checkout).decode
-_old_checkouts = msgspec.msgpack.Decoder(_Checkout).decode
-_subscriptions = msgspec.msgpack.Decoder(Subscription).decode
-_old_subscriptions = msgspec.msgpack.Decoder(_Subscription).decode
+_decode_checkout = msgspec.msgpack.Decoder(_Checkout).decode
+_decode_subscription = msgspec.msgpack.Decoder(_Subscription).decode

@@ -9,9 +9,6 @@ class Thing(msgspec.Struct, array_like=True):
     parts: list[str] = []
 
 
-decode = msgspec.msgpack.Decoder(Thing).decode
-
-
 def stored(text, *parts):
     return msgspec.msgpack.encode(Thing(text, [*parts]))
 
@@ -27,7 +24,7 @@ WITHOUT_BOUND = 2**62
 
 @BOTH
 def test_missing_lists_keys_that_were_not_loaded_and_not_those_without_a_record(kind):
-    cache = kind(decode)
+    cache = kind(Thing)
     load(cache, {b"here": stored("a"), b"nowhere": None})
     assert cache.missing([b"new", b"here", b"nowhere"]) == [b"new"]
     assert cache.get(b"here") == cache.peek(b"here") == Thing("a")
@@ -36,7 +33,7 @@ def test_missing_lists_keys_that_were_not_loaded_and_not_those_without_a_record(
 
 @BOTH
 def test_only_a_put_changes_a_record(kind):
-    cache = kind(decode)
+    cache = kind(Thing)
     load(cache, {b"key": stored("a")})
     cache.get(b"key").parts.append("lost")
     assert cache.get(b"key") == Thing("a")
@@ -53,7 +50,7 @@ def test_only_a_put_changes_a_record(kind):
 
 @BOTH
 def test_a_removed_record_does_not_exist(kind):
-    cache = kind(decode)
+    cache = kind(Thing)
     load(cache, {b"key": stored("a")})
     cache.put(b"key", None)
     assert cache.get(b"key") is None
@@ -63,7 +60,7 @@ def test_a_removed_record_does_not_exist(kind):
 
 @BOTH
 def test_expiries_are_drained_once(kind):
-    cache = kind(decode)
+    cache = kind(Thing)
     cache.expiry[b"key"] = 5
     assert cache.drain(0) == ({}, {b"key": 5})
     assert cache.drain(0) == ({}, {})
@@ -71,7 +68,7 @@ def test_expiries_are_drained_once(kind):
 
 @BOTH
 def test_the_least_recently_used_records_are_evicted_beyond_the_capacity(kind):
-    cache = kind(decode)
+    cache = kind(Thing)
     keys = [b"%d" % number for number in range(10)]
     data = stored("x" * 100)
     each = OVERHEAD + 1 + len(data)
@@ -91,14 +88,14 @@ def test_the_least_recently_used_records_are_evicted_beyond_the_capacity(kind):
 
 @BOTH
 def test_records_of_the_current_batch_are_not_evicted(kind):
-    cache = kind(decode)
+    cache = kind(Thing)
     load(cache, {b"large": stored("x" * 1000), b"small": stored("y")})
     assert cache.get(b"large") == Thing("x" * 1000)
     assert cache.get(b"small") == Thing("y")
 
 
 def test_links_exist_as_long_as_their_record_is_in_the_cache():
-    cache = Cache(decode)
+    cache = Cache(Thing)
     load(cache, {b"key": stored("a")})
     assert cache.linked(b"key") == cache.linked(b"other") == ()
     cache.link(b"key", (b"x", b"y"))
@@ -113,7 +110,7 @@ def test_links_exist_as_long_as_their_record_is_in_the_cache():
 
 
 def test_a_deferred_record_is_one_object_until_it_is_drained():
-    cache = DeferredCache(decode)
+    cache = DeferredCache(Thing)
     record = Thing("a")
     load(cache, {b"key": None})
     cache.put(b"key", record)

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from core.shard.test_shard import Store, events_in
 from support.carts import item, line
+from support.stored_records import decode_checkout, decode_subscription
 from support.stories import HOUR, START
 
 from stream.core.config import DAY, CoreConfig
@@ -15,7 +16,6 @@ from stream.core.counting.summary import Summary, encode_recent, encode_summary
 from stream.core.entities.customer import member
 from stream.core.identity import identity
 from stream.core.money import ONE
-from stream.core.shard.upgrade import decode_checkout, decode_subscription
 
 ANNA = member("anna", b"")
 MINUTE = HOUR // 60
