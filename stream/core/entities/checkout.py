@@ -174,8 +174,8 @@ def apply(record: Checkout, event: CheckoutEvent, event_hash: bytes) -> None:
                 own.final, lines = here, event.products
             if kind is _COMPLETED:
                 record.begun = time if record.begun is None else min(record.begun, time)
-                if _is_first(facts, first_completed(record), order):
-                    customer = event.customer
+                if _is_first(facts, first := first_completed(record), order):
+                    replaced, customer = replaced or first >= 0, event.customer
                 if _is_first(facts, own.completed, order):
                     replaced, kept = replaced or own.completed >= 0, True
                     own.completed = here

@@ -1,6 +1,7 @@
 """An erased customer is in no stored byte, stays in every count, and is a new customer after a return."""
 
 import msgspec
+import pytest
 from core.shard.test_shard import NOW, Store, events_of, journey_of, lawful, streams
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,6 +101,21 @@ def test_an_erased_customer_who_returns_is_new_and_a_repeated_erasure_changes_no
     story.checkout("completed", CART, at=2, checkout="c3")
     assert story.counts("checkout")["customers"]["all"] == 3
     assert results == ["applied", "duplicate", "applied"]
+
+
+@pytest.mark.parametrize("order", [None, "o1"])
+def test_a_checkout_holds_no_customer_but_that_of_its_first_completed_fact(order):
+    events = []
+    story = Story()
+    story.apply = events.append
+    story.checkout("completed", CART, at=2, customer="anna")
+    story.checkout("completed", CART, at=1, customer="bert", order=order)
+    store = Store("checkout")
+    store.run(events, START + DAY, batch=1, restart=True)
+    (record,) = store.entities.values()
+    assert (b"anna" in record, b"bert" in record) == (False, True)
+    store.run([erasure("anna", time=START), erasure("bert", time=START)], START + DAY)
+    assert b"bert" not in tables(store)
 
 
 def test_an_erased_customer_who_returns_continues_nothing_that_was_canceled_before():
