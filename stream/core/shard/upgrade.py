@@ -7,9 +7,10 @@ what it contributes, and is judged by the present rules with its next event. Wha
 import msgspec
 
 from stream.core.entities.assessment import Opportunity, Sale
-from stream.core.entities.checkout import NOWHERE, Checkout, Fact, Order, Returned
+from stream.core.entities.checkout import NOWHERE, Checkout, Fact, Order
 from stream.core.entities.history import Effect, Entry, Items, SubscriptionState
 from stream.core.entities.history import Order as Place
+from stream.core.entities.reversal import Returned
 from stream.core.entities.subscription import Contribution, Subscription
 from stream.core.money import ONE
 

@@ -10,6 +10,7 @@ from support.carts import line
 from support.stories import Story
 
 from stream.core.entities import checkout as module
+from stream.core.entities import reversal
 from stream.core.entities.checkout import ORDERS, Checkout, apply, opportunity_time
 from stream.core.event import CheckoutEvent, CheckoutType, Refund
 from stream.core.judging.cart import lines_of
@@ -687,8 +688,8 @@ named_lines = st.lists(
 
 @given(bought=named_lines, back=named_lines)
 def test_a_reduced_refund_reverses_the_same_lines(bought, back):
-    kept = module._reduced(Refund("r", tuple(back)))
-    assert module._left(lines_of(bought), kept.products) == module._left(lines_of(bought), back)
+    kept = reversal.reduced(Refund("r", tuple(back)))
+    assert reversal._left(lines_of(bought), kept.products) == reversal._left(lines_of(bought), back)
     assert len(kept.products) <= len(back)
 
 
@@ -715,7 +716,7 @@ def left_one_by_one(bought, back):
 
 @given(bought=named_lines, back=named_lines)
 def test_units_are_found_by_the_first_id_that_both_lines_have(bought, back):
-    left = module._left(lines_of(bought), back)
+    left = reversal._left(lines_of(bought), back)
     assert [each.units // 1000 for each in left] == left_one_by_one(bought, back)
 
 
