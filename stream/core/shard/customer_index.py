@@ -119,7 +119,8 @@ class CustomerIndex:
             if name != event.entity
             and each.currency == event.currency
             and 0 <= event.time - each.time <= self._swap_window
-            and not self._time.is_expired(record.entities.get(name))
+            and (day := record.entities.get(name))  # none: forgotten, or active again
+            and not self._time.is_expired(day)
         }
         return dict(sorted(found.items(), key=lambda item: (item[1].time, item[0])))
 

@@ -50,7 +50,7 @@ class Subscriptions:
             return STALE
         before = self._expiry_day(stored, record)
         held = subscription.customers(record)
-        # A new subscription with the id of one that is over still has the old one's cancellation in the list.
+        # A subscription that is over may still be listed as canceled; so may one that was removed, see below.
         earlier = record.state if stored is None else stored.state
         canceled, owner = _canceled(earlier), customers.member(earlier.customer)
         others = customers.active_products(member, entity)
@@ -64,6 +64,9 @@ class Subscriptions:
             self._contribute(record, event_hash, effect, refunded, entity, emissions)
         subscription.drop_settled_contributions(record)
         self._list_active(record, entity)
+        holds = subscription.customers(record)
+        for new in map(customers.member, holds - held):
+            customers.set_canceled(entity, new, new, None)  # of an earlier life of the id
         now, new_owner = _canceled(record.state), customers.member(record.state.customer)
         if now != canceled or (now is not None and new_owner != owner):
             # One that another subscription has continued is not listed again, unless it was canceled again.
@@ -74,7 +77,6 @@ class Subscriptions:
         )
         if until != before:
             self.records.expiry[key] = None if until is None else until * DAY
-        holds = subscription.customers(record)
         if until != before or holds != held:
             for name in holds:
                 customers.link(customers.member(name), entity, until)

@@ -101,6 +101,11 @@ def canceled(time, currency="EUR"):
     return Canceled(time, currency, (item("P1"),), (item("P1"),))
 
 
+def cancel(one, name, time, *, again=True, currency="EUR"):
+    one.set_canceled(name, b"anna", b"anna", canceled(time, currency), again=again)
+    one.link(b"anna", name, NOW // DAY + 400)
+
+
 def created(time, entity="new", currency="EUR"):
     return SubscriptionEvent(SubscriptionType.CREATED, "shop", "e", time, 0, entity, "anna", currency)
 
@@ -123,7 +128,7 @@ def found(one, member, event):
 )
 def test_which_canceled_subscriptions_a_new_one_continues(time, entity, currency, expected):
     one = index(b"anna", b"bert")
-    one.set_canceled("s1", b"anna", b"anna", canceled(NOW), again=True)
+    cancel(one, "s1", NOW)
     assert found(one, b"anna", created(time, entity, currency)) == expected
     assert found(one, b"bert", created(time, entity, currency)) == []
 
@@ -131,26 +136,28 @@ def test_which_canceled_subscriptions_a_new_one_continues(time, entity, currency
 def test_canceled_subscriptions_are_continued_in_order_of_cancellation():
     one = index(b"anna")
     for name, time in (("s3", NOW), ("s2", NOW - 5), ("s1", NOW)):
-        one.set_canceled(name, b"anna", b"anna", canceled(time), again=True)
+        cancel(one, name, time)
     assert found(one, b"anna", created(NOW)) == ["s2", "s1", "s3"]
 
 
 def test_a_continued_subscription_is_listed_only_when_it_is_canceled_again():
     one = index(b"anna")
-    one.set_canceled("s1", b"anna", b"anna", canceled(NOW), again=True)
+    cancel(one, "s1", NOW)
     one.set_canceled("s1", b"anna", b"anna", canceled(NOW, "USD"))
     assert found(one, b"anna", created(NOW, currency="USD")) == ["s1"], "what was listed changes"
     one.set_canceled("s1", b"anna", b"anna", None)
     one.set_canceled("s1", b"anna", b"anna", canceled(NOW))
     assert found(one, b"anna", created(NOW)) == []
-    one.set_canceled("s1", b"anna", b"anna", canceled(NOW), again=True)
+    cancel(one, "s1", NOW)
     assert found(one, b"anna", created(NOW)) == ["s1"]
 
 
 def test_a_canceled_subscription_is_listed_under_one_customer():
     one = index(b"anna", b"bert")
-    one.set_canceled("s1", b"anna", b"anna", canceled(NOW), again=True)
+    cancel(one, "s1", NOW)
     one.set_canceled("s1", b"anna", b"bert", canceled(NOW))
+    one.unlink(b"anna", "s1")
+    one.link(b"bert", "s1", NOW // DAY + 400)
     assert (found(one, b"anna", created(NOW)), found(one, b"bert", created(NOW))) == ([], ["s1"])
     assert one.drain(10**6).customers[b"anna"] is None, "an empty record is deleted"
     one.set_canceled("s1", b"bert", b"anna", None)
@@ -160,7 +167,7 @@ def test_a_canceled_subscription_is_listed_under_one_customer():
 def test_a_subscription_that_is_forgotten_is_not_continued():
     one = index(b"anna", lateness=0)
     one._time.advance(NOW + DAY)
-    one.set_canceled("s1", b"anna", b"anna", canceled(NOW - 5), again=True)
+    cancel(one, "s1", NOW - 5)
     one.link(b"anna", "s1", NOW // DAY - 1)
     assert found(one, b"anna", created(NOW)) == ["s1"]
     one._time.observe(NOW)
@@ -170,18 +177,18 @@ def test_a_subscription_that_is_forgotten_is_not_continued():
 def test_a_bounded_number_of_canceled_subscriptions_is_listed_and_none_that_can_no_longer_be_continued():
     one = index(b"anna", lateness=0)
     for number in range(CANCELED + 4):
-        one.set_canceled(f"s{number}", b"anna", b"anna", canceled(NOW + number), again=True)
+        cancel(one, f"s{number}", NOW + number)
     assert found(one, b"anna", created(NOW + DAY)) == [f"s{number}" for number in range(4, CANCELED + 4)]
     one._time.advance(NOW + 3 * DAY)
     one._time.observe(NOW + 3 * DAY)
-    one.set_canceled("last", b"anna", b"anna", canceled(NOW + 3 * DAY), again=True)
+    cancel(one, "last", NOW + 3 * DAY)
     assert list(one.records.get(b"anna").canceled) == ["last"]
 
 
 def test_a_renamed_customer_has_the_scores_and_nothing_is_left_under_the_old_name():
     one = index(b"anna", b"erased")
     one.purchase(None, sale(member=b"anna", time=NOW))
-    one.set_canceled("s1", b"anna", b"anna", canceled(NOW), again=True)
+    cancel(one, "s1", NOW)
     one.drain(10**6)
     record = one.records.get(b"anna")
     one.rename(b"anna", b"erased", record)

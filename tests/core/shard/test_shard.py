@@ -73,6 +73,7 @@ class Store(ShardStore):
             record = msgspec.msgpack.decode(data, type=Customer)
             record.purchases = [each for each in record.purchases if each.time > purchased]
             record.entities = {name: day for name, day in record.entities.items() if not day or day * DAY >= forgotten}
+            record.canceled = {name: each for name, each in record.canceled.items() if record.entities.get(name)}
             record.erasure = record.erasure if record.erasure * DAY >= forgotten else 0
             customers[key] = None if record.empty else record
         return self.entities, self.entity_expiry, {key: record for key, record in customers.items() if record}
@@ -405,6 +406,28 @@ def test_a_subscription_with_the_id_of_one_that_is_over_is_not_canceled_any_more
     *_, step = store.run(events_in(scenario), START + DAY, batch=1, restart=True)
     (version,) = step.versions
     assert [line.reason for line in version.judged.lines] == ["additional_product"], "no swap"
+
+
+@pytest.mark.parametrize("removing", [True, False])
+@pytest.mark.parametrize("customer", ["anna", "bert"])
+def test_a_cancellation_of_an_earlier_life_of_an_id_is_continued_by_no_other(removing, customer):
+    """The new life is a trial that ends, so nothing takes the place of the cancellation in the customer's list."""
+
+    def scenario(story):
+        story.subscription("created", [item("P1")])
+        story.subscription("canceled", at=1)
+        story.subscription("created", [item("X1")], at=60, subscription="other", customer="cleo")
+        story.subscription("created", [item("P1")], at=60, trialing=True, customer=customer)
+        story.subscription("canceled", at=61)
+        story.subscription("created", [item("Q1", 1, "80", product="P")], at=62, subscription="s2")
+
+    store = Store("subscription", CoreConfig(subscription_retention=HOUR, lateness=0, swap_window=4 * DAY))
+    events = events_in(scenario)
+    for event in events:
+        store.run([event], START + 3 * DAY)
+        if removing and event.entity == "other":
+            store.remembered(START + 3 * DAY)
+    assert store.document()["windows"]["total"]["subscription"]["kind_transactions"]["any"] == 0
 
 
 def test_a_subscription_that_is_forgotten_is_continued_by_no_other():
