@@ -1,5 +1,7 @@
 """One batch of one shard: what is applied, published, committed and counted, and in which order."""
 
+import json
+
 from support import traffic
 from support.one_shard import SENT, SHARD, Record, ShardWorker, assert_right, log_of
 
@@ -50,6 +52,26 @@ async def test_a_batch_that_needs_too_much_at_once_is_applied_in_parts():
             await assert_right(worker, [*started, *second])
         found.append((worker.publisher.acknowledged, len(worker.tables.commits) - before > 5))
     assert found == [(found[0][0], False), (found[0][0], True)]
+
+
+async def test_a_fact_of_a_33rd_order_becomes_a_dead_letter():
+    def order(number):
+        sent = next(traffic.checkouts(1))
+        event = json.loads(sent.value)
+        event |= {"id": f"order-{number}", "type": "commerce.order.completed.v1"}
+        event["data"]["order_id"] = f"o-{number}"
+        return sent._replace(value=json.dumps(event).encode())
+
+    async with ShardWorker(log_of([*map(order, range(33)), *SENT[2:4]])).running() as worker:
+        await worker.read_all()
+    (letter,) = [m for m in worker.publisher.acknowledged if m.topic == "dead"]
+    assert letter.value == order(32).value
+    assert dict(letter.headers)["upsell-reason"] == b"too_many_orders"
+    assert dict(letter.headers)["upsell-path"] == b"data.order_id"
+    assert worker.counters.named("dead_letter") == [("too_many_orders",)]
+    results = [(result, count) for _, _, result, count in worker.counters.named("event")]
+    assert sum(count for result, count in results if result == "rejected") == 1
+    assert sum(count for result, count in results if result == "applied") == 34
 
 
 async def test_no_commit_before_its_messages_are_acknowledged():
