@@ -12,6 +12,7 @@ from stream.core.counting.cells import SALES
 from stream.core.counting.summary import decode_summary
 from stream.kafka.log_identity import LogIdentity
 from stream.tables.interface import EXPIRY_PARTS, IncompatibleStateError, TablesUnavailableError
+from stream.worker import shard_task
 from stream.worker.shard_task import CLAIMED
 
 
@@ -193,6 +194,13 @@ async def test_it_waits_for_tables_that_are_unavailable_and_says_so():
         assert worker.task.waiting.reason is None
 
 
+@pytest.fixture
+def no_idle(monkeypatch):
+    """Idle shards look at the clock at once: these tests wait for many ticks."""
+    monkeypatch.setattr(shard_task, "IDLE", 0.01)
+
+
+@pytest.mark.usefixtures("no_idle")
 async def test_what_has_expired_is_removed():
     worker = ShardWorker(log_of(SENT))
     async with worker.running():
@@ -210,6 +218,7 @@ async def test_what_has_expired_is_removed():
         await worker.until(forgotten)
 
 
+@pytest.mark.usefixtures("no_idle")
 async def test_expired_records_are_searched_for_part_by_part_until_there_are_none_and_again_when_a_day_has_passed():
     worker = ShardWorker(log_of(SENT))
     asked = []
@@ -245,6 +254,7 @@ async def test_expired_records_are_searched_for_part_by_part_until_there_are_non
             assert len(stored.entities) == len(stored.entity_expiry)
 
 
+@pytest.mark.usefixtures("no_idle")
 async def test_a_record_that_is_written_when_it_has_expired_is_searched_for_again():
     worker = ShardWorker(log_of(SENT))
     async with worker.running():
@@ -260,6 +270,7 @@ async def test_a_record_that_is_written_when_it_has_expired_is_searched_for_agai
         assert len(stored.entities) == 39
 
 
+@pytest.mark.usefixtures("no_idle")
 async def test_an_event_a_year_ahead_of_the_clock_removes_nothing():
     worker = ShardWorker(log_of(SENT))
     async with worker.running():
