@@ -10,7 +10,6 @@ import asyncio
 import gc
 import logging
 import signal
-import sys
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import uvloop
 from aiokafka.errors import KafkaError
 
+from stream import logs
 from stream.consumer.faust_app import App, add_agent, heartbeat
 from stream.events.decode import Decoder
 from stream.kafka.producer import LARGEST_MESSAGE, Publisher
@@ -212,15 +212,7 @@ def create_app(settings: Settings) -> Worker:
 
 def run(settings: Settings) -> int:
     """Run a worker until SIGTERM, SIGINT or an error; returns the exit status."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    level = settings.log_level.upper()
-    logging.getLogger("stream").setLevel(level)
-    if level == "INFO":
-        # Faust's services log their own lifecycle under the modules of our subclasses.
-        logging.getLogger("stream.consumer.faust_app").setLevel(logging.WARNING)
-        logging.getLogger("stream.consumer.batch_consumer").setLevel(logging.WARNING)
+    logs.configure(settings.log_format, settings.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(create_app(settings).serve())
 

@@ -217,6 +217,8 @@ class Settings(BaseSettings):
     """Size of a worker's cache in megabytes: half for checkouts and subscriptions, half for customers. A larger cache means fewer reads from Redis."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level of the messages that are logged to standard error."""
+    log_format: Literal["text", "json"] = "text"
+    """Format of the log: lines of text, or one JSON object a line."""
 
     @field_validator(*_FILES, mode="wrap")
     @classmethod
