@@ -1,11 +1,16 @@
 """Types of the options' values."""
 
 import math
-from typing import Any
+import re
+from datetime import timedelta
+from typing import Any, Final
 
 import click
 
 from stream.events.fields import parse_time
+
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
+_LONGEST: Final = timedelta(days=400)
 
 
 class Number(click.FloatRange):
@@ -30,3 +35,19 @@ class Time(click.ParamType):
             return parse_time(value)
         except ValueError as error:
             self.fail(f"{value!r} is not a time like 2026-01-31T12:00:00Z ({error})", param, ctx)
+
+
+class Duration(click.ParamType):
+    """A length of time such as `90m`, `12h` or `30d`, of at most 400 days, converted to a timedelta."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Parse the duration; raises `click.BadParameter` if it is not a whole number with a unit, or too long."""
+        match = re.fullmatch(r"([1-9][0-9]{0,6})([mhd])", value)
+        duration = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
+        if duration is None or duration > _LONGEST:
+            self.fail(
+                f"{value!r} is not a whole number with m, h or d, such as 12h or 30d, of at most 400d", param, ctx
+            )
+        return duration

@@ -11,14 +11,15 @@ import click
 
 from stream.cli.interrupt import Stop, stopping, until_stopped
 from stream.cli.options import with_settings
-from stream.cli.parameters import Number
+from stream.cli.parameters import Duration, Number
 from stream.cli.records import SETTINGS, deliver, deliver_live, to_file_option
 from stream.settings import Settings
 from stream.simulate.record import Emitted
-from stream.simulate.shop import FASTEST, HIGHEST_RATE, SLOWEST, Shop, ShopSettings, month_for
+from stream.simulate.shop import FASTEST, HIGHEST_RATE, LOWEST_RATE, SLOWEST, Shop, ShopSettings, month_for
 
 _DEFAULT_RATE: Final = 50.0
 """Events per second of event time."""
+_PAST_EVENTS: Final = 200_000
 _DAILY_RHYTHM: Final = 0.6
 """Amplitude of the rate's daily rhythm, as a share of its mean."""
 _START_IN_FILES: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -34,6 +35,7 @@ _END_BEFORE_NOW: Final = timedelta(minutes=5)
 Examples:
   upsell-stream simulate --to-file events.jsonl --truth truth.json --events 100000
   upsell-stream simulate --bootstrap-servers localhost:9092 --rate 200
+  upsell-stream simulate --bootstrap-servers localhost:9092 --past 30d
   upsell-stream simulate --events 1000000 --rate 0 --duplicates 0.01 --disorder 30 --poison 0.001
 """
 )
@@ -87,6 +89,20 @@ Examples:
     type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ"]),
     help="Time of the first event, UTC, in the years 1971 to 2999.  [file: 2026-01-01T00:00:00Z; Kafka: so that it ends now]",
 )
+@click.option(
+    "--past",
+    type=Duration(),
+    metavar="DURATION",
+    help="Before going live, send events with times in the last 12h, 30d, …, as fast as Kafka accepts.",
+)
+@click.option(
+    "--past-events",
+    type=click.IntRange(1),
+    default=_PAST_EVENTS,
+    show_default=True,
+    metavar="N",
+    help="About how many events --past sends; never more per second of event time than --rate.",
+)
 @to_file_option
 @click.option(
     "--truth",
@@ -110,6 +126,8 @@ def simulate(
     poison: float,
     pace: float,
     start: datetime | None,
+    past: timedelta | None,
+    past_events: int,
     to_file: str | None,
     truth: str | None,
 ) -> None:
@@ -123,12 +141,17 @@ def simulate(
         events = 100_000
     if not live and to_file is None and events is None:
         raise click.UsageError("--rate 0 needs --events")
+    if past is not None and (not live or start is not None):
+        raise click.UsageError("--past needs a live stream to Kafka: use it without --to-file, --rate 0 and --start")
+    past_seconds = 0.0 if past is None else past.total_seconds()
     if to_file is not None and truth is not None and _same(to_file, truth):
         raise click.UsageError("--to-file and --truth name the same file")
     try:
         wanted = ShopSettings(
             seed=seed,
             rate=rate or _DEFAULT_RATE,
+            past_seconds=past_seconds,
+            past_rate=min(rate, max(LOWEST_RATE, past_events / past_seconds)) if past_seconds else _DEFAULT_RATE,
             customers=customers,
             currencies=currencies,
             duplicates=duplicates,
@@ -141,7 +164,8 @@ def simulate(
         )
         if events is not None and events / wanted.rate > _LONGEST:
             raise click.UsageError("this many --events at this --rate last more than 50 years; raise --rate")
-        shop = Shop(wanted, _start(start, wanted, events, to_file=to_file is not None, live=live))
+        begin = _start(start, wanted, events, to_file=to_file is not None, live=live)
+        shop = Shop(wanted, begin - timedelta(seconds=past_seconds))
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     with ExitStack() as stack:

@@ -69,6 +69,10 @@ class ShopSettings:
     """Largest first."""
     currencies: tuple[str, ...] = ("EUR",)
     """ISO 4217, at most four; most customers have the first one. With several, some checkouts and subscriptions change their currency."""
+    past_seconds: float = 0.0
+    """Simulated seconds from the start in which the mean rate is `past_rate` instead of `rate`."""
+    past_rate: float = 10.0
+    """Mean events per simulated second of the past."""
     daily_rhythm: float = 0.6
     """Amplitude of the daily change of the rate, relative to its mean: from 0 (constant) to below 1."""
     pace: float = 1.0
@@ -91,6 +95,7 @@ class ShopSettings:
     def __post_init__(self) -> None:
         rules = {
             "rate": (LOWEST_RATE <= self.rate <= HIGHEST_RATE, f"from {LOWEST_RATE} to {HIGHEST_RATE:.0f}"),
+            "past_rate": (LOWEST_RATE <= self.past_rate <= HIGHEST_RATE, f"from {LOWEST_RATE} to {HIGHEST_RATE:.0f}"),
             "customers": (1 <= self.customers <= _MOST_CUSTOMERS, f"from 1 to {_MOST_CUSTOMERS}"),
             "channels": (bool(self.channels), "at least one"),
             "segments": (bool(self.segments), "at least one"),
@@ -176,6 +181,7 @@ class Shop:
         """Time of the next visit, in milliseconds."""
         self._target_rate = settings.rate
         """Events per second at this time of day."""
+        self._past_until = opening + 1000 * settings.past_seconds
         self._target = 0.0
         """Number of events that there should be so far."""
         self._target_rate_until = self._next_visit
@@ -261,7 +267,8 @@ class Shop:
         """Set the rate for the next minute, by the time of day."""
         settings = self._settings
         phase = 2 * math.pi * (self._next_visit / _DAY - _BUSIEST)
-        self._target_rate = settings.rate * (1 + settings.daily_rhythm * math.cos(phase))
+        rate = settings.past_rate if self._next_visit < self._past_until else settings.rate
+        self._target_rate = rate * (1 + settings.daily_rhythm * math.cos(phase))
         self._target_rate_until = self._next_visit + 60_000
 
     def _visit(self, number: int) -> Session:

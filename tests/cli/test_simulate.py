@@ -104,6 +104,37 @@ def test_the_truth_holds_under_half_a_day_of_disorder(tmp_path):
     assert json.loads(found.stdout) == json.loads(truth.read_text(encoding="utf-8"))
 
 
+def test_a_month_of_past_comes_before_the_live_stream(embedded_broker, name_prefix, tmp_path):
+    truth = tmp_path / "truth.json"
+    names = [f"{name_prefix}{kind}" for kind in ("checkout", "subscription")]
+    topics = [f"--{kind}-topic={name}" for kind, name in zip(("checkout", "subscription"), names, strict=True)]
+    began = datetime.now(UTC)
+    knobs = ("--past", "30d", "--past-events", "3000", "--rate", "200", "--pace", "20", "--events", "4000")
+    simulate("--bootstrap-servers", embedded_broker.bootstrap_servers, *topics, *knobs, "--truth", str(truth))
+    found = asyncio.run(records(embedded_broker.bootstrap_servers, names))
+    planted = json.loads(truth.read_text(encoding="utf-8"))
+    assert len(found) == planted["events"] == 4000
+    times = [datetime.fromisoformat(json.loads(record.value)["time"]) for record in found]
+    past = [time for time in times if time < began]
+    assert 2000 < len(past) < 3900
+    assert {(began - time).days for time in past} == set(range(30))
+    # Kafka's own times are now, so that no retention deletes them.
+    assert min(record.timestamp for record in found) >= int(began.timestamp() * 1000)
+    offline = Offline(CoreConfig(), LabelRegistry())
+    for record in found:
+        offline.apply(decode_line(record.value))
+    assert planted == {"events": 4000, "rejected": 0, "duplicates": 0} | offline.figures().summary()
+
+
+@pytest.mark.parametrize(
+    "options", [("--to-file", "-"), ("--rate", "0", "--events", "1"), ("--start", "2026-01-01T00:00:00Z")]
+)
+def test_a_past_needs_a_live_stream(options):
+    result = CliRunner().invoke(cli, ["simulate", "--past", "30d", *options])
+    assert result.exit_code == 2
+    assert "--past needs a live stream" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("option", "values"),
     [
@@ -112,6 +143,7 @@ def test_the_truth_holds_under_half_a_day_of_disorder(tmp_path):
         ("--duplicates", ("nan",)),
         ("--disorder", ("nan", "43201")),
         ("--poison", ("nan",)),
+        ("--past", ("30", "0d", "1w", "401d", "999999999d")),
         ("--customers", ("1" + 400 * "0",)),
         ("--start", ("0001-01-01T00:00:00Z", "1969-12-31T23:59:00Z", "9999-12-31T23:59:59Z")),
         ("--events", ("1" + 300 * "0",)),
