@@ -33,7 +33,8 @@ lint: $(VENV)/dev.stamp ## run ruff, mypy and import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy -m deploy.generate.rules -m deploy.generate.dashboards -m deploy.generate.sbom
+	$(BIN)/mypy -m deploy.generate.rules -m deploy.generate.dashboards -m deploy.generate.chart -m deploy.generate.sbom
+	$(BIN)/mypy deploy/kubernetes/upsell-stream/answers.py
 	$(BIN)/mypy -m docs.generate.__main__
 	MYPYPATH=tests $(BIN)/mypy docs/generate/screenshot.py
 	$(BIN)/mypy bench/pager/pager.py
@@ -45,9 +46,10 @@ format: $(VENV)/dev.stamp ## format the code, and sort its imports
 	@$(BIN)/ruff check --quiet --select I --fix .
 	@$(BIN)/ruff format .
 
-generate: $(VENV)/dev.stamp ## write all generated files: rules, dashboards, schemas, tables in pages
+generate: $(VENV)/dev.stamp ## write all generated files: rules, dashboards, schemas, tables in pages, the settings in the chart
 	@$(BIN)/python -m deploy.generate.rules
 	@$(BIN)/python -m deploy.generate.dashboards
+	@$(BIN)/python -m deploy.generate.chart
 	@$(BIN)/python -m docs.generate
 
 screenshot: $(VENV)/dev.stamp ## take the picture of the live page in docs/images (needs chromium and chromedriver)

@@ -1,10 +1,12 @@
 """The Helm chart and its examples, without a cluster: what Helm renders is compared with Kubernetes' schemas, the product and its files."""
 
+import asyncio
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -13,10 +15,13 @@ import promql_parser
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from support import helm
+from support import helm, traffic
 from support.programs import program_or_skip
+from support.workers import group
 
+from deploy.generate import chart as generate
 from stream.app import LARGEST_MESSAGE
+from stream.embedded.server import free_port
 from stream.observe.http import HttpServer
 from stream.observe.manifest import METRICS
 from stream.settings import Settings, is_secret, load, variable
@@ -26,9 +31,11 @@ CHART = ROOT / "deploy" / "kubernetes" / "upsell-stream"
 EXAMPLES = ROOT / "deploy" / "kubernetes" / "examples"
 VALUES = {"defaults": (), "all": ("--values", str(EXAMPLES / "values.yaml"))}
 CUSTOM = yaml.safe_load(Path(__file__).with_name("custom_resources.yaml").read_text(encoding="utf-8"))["$defs"]
-OWN_SETTINGS = {"http_host", "http_port", "kafka_partitions"}
-"""Settings that the chart sets itself."""
 KUBERNETES = ("1.27", "1.37")
+SERVICE_MONITOR = (
+    "--set",
+    "podMonitor.enabled=false,serviceMonitor.enabled=true,serviceMonitor.labels.release=prometheus",
+)
 
 pytestmark = pytest.mark.helm
 both = pytest.mark.parametrize("values", VALUES)
@@ -104,8 +111,13 @@ def test_what_is_rendered_is_valid(values):
     assert len(set(names)) == len(names)
 
 
+def test_what_is_rendered_for_service_monitors_is_valid():
+    for document in rendered("all", *SERVICE_MONITOR):
+        check(document)
+
+
 def test_every_kind_is_there_and_by_default_none_that_needs_an_operator():
-    core = {"Deployment", "Service", "ServiceAccount", "PodDisruptionBudget", "NetworkPolicy"}
+    core = {"Deployment", "Service", "ServiceAccount", "PodDisruptionBudget", "NetworkPolicy", "Pod"}
     assert {document["kind"] for document in rendered("defaults")} == core
     operated = {"PodMonitor", "PrometheusRule", "ScaledObject", "ConfigMap"}
     assert {document["kind"] for document in rendered("all")} == core | operated
@@ -155,6 +167,26 @@ def test_what_is_packed_has_rules_and_dashboards(tmp_path):
             "scaling.minReplicas is larger than partitions: a worker without a partition is ready but idle",
         ),
         (["--set", "terminationGracePeriodSeconds=10"], "terminationGracePeriodSeconds"),
+        (
+            ["--set", "podMonitor.enabled=true,serviceMonitor.enabled=true"],
+            "podMonitor.enabled and serviceMonitor.enabled are both true: Prometheus would scrape every worker twice; enable one",
+        ),
+        (
+            ["--set", "settings.checkout_topic=,settings.subscription_topic="],
+            "settings.checkout_topic and settings.subscription_topic are both empty, so there is no journey",
+        ),
+        (
+            ["--set-json", 'extraEnv=[{"name": "UPSELL_REDIS_URL", "value": "redis://other"}]'],
+            "extraEnv contains UPSELL_REDIS_URL, which the chart sets; change it under settings",
+        ),
+        (
+            ["--set", "settings.redis_ca_file=/a,files.redis_ca_file.secret=s,files.redis_ca_file.key=k"],
+            "settings.redis_ca_file and files.redis_ca_file are both set; keep one of them",
+        ),
+        (["--set", "settings.redis_ca_file=ca.pem"], "redis_ca_file"),
+        (["--set", "settings.redis_timeout=0"], "redis_timeout"),
+        (["--set-json", 'extraVolumes=[{"name": "tmp", "emptyDir": {}}]'], "extraVolumes"),
+        (["--set-json", 'extraVolumeMounts=[{"name": "a", "mountPath": "/tmp"}]'], "extraVolumeMounts"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -167,6 +199,13 @@ def test_a_wrong_value_is_refused_by_name(options, says):
 
 def pod(values: str = "all", *options: str) -> dict:
     return only("Deployment", values, *options)["spec"]["template"]["spec"]
+
+
+def services(values: str = "all", *options: str) -> tuple[dict, dict]:
+    """The Service with the workers that are ready, and the one with all workers."""
+    found = [document for document in rendered(values, *options) if document["kind"] == "Service"]
+    ready, every = sorted(found, key=lambda service: service["spec"].get("publishNotReadyAddresses", False))
+    return ready, every
 
 
 def environment(values: str, *options: str) -> dict[str, str]:
@@ -202,12 +241,73 @@ def test_settings_arrive_as_they_were_written(monkeypatch, tmp_path):
 
 
 def test_the_schema_has_every_setting():
-    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))["properties"]
-    files = {name for name in Settings.model_fields if name.endswith("_file")}
-    assert set(schema["files"]["propertyNames"]["enum"]) == files
-    # Pods of a Deployment have no stable names, so there is no static membership.
-    rest = {name for name in Settings.model_fields if not is_secret(name)} - files
-    assert schema["settings"]["properties"].keys() == rest - OWN_SETTINGS - {"kafka_group_instance_id"}
+    text = (CHART / "values.schema.json").read_text(encoding="utf-8")
+    assert generate.render(json.loads(text)) == text, "run `make generate`"
+    schema = json.loads(text)["properties"]
+    settings = schema["settings"]["properties"].keys()
+    left_out = {name for name in Settings.model_fields if is_secret(name)}
+    assert (
+        settings == Settings.model_fields.keys() - left_out - generate.SET_BY_THE_CHART - generate.NOT_FOR_A_DEPLOYMENT
+    )
+    assert set(schema["files"]["propertyNames"]["enum"]) == {name for name in settings if name.endswith("_file")}
+    # Everything that it allows is an option that values.yaml shows with its default, and the other way round.
+    shown = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    assert schema.keys() - {"global"} == shown.keys()
+    for name, part in schema.items():
+        if name not in {"settings", "files", "global"} and "properties" in part:
+            assert part["properties"].keys() == shown[name].keys(), name
+
+
+def test_every_kind_of_setting_arrives(monkeypatch, tmp_path):
+    """Each setting of the schema with a value of its type, as the product reads it."""
+    # Not the default, where a default could hide that the value did not arrive.
+    given = {
+        "app_id": "other",
+        "kafka_session_timeout": 12.5,
+        "kafka_create_topics": False,
+        "outcome_retention_days": 3,
+        "windows": ["1h", "1d"],
+        "channels": ["web"],
+        "targets": [{"kpi": "upsell_ratio", "journey": "checkout", "ratio": 0.5}],
+        "log_level": "debug",
+    }
+    options = [f"settings.{name}={json.dumps(value)}" for name, value in given.items()]
+    settings = loaded(
+        environment("defaults", *(part for one in options for part in ("--set-json", one))), monkeypatch, tmp_path
+    )
+    found = {name: getattr(settings, name) for name in given}
+    found["targets"] = [target.model_dump(exclude_unset=True) for target in settings.targets]
+    assert json.loads(json.dumps(found)) == given
+
+
+def test_an_empty_topic_arrives_as_an_empty_one():
+    assert environment("defaults", "--set", "settings.subscription_topic=")["UPSELL_SUBSCRIPTION_TOPIC"] == ""
+
+
+def test_variables_volumes_and_annotations_can_be_added():
+    added = {
+        "extraEnv": [
+            {"name": "HTTPS_PROXY", "value": "http://proxy:3128"},
+            {"name": "UPSELL_REDIS_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "redis", "key": "password"}}},
+        ],
+        "extraEnvFrom": [{"configMapRef": {"name": "proxies"}}],
+        "extraVolumes": [{"name": "ca", "configMap": {"name": "company-ca"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/company", "readOnly": True}],
+        "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/upsell"}},
+        "settings.redis_ca_file": "/etc/company/ca.pem",
+    }
+    options = tuple(part for name, value in added.items() for part in ("--set-json", f"{name}={json.dumps(value)}"))
+    for values in VALUES:
+        for document in rendered(values, *options):
+            check(document)
+        (worker,) = pod(values, *options)["containers"]
+        assert all(entry in worker["env"] for entry in added["extraEnv"])
+        assert {"name": "UPSELL_REDIS_CA_FILE", "value": "/etc/company/ca.pem"} in worker["env"]
+        assert worker["envFrom"] == added["extraEnvFrom"]
+        assert added["extraVolumeMounts"][0] in worker["volumeMounts"]
+        assert added["extraVolumes"][0] in pod(values, *options)["volumes"]
+        annotations = only("ServiceAccount", values, *options)["metadata"]["annotations"]
+        assert annotations.items() >= added["serviceAccount"]["annotations"].items()
 
 
 def test_every_file_comes_from_the_secret_that_is_named():
@@ -258,6 +358,23 @@ def test_at_most_one_worker_is_unavailable_and_there_is_no_surge():
     assert only("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
 
 
+def test_an_update_sees_a_worker_that_gets_its_partitions_late():
+    """A worker that joins before the old one has left may get no partition, and is ready like any worker without one."""
+    deployment = only("Deployment", "defaults")["spec"]
+    (worker,) = pod("defaults")["containers"]
+    probe = worker["readinessProbe"]
+    leaving = deployment["template"]["spec"]["terminationGracePeriodSeconds"] - 5
+    assert deployment["minReadySeconds"] >= leaving + probe["periodSeconds"] * probe["failureThreshold"]
+    assert deployment["progressDeadlineSeconds"] > 2 * deployment["minReadySeconds"]
+
+
+def test_the_page_is_reachable_while_no_worker_is_ready_and_programs_get_only_ready_ones():
+    ready, every = services("defaults")
+    assert every["metadata"]["name"] == f"{ready['metadata']['name']}-page"
+    assert every["spec"].pop("publishNotReadyAddresses") is True
+    assert ready["spec"] == every["spec"]
+
+
 def test_probes_ask_what_the_product_answers():
     (worker,) = pod()["containers"]
     (port,) = worker["ports"]
@@ -287,7 +404,7 @@ def test_every_selector_selects_the_workers():
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     selectors = [
         deployment["spec"]["selector"]["matchLabels"],
-        only("Service")["spec"]["selector"],
+        *(service["spec"]["selector"] for service in services()),
         only("NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
         *(only(kind)["spec"]["selector"]["matchLabels"] for kind in ("PodDisruptionBudget", "PodMonitor")),
         *(spread["labelSelector"]["matchLabels"] for spread in pod()["topologySpreadConstraints"]),
@@ -315,7 +432,80 @@ def test_workers_reach_only_kafka_redis_and_dns(kafka, redis, ports):
     assert {port["port"] for port in rule["ports"] if port["protocol"] == "TCP"} == ports | {53}
 
 
+# helm test
+
+
+def asks(values: str = "defaults", *options: str) -> tuple[list[str], dict]:
+    """Command line and specification of the pod that `helm test` runs."""
+    test = only("Pod", values, *options)
+    assert test["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    (container,) = test["spec"]["containers"]
+    return [*container["command"], *container["args"]], test
+
+
+def test_helm_test_asks_both_services_from_a_pod_that_is_none_of_their_workers():
+    ready, every = services("defaults")
+    (python, option, script, *addresses), test = asks()
+    assert (python, option) == ("python3", "-c")
+    assert script == (CHART / "answers.py").read_text(encoding="utf-8")
+    port = ready["spec"]["ports"][0]["port"]
+    assert addresses == [f"http://{service['metadata']['name']}:{port}" for service in (ready, every)]
+    labels = test["metadata"]["labels"].items()
+    assert not ready["spec"]["selector"].items() <= labels
+    peers = [peer for rule in only("NetworkPolicy")["spec"]["ingress"] for peer in rule["from"]]
+    assert labels in [peer.get("podSelector", {}).get("matchLabels", {}).items() for peer in peers]
+    (container,) = test["spec"]["containers"]
+    (worker,) = pod("defaults")["containers"]
+    assert container["image"] == worker["image"]
+    assert container["securityContext"] == worker["securityContext"]
+
+
+def told(*addresses: str, patience: float = 60.0) -> tuple[int, str]:
+    """Run what the pod runs, against these addresses in place of its Services."""
+    (_, option, script, *_), _ = asks()
+    patient = script.replace("PATIENCE: Final = 60.0", f"PATIENCE: Final = {patience}")
+    done = subprocess.run(
+        [sys.executable, option, patient, *addresses], capture_output=True, text=True, check=False, env={}
+    )
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+@pytest.mark.embedded
+async def test_helm_test_succeeds_when_a_worker_answers(embedded_broker, embedded_valkey, name_prefix, tmp_path):
+    with group(embedded_broker.bootstrap_servers, embedded_valkey.url, name_prefix, tmp_path) as workers:
+        worker = await workers.begin(traffic.checkouts(20))
+        code, said = await asyncio.to_thread(told, worker.url, worker.url)
+        assert (code, said.splitlines()[0]) == (0, "ready: at least one worker")
+        assert await worker.stop() == 0
+
+
+async def test_helm_test_says_why_no_worker_is_ready(name_prefix, tmp_path):
+    nobody = f"http://127.0.0.1:{free_port()}"
+    with group("127.0.0.1:9", "redis://127.0.0.1:9/0", name_prefix, tmp_path) as workers:
+        worker = workers.start()
+        await workers.until_said(worker, "waiting for ")
+        code, said = await asyncio.to_thread(told, nobody, worker.url, patience=0.0)
+        _, ready = await worker.readiness()
+        assert await worker.stop() == 0
+    first, *rest = said.splitlines()
+    assert (code, first) == (1, f"no worker is ready: {nobody}/readyz answers nothing")
+    assert any(reason.strip() in ready for reason in rest[1:]), said
+
+
 # Monitoring
+
+
+def test_a_service_monitor_finds_every_worker_once_and_labels_as_a_pod_monitor_does():
+    monitor, by_pod = only("ServiceMonitor", "all", *SERVICE_MONITOR), only("PodMonitor")
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    selected = [service for service in services() if wanted <= service["metadata"]["labels"].items()]
+    # Prometheus must also scrape a worker that is not ready.
+    assert [service["spec"].get("publishNotReadyAddresses") for service in selected] == [True]
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint == by_pod["spec"]["podMetricsEndpoints"][0]
+    assert endpoint["port"] in {port["name"] for port in selected[0]["spec"]["ports"]}
+    assert monitor["metadata"] == by_pod["metadata"]
 
 
 def test_the_rules_are_those_of_prometheus(tmp_path):
@@ -328,7 +518,7 @@ def test_the_rules_are_those_of_prometheus(tmp_path):
         return json.loads(re.sub(r'("(?:runbook|dashboard)_url": ")[^"]*?/((?:d/|Upsell)[^"]*")', r"\1\2", text))
 
     assert without_links(spec["groups"]) == without_links(committed)
-    for rule in (rule for group in spec["groups"] for rule in group["rules"] if "alert" in rule):
+    for rule in (rule for part in spec["groups"] for rule in part["rules"] if "alert" in rule):
         notes = rule["annotations"]
         assert notes["runbook_url"] == f"https://runbooks.example.com/upsell-stream/{rule['alert']}.md"
         assert notes["dashboard_url"].startswith("https://grafana.example.com/d/upsell-")

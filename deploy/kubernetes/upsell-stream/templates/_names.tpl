@@ -8,8 +8,18 @@
 {{- .Values.fullnameOverride | default $full | trunc 50 | trimSuffix "-" -}}
 {{- end -}}
 
+{{- define "upsell-stream.image" -}}
+{{- with .Values.image }}{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}{{ end -}}
+{{- end -}}
+
 {{- define "upsell-stream.selector" -}}
 app.kubernetes.io/name: {{ include "upsell-stream.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- /* Labels of the pod of `helm test`. */ -}}
+{{- define "upsell-stream.test" -}}
+app.kubernetes.io/name: {{ include "upsell-stream.name" . | trunc 58 | trimSuffix "-" }}-test
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
