@@ -39,7 +39,7 @@ from faust.types import TP, ConsumerMessage
 from stream.consumer.liveness import CHECK_EVERY, Liveness
 from stream.consumer.record_batches import Records
 from stream.core.shard.write_set import ShardId
-from stream.kafka.cursor import CREDITS, NOTHING_SKIPPED, Batch, Cursor, ShardHaltedError
+from stream.kafka.cursor import CREDITS, Batch, Cursor, ShardHaltedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -246,7 +246,7 @@ class BatchConsumer(driver.Consumer):
                 try:
                     starts[tp] = cursor.start(beginnings[tp])
                 except ShardHaltedError as reason:
-                    self.shards.halt(ShardId(*tp), str(reason))
+                    self.shards.halt(ShardId(*tp), reason)
             await self.seek_wait(starts)
         except (IllegalStateError, TimeoutError, KafkaError) as error:
             # No longer assigned, or Kafka is unavailable. Partitions that still want it are sought in the next round.
@@ -269,15 +269,11 @@ class BatchConsumer(driver.Consumer):
         except NoOffsetForPartitionError:
             pass  # from before the first seek
         except OffsetOutOfRangeError as error:
-            for tp, offset in error.args[0].items():
-                if await self._may_seek_again(tp, offset):
+            for tp in error.args[0]:
+                if (lost := await self._lost(tp)) is None:
                     self.shards.reread([ShardId(*tp)])
                 else:
-                    self.shards.halt(
-                        ShardId(*tp),
-                        f"Kafka has no offset {offset}: the topic was deleted and created again, or records were deleted before they were "
-                        f"read. {NOTHING_SKIPPED}",
-                    )
+                    self.shards.halt(ShardId(*tp), lost)
         except Exception as error:  # noqa: BLE001 - any bytes may be in a log, and libraries raise any error for them
             self._isolated_until = time.monotonic() + ISOLATION_PERIOD
             if len(ready) == 1:
@@ -286,28 +282,26 @@ class BatchConsumer(driver.Consumer):
             self.shards.reread(ShardId(*tp) for tp in sorted(ready))
         return {}
 
-    async def _may_seek_again(self, tp: TP, offset: int) -> bool:
-        """Whether nothing is lost although Kafka does not have an offset that was fetched.
-
-        The fetch may be from before the last assignment. Or the offset is that of the last applied record, which was read only to recognise the log,
-        and which retention has deleted since the seek.
-        """
+    async def _lost(self, tp: TP) -> ShardHaltedError | None:
+        """Why the shard must halt because Kafka does not have an offset that was fetched; None to seek again: a real gap will be reported again."""
         cursor = self._cursors.get(tp)
-        if cursor is None:
-            return True
-        if cursor.offset is None or offset >= cursor.offset:
-            return False
+        if cursor is None:  # the fetch is from before the last assignment
+            return None
         try:
-            beginnings = await self.earliest_offsets(tp)
+            beginnings, ends = await self.earliest_offsets(tp), await self.highwaters(tp)
         except (IllegalStateError, TimeoutError, KafkaError) as error:
-            log.warning("cannot ask where the log of %s/%d begins: %r; trying again", *tp, error)
-            return True  # retry; a real gap will be reported again
-        return bool(beginnings[tp] > offset)
+            log.warning("cannot ask where the log of %s/%d begins and ends: %r; trying again", *tp, error)
+            return None
+        return cursor.missing(beginnings[tp], ends[tp])
 
     def _on_unreadable(self, tp: TP, error: Exception) -> None:
         if isinstance(error, UnsupportedCodecError):
             self.shards.halt(
-                ShardId(*tp), f"{error}: install the package that decompresses it (cramjam), then restart the worker"
+                ShardId(*tp),
+                ShardHaltedError(
+                    f"{error}: install the package that decompresses it (cramjam), then restart the worker",
+                    reason="codec",
+                ),
             )
         else:
             # Errors of libraries other than aiokafka may quote the record.

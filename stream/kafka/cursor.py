@@ -8,7 +8,7 @@ a log may have gaps (compaction, markers of transactions), so the offset of the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +21,28 @@ NOTHING_SKIPPED: Final = "No record was skipped. What to do: docs/how-to/operati
 """How the message of a `ShardHaltedError` about a log ends."""
 
 
+HaltReason = Literal[
+    "newer_layout",
+    "wrong_journey",
+    "damaged_state",
+    "codec",
+    "defect",
+    "other_application",
+    "partitions_grown",
+    "topic_recreated",
+    "records_deleted",
+    "log_truncated",
+    "other_cluster",
+]
+"""Why a shard is halted. The first six are of the process: another worker may continue with the shard. The others are of the log."""
+
+
 class ShardHaltedError(Exception):
     """A shard must not continue before an operator has looked; the message says why, and what to do."""
+
+    def __init__(self, text: str, *, reason: HaltReason = "defect") -> None:
+        super().__init__(text)
+        self.reason: HaltReason = reason
 
 
 class Cursor:
@@ -55,11 +75,24 @@ class Cursor:
         if self.offset is None:
             return beginning
         if self.offset < beginning:
-            raise ShardHaltedError(
-                f"the log begins at {beginning}, but the next record to apply is {self.offset}: {beginning - self.offset} records "
-                f"were deleted before they were read (retention), or the topic was created again. {NOTHING_SKIPPED}"
-            )
+            raise _deleted(self.offset, beginning)
         return self.offset - 1 if self.verify and self.offset > beginning else self.offset
+
+    def missing(self, beginning: int, end: int) -> ShardHaltedError | None:
+        """What is lost in a log from `beginning` to `end` that does not have the offset of a fetch; None if nothing is: then seek again.
+
+        Nothing is lost if retention has deleted what was read again only to recognise the log, or if what is gone was never applied and can be read
+        again from the next record to apply.
+        """
+        following = max(self._applied, self.offset or 0)
+        if end < following:
+            return ShardHaltedError(
+                f"the log ends at {end}, but the next record to apply is {following}: the log was truncated (unclean leader election, or a "
+                f"broker restored from a backup), and Kafka has lost {following - end} records that the figures contain. If Kafka is older than 3.1, "
+                f"the topic may also have been created again. {NOTHING_SKIPPED}",
+                reason="log_truncated",
+            )
+        return _deleted(following, beginning) if following < beginning else None
 
     def seek(self, start: int) -> None:
         """Note that the consumer has sought to `start`."""
@@ -99,6 +132,14 @@ class Cursor:
     def under_way(self) -> int:
         """Offsets fetched and not yet applied; as many records, unless the log has gaps."""
         return 0 if self.read is None else self.read - self._applied
+
+
+def _deleted(following: int, beginning: int) -> ShardHaltedError:
+    return ShardHaltedError(
+        f"the log begins at {beginning}, but the next record to apply is {following}: {beginning - following} records were deleted before they "
+        f"were read (retention), or the topic was created again. {NOTHING_SKIPPED}",
+        reason="records_deleted",
+    )
 
 
 class Batch(NamedTuple):

@@ -44,7 +44,8 @@ class LogIdentity(msgspec.Struct, frozen=True, array_like=True):
         if self.topic is not None:
             raise ShardHaltedError(
                 f"the topic was deleted and created again: the state was made from the topic with the id {_shown(self.topic)}, now the id is "
-                f"{_shown(topic)}. {NOTHING_SKIPPED}"
+                f"{_shown(topic)}. {NOTHING_SKIPPED}",
+                reason="topic_recreated",
             )
         return LogIdentity(self.cluster, self.fingerprint, topic)
 
@@ -79,7 +80,8 @@ def resume(cluster: str, stored: bytes | None) -> LogIdentity:
     if identity.cluster != cluster:
         raise ShardHaltedError(
             f"the state was made from Kafka cluster {identity.cluster!r}, this is {cluster!r}: its offsets mean other records. "
-            f"Use another UPSELL_APP_ID for this cluster. {NOTHING_SKIPPED}"
+            f"Use another UPSELL_APP_ID for this cluster. {NOTHING_SKIPPED}",
+            reason="other_cluster",
         )
     return identity
 
@@ -91,7 +93,14 @@ def recognise(identity: LogIdentity, offset: int, records: Sequence[Any]) -> Non
         ShardHaltedError: it is not the record that was applied.
     """
     if records[0].offset == offset and identity.fingerprint not in (None, fingerprint(records[0])):
+        if identity.topic is None:
+            raise ShardHaltedError(
+                f"the record at offset {offset} is not the one that was applied: the topic was created again, or its log was truncated and "
+                f"continued with other records. {NOTHING_SKIPPED}",
+                reason="topic_recreated",
+            )
         raise ShardHaltedError(
-            f"the record at offset {offset} is not the one that was applied: the topic was created again, or its log was replaced. "
-            f"{NOTHING_SKIPPED}"
+            f"the record at offset {offset} is not the one that was applied, although the topic is the same: the log was truncated (unclean "
+            f"leader election, or a broker restored from a backup) and continued with other records. {NOTHING_SKIPPED}",
+            reason="log_truncated",
         )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from stream.core.event import Journey
-    from stream.kafka.cursor import Batch, Cursor
+    from stream.kafka.cursor import Batch, Cursor, ShardHaltedError
     from stream.worker.context import WorkerContext
 
 log = logging.getLogger(__name__)
@@ -65,10 +65,10 @@ class ShardSet:
         if (task := self.tasks.get(batch.shard)) is not None:
             task.deliver(batch)
 
-    def halt(self, shard: ShardId, reason: str) -> None:
+    def halt(self, shard: ShardId, why: ShardHaltedError) -> None:
         """Halt a shard: its log cannot be read any further."""
         if (task := self.tasks.get(shard)) is not None:
-            task.halt(reason)
+            task.halt(why)
 
     def is_halted(self, shard: ShardId) -> bool:
         """Whether a shard waits for an operator, and needs no records."""

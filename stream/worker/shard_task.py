@@ -166,9 +166,9 @@ class ShardTask:
             self._enter(ShardState.READING)
         self._wake.set()
 
-    def halt(self, reason: str) -> None:
+    def halt(self, why: ShardHaltedError) -> None:
         """Halt once the present batch is applied: the log cannot be read any further."""
-        self._fault = ShardHaltedError(reason)
+        self._fault = why
         self._abandon_cursor()
         self._wake.set()
 
@@ -217,6 +217,7 @@ class ShardTask:
         while True:
             self._wake.clear()
             if self._fault is not None:
+                await session.check_topic()  # which is the better answer, if it raises
                 raise self._fault
             if not self._suspended:
                 if self.cursor is None:

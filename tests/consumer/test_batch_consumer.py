@@ -147,12 +147,27 @@ def failing(error):
     return fail
 
 
-async def test_an_offset_that_kafka_does_not_have_halts_its_shard():
+async def test_records_deleted_between_seeking_and_reading_halt_their_shard():
+    consumer = Consumer(A)
+    consumer.want(A, 3)
+
+    def expire():
+        consumer.beginnings[A] = 5
+        raise OffsetOutOfRangeError({TopicPartition(*A): 3})
+
+    consumer.during = expire
+    assert await consumer.read() == {}
+    assert "begins at 5, but the next record to apply is 3: 2 records were deleted" in consumer.shards.halted[A]
+    assert consumer.shards.reasons[A] == "records_deleted"
+
+
+async def test_an_offset_that_kafka_does_not_have_for_a_moment_is_sought_again():
     consumer = Consumer(A)
     consumer.want(A, 3)
     consumer.during = failing(OffsetOutOfRangeError({TopicPartition(*A): 3}))
     assert await consumer.read() == {}
-    assert "no offset 3" in consumer.shards.halted[A]
+    assert consumer.shards.halted == {}
+    assert consumer.shards.reread_shards == [A]
 
 
 async def test_retention_may_take_what_was_applied_between_seeking_and_reading():
@@ -177,7 +192,19 @@ async def test_a_log_that_ends_before_what_was_applied_halts_its_shard():
     consumer.want(A, 13, verify=True)
     consumer.during = failing(OffsetOutOfRangeError({TopicPartition(*A): 12}))
     assert await consumer.read() == {}
-    assert "no offset 12" in consumer.shards.halted[A]
+    assert "ends at 10, but the next record to apply is 13: the log was truncated" in consumer.shards.halted[A]
+    assert "Kafka has lost 3 records that the figures contain" in consumer.shards.halted[A]
+    assert consumer.shards.reasons[A] == "log_truncated"
+
+
+async def test_what_was_applied_through_the_same_cursor_counts_as_applied():
+    consumer = Consumer(A)
+    cursor = consumer.want(A, 3)
+    cursor.finish((await consumer.read())[A])
+    consumer.logs[A] = consumer.logs[A][:5]
+    consumer.during = failing(OffsetOutOfRangeError({TopicPartition(*A): 7}))
+    assert await consumer.read() == {}
+    assert "ends at 5, but the next record to apply is 7" in consumer.shards.halted[A]
 
 
 async def test_after_any_other_error_the_same_records_are_read_again_after_a_while():
@@ -226,7 +253,7 @@ async def test_a_partition_that_cannot_be_read_does_not_keep_the_others(error):
     assert read.count(B) == CREDITS
     assert A not in read
     assert sum(A in asked for asked, _ in consumer.fetches) <= 2  # with B, then alone
-    assert (A in consumer.shards.halted) == isinstance(error, UnsupportedCodecError)
+    assert consumer.shards.reasons == ({A: "codec"} if isinstance(error, UnsupportedCodecError) else {})
 
 
 async def test_a_halted_shard_holds_nobody_back():

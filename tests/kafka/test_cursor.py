@@ -71,6 +71,14 @@ def test_only_a_record_at_the_very_offset_can_be_wrong():
         recognise(identity, 5, [record(5, b"other")])
 
 
+@pytest.mark.parametrize(("topic", "reason"), [(None, "topic_recreated"), (bytes(15) + b"1", "log_truncated")])
+def test_another_record_in_the_same_topic_means_that_the_log_was_truncated(topic, reason):
+    identity = LogIdentity("cluster").of(topic).after(record(5))
+    with pytest.raises(ShardHaltedError, match="truncated") as halted:
+        recognise(identity, 5, [record(5, b"other")])
+    assert halted.value.reason == reason
+
+
 @pytest.mark.parametrize(
     ("offset", "empty", "read", "next_offset"),
     [

@@ -125,6 +125,11 @@ class Consumer(BatchConsumer):
         self._reach()
         return {TP(*partition): self._worker.broker.logs[TP(*partition)].beginning for partition in partitions}
 
+    async def highwaters(self, *partitions: TP) -> dict[TP, int]:
+        await asyncio.sleep(self._worker.world.random.uniform(0.001, 0.004))
+        self._reach()
+        return {TP(*partition): self._worker.broker.logs[TP(*partition)].end for partition in partitions}
+
     async def seek_wait(self, partitions: dict[TP, int]) -> None:
         await asyncio.sleep(0.001)
         self._places.update(partitions)

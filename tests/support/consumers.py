@@ -26,6 +26,7 @@ class Shards:
         self.cursors = {}
         self.changed = asyncio.Event()
         self.halted = {}
+        self.reasons = {}
         self.reread_shards = []
         self.ends = {}
         """Shard -> the end of its log; where it was sought, before it was read."""
@@ -40,8 +41,9 @@ class Shards:
     def cursor(self, shard):
         return self.cursors.get(shard)
 
-    def halt(self, shard, reason):
-        self.halted[shard] = reason
+    def halt(self, shard, why):
+        self.halted[shard] = str(why)
+        self.reasons[shard] = why.reason
         self.cursors.pop(shard, None)
 
     def is_halted(self, shard):
@@ -107,6 +109,9 @@ class Consumer(BatchConsumer):
 
     async def earliest_offsets(self, *partitions):
         return {tp: self.beginnings[tp] for tp in partitions}
+
+    async def highwaters(self, *partitions):
+        return {tp: len(self.logs[tp]) for tp in partitions}
 
     async def seek_wait(self, partitions):
         self.positions.update(partitions)

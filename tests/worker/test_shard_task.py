@@ -9,7 +9,7 @@ import pytest
 from support import traffic
 from support.one_shard import LIMIT, SENT, SHARD, Record, ShardWorker, assert_right, log_of
 
-from stream.kafka.cursor import CREDITS
+from stream.kafka.cursor import CREDITS, ShardHaltedError
 from stream.tables.memory import Memory
 from stream.worker import shard_task as module
 from stream.worker.shard_task import TRANSITIONS, ShardState, ShardTask
@@ -275,7 +275,7 @@ async def test_a_fault_of_the_log_halts_also_a_suspended_shard():
     async with worker.running():
         await worker.read(7)
         worker.task.suspend()
-        worker.task.halt("the log is gone")
+        worker.task.halt(ShardHaltedError("the log is gone"))
         await worker.until(lambda: worker.task.state is ShardState.HALTED)
         assert worker.task.halted == "the log is gone"
         worker.task.resume()
