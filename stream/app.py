@@ -20,10 +20,11 @@ from aiokafka.errors import KafkaError
 from stream import logs
 from stream.consumer.faust_app import App, add_agent, heartbeat
 from stream.events.decode import Decoder
-from stream.kafka.producer import LARGEST_MESSAGE, Publisher
+from stream.kafka.producer import Publisher
 from stream.kafka.security import CLIENT_ID, client_options, refusal
 from stream.kafka.topic_ids import TopicIds
-from stream.kafka.topics import Topic, TopicError, admin_client, create_topics
+from stream.kafka.topic_plan import planned_topics
+from stream.kafka.topics import TopicError, admin_client, create_topics
 from stream.observe.counters import Counters
 from stream.observe.http import HttpServer
 from stream.observe.view import View
@@ -48,7 +49,6 @@ LOOP_TIMEOUT: Final = 60.0
 """Seconds that the event loop may be blocked."""
 STOP_TIMEOUT: Final = 25.0
 """Seconds for stopping as a whole; Kubernetes kills after 30."""
-_DAY_MS: Final = 86_400_000
 
 
 class Worker:
@@ -237,18 +237,9 @@ async def make_topics(settings: Settings, security: dict[str, Any]) -> None:
         TopicError: Kafka refused to create a topic.
         KafkaError: Kafka cannot be reached.
     """
-    sources = [
-        Topic(name, settings.kafka_partitions) for name in (settings.checkout_topic, settings.subscription_topic)
-    ]
-    largest = {"max.message.bytes": str(LARGEST_MESSAGE)}
-    retention = {"retention.ms": str(settings.outcome_retention_days * _DAY_MS)}
-    outputs = [
-        Topic(settings.outcome_topic, settings.kafka_partitions, largest | retention),
-        Topic(settings.dead_letter_topic, settings.kafka_partitions, largest),
-    ]
     created = await create_topics(
         settings.kafka_bootstrap_servers,
-        [*sources, *outputs],
+        planned_topics(settings),
         replication_factor=settings.kafka_replication_factor,
         **security,
     )

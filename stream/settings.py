@@ -154,6 +154,8 @@ class Settings(BaseSettings):
     """Replication factor of the topics that are created; -1 for the broker's default."""
     outcome_retention_days: int = Field(7, ge=1, le=3650)
     """Retention of the outcome topic in days, if it is created."""
+    dead_letter_retention_days: int = Field(30, ge=1, le=3650)
+    """Retention of the dead letter topic in days, if it is created. Dead letters that are older cannot be redriven."""
 
     checkout_topic: str = Field("checkout-events", pattern=_TOPIC)
     """Input topic: events of checkouts and orders."""

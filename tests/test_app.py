@@ -7,6 +7,7 @@ import pytest
 from stream import app as module
 from stream.app import Worker, make_topics
 from stream.consumer.faust_app import App
+from stream.kafka.topic_plan import planned_topics
 from stream.settings import Settings
 
 
@@ -19,20 +20,17 @@ async def test_an_address_that_is_taken_is_an_error_and_leaves_nothing_behind():
     assert worker.status.readiness() == (False, ["the worker is stopping"])
 
 
-async def test_topics_are_made_with_room_for_their_messages(monkeypatch):
+async def test_missing_topics_are_created_as_planned(monkeypatch):
     asked = {}
 
     async def create_topics(servers, topics, **options):
-        asked.update({topic.name: topic for topic in topics}, options=options)
+        asked.update(topics=topics, options=options)
         return set()
 
     monkeypatch.setattr(module, "create_topics", create_topics)
-    await make_topics(Settings(kafka_partitions=6, outcome_retention_days=2, kafka_replication_factor=3), {"a": 1})
-    assert asked.pop("options") == {"replication_factor": 3, "a": 1}
-    assert {name: topic.partitions for name, topic in asked.items()} == dict.fromkeys(asked, 6)
-    assert asked["checkout-events"].config == asked["subscription-events"].config == {}
-    assert asked["upsell-outcomes"].config == {"max.message.bytes": "8388608", "retention.ms": "172800000"}
-    assert asked["upsell-dead-letters"].config == {"max.message.bytes": "8388608"}
+    settings = Settings(kafka_replication_factor=3)
+    await make_topics(settings, {"a": 1})
+    assert asked == {"topics": planned_topics(settings), "options": {"replication_factor": 3, "a": 1}}
 
 
 async def test_faust_does_what_the_worker_counts_on(tmp_path, monkeypatch):

@@ -17,7 +17,8 @@ from stream.cli.screen import progress, quiet_clients
 from stream.core.shard.write_set import ShardId
 from stream.kafka.producer import connect, disconnect
 from stream.kafka.security import client_options, refusal
-from stream.kafka.topics import Topic, TopicError, admin_client, create_topics
+from stream.kafka.topic_plan import planned_inputs
+from stream.kafka.topics import TopicError, admin_client, create_topics
 from stream.settings import Settings
 from stream.simulate.record import Emitted
 
@@ -146,7 +147,7 @@ class Sender:
         if settings.kafka_create_topics:
             await create_topics(
                 settings.kafka_bootstrap_servers,
-                [Topic(name, settings.kafka_partitions) for name in self._topics.values()],
+                planned_inputs(settings),
                 replication_factor=settings.kafka_replication_factor,
                 **client_options(settings),
             )

@@ -20,8 +20,8 @@ from support.programs import program_or_skip
 from support.workers import group
 
 from deploy.generate import chart as generate
-from stream.app import LARGEST_MESSAGE
 from stream.embedded.server import free_port
+from stream.kafka.producer import LARGEST_MESSAGE
 from stream.observe.http import HttpServer
 from stream.observe.manifest import METRICS
 from stream.settings import Settings, is_secret, load, variable
