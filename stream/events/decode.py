@@ -43,6 +43,8 @@ from stream.events.fields import (
     parse_time,
     parse_version,
 )
+from stream.events.formats import recognise
+from stream.events.hints import envelope_hint, field_hint, type_hint
 from stream.events.models import (
     CheckoutData,
     CloudEvent,
@@ -56,6 +58,7 @@ from stream.events.models import (
     check_items,
     list_total,
 )
+from stream.events.names import unknown_fields
 from stream.events.structs import make_struct, struct_for
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -72,6 +75,7 @@ Reason = Literal[
     "wrong_topic",
     "invalid",
     "future",
+    "no_key",
     "too_many_orders",
 ]
 
@@ -82,6 +86,10 @@ class RawRecord(Protocol):
     @property
     def topic(self) -> str:
         """Name of the topic."""
+
+    @property
+    def key(self) -> bytes | None:
+        """None or empty if the record has no key."""
 
     @property
     def value(self) -> bytes | None:
@@ -111,15 +119,21 @@ class Rejected(msgspec.Struct, frozen=True):
 class Decoder:
     """Decodes the records of the input topics."""
 
-    def __init__(self, topics: Mapping[str, Journey], future: int) -> None:
-        """`topics`: topic -> journey. `future`: how far an event's time may be ahead of its record's timestamp, in microseconds."""
+    def __init__(self, topics: Mapping[str, Journey], future: int, *, require_key: bool = False) -> None:
+        """`topics`: topic -> journey. `future`: how far an event's time may be ahead of its record's timestamp, in microseconds.
+
+        `require_key`: reject events of records without a key.
+        """
         self._topics = topics
         self._future = future
+        self._require_key = require_key
 
     def decode(self, record: RawRecord) -> Event | Rejected:
         """Return the event in a record of one of the topics, or why there is none."""
         journey = self._topics[record.topic]
         event = _decode(record.value, record.headers, journey)
+        if self._require_key and not record.key and not isinstance(event, Rejected):
+            return Rejected("no_key", _NO_KEY, "", TYPE_NAMES[journey, event.type])
         timestamp = record.timestamp
         if timestamp is None or timestamp <= 0 or isinstance(event, Rejected):
             return event
@@ -136,9 +150,33 @@ def too_many_orders(event: CheckoutEvent) -> Rejected:
     return Rejected("too_many_orders", detail, "data.order_id", TYPE_NAMES["checkout", event.type])
 
 
-def decode_line(line: bytes) -> Event | Rejected:
-    """Return the event in a line of JSON Lines. All types and all times are accepted."""
-    return _decode(line, (), None)
+def decode_line(line: bytes, *, strict: bool = False) -> Event | Rejected:
+    """Return the event in a line of JSON Lines. All types and all times are accepted. With `strict`, unknown fields are not."""
+    event = _decode(line, (), None)
+    if strict and not isinstance(event, Rejected):
+        return _with_unknown_fields(line) or event
+    return event
+
+
+def _with_unknown_fields(line: bytes) -> Rejected | None:
+    """The rejection of a valid event that has unknown fields: the first one, and some of the others."""
+    sent = _JSON.decode(line.decode())
+    event_type = EVENT_TYPES[sent["type"]]
+    unknown = list(unknown_fields(event_type.model, sent))
+    if not unknown:
+        return None
+    first, *others = unknown
+    detail = f"unknown field: did you mean {first.meant}?" if first.meant else "unknown field"
+    if others:
+        named = ", ".join(other.path + (f" ({other.meant}?)" if other.meant else "") for other in others[:_NAMED])
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        detail = f"{detail} (also unknown: {named}{more})"
+    return Rejected("invalid", detail, first.path, event_type.name)
+
+
+_NAMED = 5
+"""Further unknown fields that a rejection names."""
+_NO_KEY = "the record has no key, and require_key is on: send the customer_id as key, else the anonymous_id, else the checkout_id"
 
 
 def _decode(value: bytes | None, headers: Headers, journey: Journey | None) -> Event | Rejected:
@@ -195,6 +233,7 @@ def _decode_fast(value: bytes, headers: Headers, journey: Journey | None) -> Eve
 
 def _decode_exactly(value: bytes, headers: Headers, journey: Journey | None) -> Event | Rejected:
     """The event, or the message that says what is wrong."""
+    names = [name for name, _ in headers]
     try:
         attributes = _attributes(headers)
     except UnicodeDecodeError:
@@ -202,38 +241,53 @@ def _decode_exactly(value: bytes, headers: Headers, journey: Journey | None) -> 
     try:
         event = _JSON.decode(value.decode())
     except UnicodeDecodeError as error:
-        return Rejected("not_json", f"not UTF-8: byte {error.start} is wrong")
+        return Rejected("not_json", recognise(value, names) or f"not UTF-8: byte {error.start} is wrong")
     except RecursionError:
         return Rejected("not_json", "nested too deeply")
     except ValueError as error:
-        return Rejected("not_json", str(error))
+        return Rejected("not_json", recognise(value, names) or str(error))
+    binary = attributes is not None
     if attributes is not None:
         event = attributes | {"data": event}
     try:
         name = Identity.model_validate(event).type
     except ValidationError as error:
-        return _rejected("not_cloudevent", error)
+        return _rejected("not_cloudevent", error, event, Identity, names, binary=binary)
     event_type = EVENT_TYPES.get(name)
     if event_type is None:
-        return Rejected("unknown_type", f"{_quoted(name)} is no type of this version", "type")
+        return Rejected("unknown_type", f"{_quoted(name)} is no type of this version{type_hint(name)}", "type")
     if journey is not None and journey not in event_type.journeys:
         detail = f"{name} belongs on the topic of {' and '.join(event_type.journeys)} events"
         return Rejected("wrong_topic", detail, "type", name)
     try:
         envelope = event_type.model.model_validate(event)
     except ValidationError as error:
-        return _rejected("invalid", error, name)
+        return _rejected("invalid", error, event, event_type.model, names, name, binary=binary)
     return _MAKE[type(event_type.kind)](event_type.kind, envelope, envelope.data)
 
 
-def _rejected(reason: Reason, error: ValidationError, name: str | None = None) -> Rejected:
-    """The first error in the order of the model's fields, and the number of further errors."""
+def _rejected(
+    reason: Reason,
+    error: ValidationError,
+    event: Any,
+    model: type[CloudEvent | Identity],
+    headers: Sequence[str],
+    name: str | None = None,
+    *,
+    binary: bool,
+) -> Rejected:
+    """The first error in the order of the model's fields, what was probably meant, and the number of further errors."""
     errors = error.errors(include_url=False)
     first = errors[0]
     detail = first["msg"]
     given = first["input"]
     if given is None or isinstance(given, str | int | float):
         detail = f"{detail}, not {_quoted(given)}"
+    kind = first["type"]
+    if not first["loc"]:
+        detail += envelope_hint(event, headers)
+    elif kind in {"missing", "object", "unidentified"}:
+        detail += field_hint(kind, first["loc"], event, model, headers, binary=binary)
     if len(errors) > 1:
         detail = f"{detail} (and {len(errors) - 1} more)"
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, LiteralString, NamedTuple
 
 from iso4217 import Currency as Iso4217
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -231,9 +231,14 @@ def _checked(parse: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(_validator(check))
 
 
+_NO_NUMBER: LiteralString = (
+    'send money as a string in major units like "12.50" (not 1250 for 12.50): a JSON number may lose digits'
+)
+
+
 def _money_is_text(value: object) -> object:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        raise PydanticCustomError("money_number", 'send money as a string like "12.50": a JSON number may lose digits')
+        raise PydanticCustomError("money_number", _NO_NUMBER)
     return value
 
 

@@ -20,6 +20,7 @@ class Record(NamedTuple):
     topic: str = "checkout-events"
     headers: tuple[tuple[str, bytes | None], ...] = ()
     timestamp: int | None = None
+    key: bytes | None = b"k1"
 
 
 def line(**fields: Any) -> dict[str, Any]:

@@ -1,0 +1,85 @@
+"""What probably went wrong with a record that was rejected, as the end of its message: a misspelt name, another convention, a wrapper.
+
+Rules: a hint is computed only for what is rejected, and changes no reason and no path. It says what to send instead.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from stream.events.models import CloudEvent, Identity
+from stream.events.names import fields_of, known_version, looks_like_data, meant_by, model_at, nearest_type
+
+Path = Sequence[str | int]
+
+_IDENTIFIERS: Final = ("sku", "variant_id", "product_id")
+_ATTRIBUTES: Final = "ce_id, ce_source, ce_specversion, ce_type, ce_time and ce_subject"
+_has_prefix = re.compile(r"(ce|cloudevents)[-_.:]", re.IGNORECASE).match
+
+
+def type_hint(name: str) -> str:
+    """For a type that is not known."""
+    if known := known_version(name):
+        return f", which knows {known}: upgrade upsell-stream, or send that"
+    meant = nearest_type(name)
+    return f": did you mean {meant}?" if meant else ""
+
+
+def envelope_hint(event: Any, headers: Sequence[str]) -> str:
+    """For a JSON value that is no CloudEvent. `headers`: the names of the record's headers."""
+    if isinstance(event, str):
+        return _twice(event)
+    if isinstance(event, list):
+        return ", not a list: one record holds one event"
+    if not isinstance(event, dict):
+        return ""
+    if prefixed := [name for name in headers if _has_prefix(name) and not name.startswith("ce_")]:
+        return f", but there is the header {_quoted(prefixed[0])}: in Kafka the headers are {_ATTRIBUTES}"
+    if event.keys() == {"schema", "payload"}:
+        return ": this looks like JSON of Kafka Connect with its schema; set value.converter.schemas.enable=false"
+    if looks_like_data(event):
+        return f": these are the fields of data without an envelope; put them into data of a CloudEvent, or send the headers {_ATTRIBUTES}"
+    return ""
+
+
+def field_hint(
+    kind: str, path: Path, event: Any, model: type[BaseModel], headers: Sequence[str], *, binary: bool
+) -> str:
+    """For a field that is missing or wrong. `kind`: the kind of the error, as pydantic names it; `binary`: the attributes were headers."""
+    holder = path[:-1] if kind == "missing" else path
+    found = _at(event, holder)
+    if kind == "object" and isinstance(found, str):
+        return _twice(found)
+    wanted = (str(path[-1]),) if kind == "missing" else _IDENTIFIERS if kind == "unidentified" else ()
+    if not wanted or not isinstance(found, dict):
+        return ""
+    part = CloudEvent if model is Identity else model_at(model, holder)
+    prefix = "" if holder or not binary else "ce_"
+    if part is not None and (pair := meant_by(found, wanted, fields_of(part))):
+        return f", but there is {_quoted(prefix + pair[0])}: did you mean {prefix}{pair[1]}?"
+    if not holder:
+        return envelope_hint(event, headers)
+    if binary and "specversion" in found:
+        return ": the value is a whole event although there are ce_ headers; remove those headers, or send only data"
+    return ""
+
+
+def _twice(text: str) -> str:
+    return ": it is JSON in a JSON string, so it was serialised twice" if text.lstrip().startswith("{") else ""
+
+
+def _at(event: Any, path: Path) -> Any:
+    for part in path:
+        if isinstance(event, Mapping) and part in event:
+            event = event[str(part)]
+        elif isinstance(event, list) and isinstance(part, int):
+            event = event[part]
+        else:
+            return None
+    return event
+
+
+def _quoted(name: str) -> str:
+    return ascii(name[:80])
