@@ -18,6 +18,7 @@ def main(arguments: list[str] | None = None) -> None:
     obsolete = schemas.obsolete()
     if not check:
         for path, text in wanted.items():
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
         for path in obsolete:
             path.unlink()

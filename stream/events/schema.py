@@ -1,7 +1,8 @@
 """JSON Schemas (2020-12) of all input events and of the outcome, made from the models and structs.
 
 Rules: a schema may refuse what is accepted (a null or an empty string for an absent field). It never accepts what is refused, as far as JSON
-Schema can express it; the descriptions say the rest (`subject` must name the entity; which currencies are allowed).
+Schema can express it; the descriptions say the rest (`subject` must name the entity; which currencies are allowed). A strict schema refuses unknown
+fields as well, like `classify --strict`: a worker ignores them.
 """
 
 import ast
@@ -15,6 +16,7 @@ from pydantic_core import core_schema
 
 from stream.core.result import Judged, JudgedLine, Reversed, ReversedAmounts
 from stream.events.catalogue import EVENT_TYPES, EventType
+from stream.events.names import CLOUDEVENTS_ATTRIBUTES
 from stream.events.outcome import OUTCOME_TYPE, OutcomeEvent
 
 
@@ -38,6 +40,22 @@ def schemas() -> dict[str, dict[str, Any]]:
     return {name: _input_schema(event_type) for name, event_type in EVENT_TYPES.items()} | {
         OUTCOME_TYPE: _outcome_schema()
     }
+
+
+def strict_schemas() -> dict[str, dict[str, Any]]:
+    """Name of a type of input events -> the JSON Schema that also refuses unknown fields."""
+    return {name: _strict(_input_schema(event_type)) for name, event_type in EVENT_TYPES.items()}
+
+
+def _strict(schema: dict[str, Any]) -> dict[str, Any]:
+    schema["properties"] |= {name: {"description": _UNUSED, "type": "string"} for name in CLOUDEVENTS_ATTRIBUTES}
+    for defined in (schema, *schema["$defs"].values()):
+        defined["additionalProperties"] = False
+    schema["description"] += " Unknown fields are refused."
+    return schema
+
+
+_UNUSED = "An attribute of CloudEvents that is not used."
 
 
 def _input_schema(event_type: EventType) -> dict[str, Any]:

@@ -33,10 +33,15 @@ def exactly(text):
     return json.loads(text, parse_float=Decimal)
 
 
-SCHEMAS = {
-    name: Draft202012Validator(exactly(json.dumps(made)), format_checker=Draft202012Validator.FORMAT_CHECKER)
-    for name, made in schema.schemas().items()
-}
+def validators(schemas):
+    return {
+        name: Draft202012Validator(exactly(json.dumps(made)), format_checker=Draft202012Validator.FORMAT_CHECKER)
+        for name, made in schemas.items()
+    }
+
+
+SCHEMAS = validators(schema.schemas())
+STRICT = validators(schema.strict_schemas())
 
 
 def blocks(language):
@@ -46,9 +51,9 @@ def blocks(language):
 EXAMPLES = [json.loads(block) for block in blocks("json")]
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_they_are_json_schemas(name):
-    Draft202012Validator.check_schema(SCHEMAS[name].schema)
+@pytest.mark.parametrize("validator", [*SCHEMAS.values(), *STRICT.values()])
+def test_they_are_json_schemas(validator):
+    Draft202012Validator.check_schema(validator.schema)
 
 
 def without_absent(value):
@@ -76,6 +81,38 @@ def test_valid_events_are_accepted(sent):
     # JSON Schema accepts a final line break, 1.0 as an integer, and a lone surrogate.
     odd = re.search(rb'\\n"|\\ud800|-0\.0', encoded(sent))
     assert not isinstance(made, Rejected) or made.path in BEYOND_SCHEMA or odd, made
+
+
+# --- strict schemas
+
+
+@settings(max_examples=settings().max_examples * 3 // 5)
+@given(sent=events())
+def test_a_strict_schema_refuses_what_strict_decoding_refuses(sent):
+    sent = without_absent(sent)
+    value = encoded(sent)
+    assert STRICT[sent["type"]].is_valid(exactly(value)) != isinstance(decode_line(value, strict=True), Rejected)
+
+
+@pytest.mark.parametrize("example", EXAMPLES[:-1], ids=lambda example: example["type"])
+def test_a_strict_schema_accepts_the_example_and_refuses_a_further_field_anywhere(example):
+    validator = STRICT[example["type"]]
+    validator.validate(example)
+    assert not isinstance(decode_line(encoded(example), strict=True), Rejected)
+    holders = list(objects(example))
+    for number in range(len(holders)):
+        changed = json.loads(json.dumps(example))
+        list(objects(changed))[number]["customerId"] = "k-42"
+        assert not validator.is_valid(changed)
+        assert isinstance(decode_line(encoded(changed), strict=True), Rejected)
+        SCHEMAS[example["type"]].validate(changed)
+
+
+def objects(value):
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from objects(inner)
 
 
 # --- the page
