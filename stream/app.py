@@ -113,7 +113,7 @@ class Worker:
             labels=settings.registry(),
             tables=tables,
             clock=clock,
-            decoder=Decoder(journeys, settings.future),
+            decoder=Decoder(journeys, settings.future, require_key=settings.require_key),
             publisher=publisher,
             outcome_topic=settings.outcome_topic,
             dead_letter_topic=settings.dead_letter_topic,

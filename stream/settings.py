@@ -198,6 +198,8 @@ class Settings(BaseSettings):
     """Hours after a cancellation in which a new plan is judged as a change of the canceled one, of the same or another subscription of the customer."""
     future_minutes: float = Field(10, ge=0, le=24 * 60)
     """Minutes that an event's time may be ahead of its record's Kafka timestamp; events further ahead are rejected."""
+    require_key: bool = False
+    """Reject records without a key (reason `no_key`). Without a key, the events of one checkout are in several partitions and are judged as several."""
     channels: Names = ()
     """Channels with figures of their own, at most 8; all others are counted as `other`. Default: the first ones seen."""
     segments: Names = ()

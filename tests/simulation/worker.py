@@ -254,7 +254,7 @@ class Worker:
         journeys = {settings.checkout_topic: "checkout", settings.subscription_topic: "subscription"}
         context = WorkerContext(
             app_id=settings.app_id, cluster=self.cluster, core=settings.core(), labels=settings.registry(), tables=tables, clock=clock,
-            decoder=Decoder(journeys, settings.future), publisher=publisher, outcome_topic=settings.outcome_topic,
+            decoder=Decoder(journeys, settings.future, require_key=settings.require_key), publisher=publisher, outcome_topic=settings.outcome_topic,
             dead_letter_topic=settings.dead_letter_topic, counters=self.counters, fencing_backoff=2 * kafka.HEARTBEAT,
         )  # fmt: skip
         self.shards = ShardSet(context, journeys, settings.cache_mb * 1_000_000, self.die)
