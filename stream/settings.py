@@ -77,6 +77,8 @@ _FILES = (
     "kafka_ssl_cert_file",
     "kafka_ssl_key_file",
     "redis_ca_file",
+    "redis_cert_file",
+    "redis_key_file",
 )
 
 _LABEL_OF: Mapping[str, LabelName] = {
@@ -176,6 +178,10 @@ class Settings(BaseSettings):
     """File with the password of the Redis user."""
     redis_ca_file: FilePath | None = None
     """CA certificates to verify Redis with (PEM), with `rediss://`. Default: those of the system."""
+    redis_cert_file: FilePath | None = None
+    """Client certificate (PEM), if Redis requires one, with `rediss://`."""
+    redis_key_file: FilePath | None = None
+    """Key of the client certificate for Redis (PEM), if the certificate's file does not contain it."""
     redis_prefix: str = Field("upsell:", pattern=r"^[A-Za-z0-9._:-]{1,100}$")
     """Prefix of every key in Redis."""
     redis_timeout: float = Field(10.0, gt=0, le=600)
@@ -313,6 +319,12 @@ class Settings(BaseSettings):
                     )
         if self.kafka_ssl_key_file is not None and self.kafka_ssl_cert_file is None:
             raise ValueError("kafka_ssl_key_file is set; also set kafka_ssl_cert_file")
+        if self.redis_cert_file is not None and self.redis_url.scheme != "rediss":
+            raise ValueError(
+                f"redis_cert_file is set but redis_url begins with {self.redis_url.scheme}://; use rediss://, which is TLS"
+            )
+        if self.redis_key_file is not None and self.redis_cert_file is None:
+            raise ValueError("redis_key_file is set; also set redis_cert_file")
         for name in _WITH_FILES:
             if getattr(self, f"{name}_file") is not None and name in self.model_fields_set:
                 raise ValueError(f"{name} and {name}_file are both set; unset one of them")

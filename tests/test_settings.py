@@ -291,6 +291,16 @@ def test_a_secret_comes_from_the_environment_or_its_file(monkeypatch, tmp_path):
     assert load().password("redis_password") == "from the file"
 
 
+def test_a_certificate_for_redis_needs_tls_and_its_own_file(config, tmp_path):
+    (tmp_path / "some.pem").touch()
+    file = config(f'redis_cert_file = "{tmp_path}/some.pem"')
+    assert wrong({}, file) == (
+        f"redis_cert_file in {file} is set but UPSELL_REDIS_URL begins with redis://; use rediss://, which is TLS"
+    )
+    key = {"redis_key_file": str(tmp_path / "some.pem")}
+    assert wrong(key) == "--redis-key-file is set; also set UPSELL_REDIS_CERT_FILE"
+
+
 SECRET_FILES = ["kafka_sasl_password_file", "redis_password_file", "customer_hash_key_file"]
 
 

@@ -19,7 +19,15 @@ KAFKA: Final = (
     "kafka_ssl_cert_file",
     "kafka_ssl_key_file",
 )
-REDIS: Final = ("redis_url", "redis_password_file", "redis_ca_file", "redis_prefix", "redis_timeout")
+REDIS: Final = (
+    "redis_url",
+    "redis_password_file",
+    "redis_ca_file",
+    "redis_cert_file",
+    "redis_key_file",
+    "redis_prefix",
+    "redis_timeout",
+)
 INPUT: Final = ("checkout_topic", "subscription_topic")
 JUDGEMENT: Final = (
     "windows",

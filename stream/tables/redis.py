@@ -74,8 +74,16 @@ _ELSEWHERE = {"connection", "timeout", "readonly"}
 _DENIED = re.compile("ACL failure in script|user executing the script can't")
 _LINE = re.compile(r"@user_script:(\d+)")
 _CALL = re.compile(rb"redis\.call\('(\w+)'")
-_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
-_TRUST = ": set redis_ca_file to the certificates of the authority that signed Redis' (PEM), and use the host name in redis_url that it was issued for"
+_CERTIFICATES: Mapping[str, str] = {
+    "CERTIFICATE_VERIFY_FAILED": "set redis_ca_file to the certificates of the authority that signed Redis' (PEM), and use the host name in redis_url "
+    "that it was issued for",
+    "CERTIFICATE_REQUIRED": "Redis requires a client certificate: set redis_cert_file and redis_key_file",
+    "ALERT_UNKNOWN_CA": "Redis does not trust the signer of the client certificate: check redis_cert_file",
+    "ALERT_CERTIFICATE_EXPIRED": "the client certificate has expired: renew redis_cert_file",
+}
+"""Part of an error of TLS -> what to do."""
+_CLOSED = re.compile("reset by peer|closed by server|Broken pipe")
+"""Without a certificate that it trusts Redis closes the connection; what it says about it is often lost."""
 
 _counts = msgspec.msgpack.Decoder(dict[str, tuple[int, ...]]).decode
 
@@ -97,14 +105,8 @@ def connect(settings: Settings) -> "RedisTables":
         raise IncompatibleStateError(f"redis_password_file: {error}") from error
     if password is not None:
         options["password"] = password
-    if settings.redis_ca_file is not None and options.get("connection_class") is SSLConnection:
-        try:
-            ssl.create_default_context(cafile=settings.redis_ca_file)
-        except OSError as error:
-            raise IncompatibleStateError(
-                f"redis_ca_file: {settings.redis_ca_file} cannot be used; it must have certificates in PEM format ({error})"
-            ) from error
-        options["ssl_ca_certs"] = str(settings.redis_ca_file)
+    if options.get("connection_class") is SSLConnection:
+        options |= _tls(settings)
     pool = _Pool(
         **options,
         max_connections=_MAX_CONNECTIONS,
@@ -118,6 +120,31 @@ def connect(settings: Settings) -> "RedisTables":
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
     return RedisTables(pool, Keys(settings.redis_prefix, settings.app_id), settings.redis_timeout)
+
+
+def _tls(settings: Settings) -> dict[str, str]:
+    """The files for TLS, after a look whether they can be used: the client reads them for each connection, so a renewed certificate is used."""
+    options = {}
+    try:
+        context = ssl.create_default_context(cafile=settings.redis_ca_file)
+    except OSError as error:
+        raise IncompatibleStateError(
+            f"redis_ca_file: {settings.redis_ca_file} cannot be used; it must have certificates in PEM format ({error})"
+        ) from error
+    if settings.redis_ca_file is not None:
+        options["ssl_ca_certs"] = str(settings.redis_ca_file)
+    if (certificate := settings.redis_cert_file) is not None:
+        key = settings.redis_key_file or certificate
+        try:
+            context.load_cert_chain(certificate, key)
+        except OSError as error:
+            raise IncompatibleStateError(
+                f"redis_cert_file, redis_key_file: {certificate} and {key} cannot be used; there must be a certificate and its key in PEM "
+                f"format, without a passphrase ({error})"
+            ) from error
+        options["ssl_certfile"] = str(certificate)
+        options["ssl_keyfile"] = str(key)
+    return options
 
 
 class RedisTables(Tables):
@@ -328,7 +355,7 @@ class RedisTables(Tables):
             async with asyncio.timeout(self._timeout):
                 yield
         except (TimeoutError, RedisError) as error:
-            explained = _explained(error)
+            explained = _explained(error, tls=self._pool.tls)
             if isinstance(explained, TablesUnavailableError) and explained.reason in _ELSEWHERE:
                 await self._pool.drop_idle()
             raise explained from error
@@ -336,6 +363,11 @@ class RedisTables(Tables):
 
 class _Pool(ConnectionPool):
     """Connections that can be dropped."""
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connections use TLS."""
+        return issubclass(self.connection_class, SSLConnection)
 
     async def drop_idle(self) -> None:
         """Close connections that are not in use; they connect again when needed. Not waiting for the server keeps other tasks from using one meanwhile."""
@@ -376,7 +408,7 @@ def _check_layout(shard: ShardId, layout: bytes) -> None:
         )
 
 
-def _explained(error: TimeoutError | RedisError) -> Exception:
+def _explained(error: TimeoutError | RedisError, *, tls: bool = False) -> Exception:
     """The interface's error for one of redis-py; an error that is a defect of this module is returned unchanged."""
     if isinstance(error, TimeoutError):
         return TablesUnavailableError("timeout", "Redis did not answer within redis_timeout")
@@ -395,7 +427,10 @@ def _explained(error: TimeoutError | RedisError) -> Exception:
     if isinstance(error, RedisTimeoutError):
         return TablesUnavailableError("timeout", str(error))
     if isinstance(error, RedisConnectionError | InvalidResponse):
-        return TablesUnavailableError("connection", f"{error}{_TRUST if _UNTRUSTED in str(error) else ''}")
+        advice = next((f": {text}" for part, text in _CERTIFICATES.items() if part in str(error)), "")
+        if not advice and tls and _CLOSED.search(str(error)):
+            advice = "; if Redis requires a client certificate, set redis_cert_file and redis_key_file to one whose signer it trusts"
+        return TablesUnavailableError("connection", f"{error}{advice}")
     if isinstance(error, ResponseError):
         return IncompatibleStateError(
             f"Redis refuses a command ({error}): it must be Redis 7.0 or later, or Valkey, at one address (a cluster: through a proxy), and "

@@ -53,6 +53,13 @@ def secure_redis(authority):
         yield server
 
 
+@pytest.fixture(scope="module")
+def mutual_redis(authority):
+    """It requires a client certificate."""
+    with started(SecureRedis(authority, mutual=True)) as server:
+        yield server
+
+
 def rules(prefix):
     """The rules that docs/how-to/security.md tells an operator to grant, with this prefix."""
     [line] = re.findall(r"^ACL SETUSER upsell (.*)$", (DOCS / "how-to" / "security.md").read_text(), re.MULTILINE)
@@ -241,6 +248,49 @@ async def test_a_refusal_of_redis_says_what_to_set_or_grant(
         await tables.close()
     assert says in str(refused.value)
     assert secure_redis.password not in str(refused.value)
+
+
+@pytest.mark.redis
+@pytest.mark.embedded
+async def test_a_worker_shows_redis_its_certificate(mutual_redis, embedded_broker, authority, name_prefix, tmp_path):
+    mutual_redis.allow(*rules(name_prefix))
+    certificate, key = authority.issue("worker-at-redis")
+    given = redis_of(mutual_redis, authority, redis_cert_file=certificate, redis_key_file=key)
+    given["kafka_bootstrap_servers"] = embedded_broker.bootstrap_servers
+    with members(name_prefix, tmp_path, **given) as workers:
+        worker = workers.start()
+        await workers.until_shared(lambda shares: shares == [8])
+        code, said = await run(workers.settings, "rates", "--json")
+        assert code == 0, said
+        assert await worker.stop() == 0
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize(
+    ("shown", "says"),
+    [
+        (None, "requires a client certificate.* set redis_cert_file and redis_key_file"),
+        (
+            "stranger",
+            "(does not trust the signer .* check redis_cert_file|set redis_cert_file .* to one whose signer it trusts)",
+        ),
+    ],
+)
+async def test_a_redis_that_misses_a_certificate_says_which_setting_is_missing(
+    mutual_redis, authority, stranger, name_prefix, shown, says
+):
+    mutual_redis.allow(*rules(name_prefix))
+    given = redis_of(mutual_redis, authority)
+    if shown:
+        certificate, key = stranger.issue("worker-at-redis")
+        given |= {"redis_cert_file": certificate, "redis_key_file": key}
+    tables = connect(Settings(redis_prefix=name_prefix, **given))
+    try:
+        for _ in range(5):  # whether the reason or the end of the connection arrives first differs
+            with pytest.raises(TablesUnavailableError, match=says):
+                await tables.summaries()
+    finally:
+        await tables.close()
 
 
 @pytest.mark.redis

@@ -57,9 +57,9 @@ class SecureKafka(KafkaServer):
 
 
 class SecureRedis(RedisServer):
-    """Redis with a TLS listener. `allow` creates its user."""
+    """Redis with a TLS listener, which may require client certificates (`mutual`). `allow` creates its user."""
 
-    def __init__(self, authority: Authority) -> None:
+    def __init__(self, authority: Authority, *, mutual: bool = False) -> None:
         certificate, key = authority.issue("redis")
         self.tls_port = free_port()
         super().__init__(
@@ -67,7 +67,7 @@ class SecureRedis(RedisServer):
             "--tls-cert-file", str(certificate),
             "--tls-key-file", str(key),
             "--tls-ca-cert-file", str(authority.certificate),
-            "--tls-auth-clients", "no",
+            "--tls-auth-clients", "yes" if mutual else "no",
         )  # fmt: skip
         self.password = secrets.token_hex(16)
 

@@ -412,6 +412,14 @@ def test_a_file_without_certificates_is_named(tmp_path):
         connect(Settings(redis_url="rediss://localhost/0", redis_ca_file=file))
 
 
+@pytest.mark.parametrize("given", [["redis_cert_file"], ["redis_cert_file", "redis_key_file"]])
+def test_a_file_without_the_clients_certificate_is_an_error_that_names_the_settings(tmp_path, given):
+    file = tmp_path / "some.pem"
+    file.write_text("no certificate")
+    with pytest.raises(IncompatibleStateError, match=f"^redis_cert_file, redis_key_file: {file} .*PEM"):
+        connect(Settings(redis_url="rediss://localhost/0", **dict.fromkeys(given, file)))
+
+
 def test_a_password_file_that_went_away_is_named(tmp_path):
     file = tmp_path / "password"
     file.write_text("secret")
