@@ -47,7 +47,7 @@ SLOW = (
     "test_audit.py",
     "test_conftest.py",
 )
-SLOW_MARKERS = {"embedded", "kafka", "redis", "prometheus", "helm", "browser", "image", "datasets"}
+SLOW_MARKERS = {"embedded", "kafka", "redis", "prometheus", "helm", "browser", "terminal", "image", "datasets"}
 """What `--fast` leaves out: these files and directories, and tests that need a server or a program. Properties get fewer examples."""
 
 MARKER_OF_FIXTURE = {

@@ -2,43 +2,68 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
 import click
-from rich.console import Group, RenderableType
 from rich.live import Live
+from rich.text import Text
 
-from stream.cli.figures import by_label, by_window
+from stream.cli.figures import (
+    LABELS,
+    LEGEND,
+    Label,
+    Section,
+    by_label,
+    by_window,
+    columns,
+    headlines,
+    longest,
+    on_screen,
+)
 from stream.cli.options import REDIS, with_settings
 from stream.cli.screen import output
 from stream.core.config import MICROSECONDS, STEP
-from stream.core.counting.figures import TOTAL, Figures, ShardFigures
+from stream.core.counting.figures import ALL, JOURNEYS, Figures, ShardFigures
 from stream.core.counting.summary import decode_summary
 from stream.settings import Settings
-from stream.tables.interface import IncompatibleStateError, ShardSummary, Tables, TablesUnavailableError
+from stream.tables.interface import IncompatibleStateError, ShardSummary, TablesUnavailableError
 from stream.tables.redis import connect
 
 _IDLE: Final = 30
 """Seconds without a commit of any worker after which a warning is printed."""
 
 
+_HOW: Final = "use --dimension NAME or no --watch"
+
+
 @click.command(
     epilog="""\b
 Examples:
   upsell-stream rates --redis-url redis://redis:6379/0
-  upsell-stream rates --window 1h --watch
+  upsell-stream rates --watch
+  upsell-stream rates --watch --dimension segment --window 1h
   upsell-stream rates --json | jq '.windows["1h"].checkout.rates'
 """
 )
-@click.option("--window", metavar="NAME", help="Window for the tables by segment, channel and category.  [the longest]")
-@click.option("--watch", is_flag=True, help="Continue, with new figures every 5 seconds.")
+@click.option("--window", metavar="NAME", help="Show one window, with a column for each journey.  [all]")
+@click.option(
+    "--dimension",
+    type=click.Choice((ALL, *LABELS)),
+    help="Show only the tables of this dimension, by default in the longest window; `all`: of the journeys.",
+)
+@click.option("--watch", is_flag=True, help="Continue, with new figures every 5 seconds; a terminal shows what fits.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; with --watch one per line.")
 @with_settings(("app_id", *REDIS))
-def rates(settings: Settings, *, window: str | None, watch: bool, as_json: bool) -> None:
-    """Show the current figures of all workers with the same --app-id."""
+def rates(
+    settings: Settings, *, window: str | None, dimension: Label | Literal["all"] | None, watch: bool, as_json: bool
+) -> None:
+    """Show the current figures of all workers with the same --app-id.
+
+    The first line says of each journey whether its figures are complete and current. ▲ ● ▼ mark the highest, the middle and the lowest band of a KPI.
+    """
     try:
-        asyncio.run(_rates(settings, window, watch=watch, as_json=as_json))
+        asyncio.run(_rates(settings, window, dimension, watch=watch, as_json=as_json))
     except TablesUnavailableError as error:
         raise click.ClickException(f"cannot read from Redis ({error}); run `upsell-stream check`") from None
     except IncompatibleStateError as error:
@@ -50,22 +75,28 @@ def figures_of(summaries: list[ShardSummary]) -> Figures:
     return Figures(ShardFigures(decode_summary(each.summary, each.recent), each.customers) for each in summaries)
 
 
-async def _rates(settings: Settings, window: str | None, *, watch: bool, as_json: bool) -> None:
+async def _rates(settings: Settings, window: str | None, dimension: str | None, *, watch: bool, as_json: bool) -> None:
     tables = connect(settings)
+    console = output()
     try:
-        if watch and not as_json and output().is_terminal:
-            with Live(console=output(), auto_refresh=False, screen=True) as live:
+        if watch and not as_json and console.is_terminal:
+            with Live(console=console, auto_refresh=False, screen=True) as live:
                 while True:
-                    live.update(Group(*await _view(tables, window, brief=True)), refresh=True)
+                    summaries = await tables.summaries()
+                    document = figures_of(summaries).plain()
+                    shown = _sections(document["windows"], window, dimension, brief=True)
+                    live.update(on_screen(console, _head(document), shown, _HOW), refresh=True)
                     await asyncio.sleep(STEP / MICROSECONDS)
         while True:
+            summaries = await tables.summaries()
+            _warn(summaries, await tables.now())
+            document = figures_of(summaries).plain()
             if as_json:
-                summaries = await tables.summaries()
-                _warn(summaries, await tables.now())
-                document = figures_of(summaries).plain()
                 click.echo(json.dumps(document, indent=None if watch else 2))
             else:
-                output().print(*await _view(tables, window, brief=False), sep="\n")
+                shown = _sections(document["windows"], window, dimension, brief=False)
+                parts = [part for section in shown for part in ("", section)]
+                console.print(*_head(document), *parts, "", LEGEND, sep="\n")
             if not watch:
                 return
             await asyncio.sleep(STEP / MICROSECONDS)
@@ -73,27 +104,31 @@ async def _rates(settings: Settings, window: str | None, *, watch: bool, as_json
         await tables.close()
 
 
-async def _view(tables: Tables, window: str | None, *, brief: bool) -> list[RenderableType]:
-    summaries = await tables.summaries()
-    if not brief:
-        _warn(summaries, await tables.now())
-    document = figures_of(summaries).plain()
-    windows = document["windows"]
-    if summaries and window is not None and window not in windows:
+def _head(document: Mapping[str, Any]) -> list[Text]:
+    return headlines(document["as_of"], document.get("state", {}))
+
+
+def _sections(
+    windows: Mapping[str, Mapping[str, Any]], window: str | None, dimension: str | None, *, brief: bool
+) -> list[Section]:
+    """The tables to show.
+
+    Raises:
+        click.BadParameter: there are figures, and none for this window.
+    """
+    if window is not None and window not in windows and len(windows) > 1:
         raise click.BadParameter(f"{window!r} is not one of {', '.join(windows)}", param_hint="--window")
-    shown = (
-        window
-        if window is not None and window in windows
-        else next((name for name in reversed(windows) if name != TOTAL), TOTAL)
-    )
-    return list(_tables(document, shown, brief=brief))
-
-
-def _tables(document: dict[str, Any], window: str, *, brief: bool) -> Iterator[RenderableType]:
-    yield f"as of {document['as_of'] or 'never'}"
-    for table in (*by_window(document["windows"], brief=brief), *by_label(window, document["windows"][window])):
-        yield ""
-        yield table
+    one = window if window in windows else None
+    sections: list[Section] = []
+    if dimension in (None, ALL):
+        if one is None:
+            sections += by_window(windows, brief=brief)
+        else:
+            sections += columns(one, {name: windows[one][name] for name in (*JOURNEYS, ALL)}, brief=brief)
+    if dimension != ALL:
+        labelled = one or longest(windows)
+        sections += by_label(labelled, windows[labelled], [name for name in LABELS if dimension in (None, name)])
+    return sections
 
 
 def _warn(summaries: list[ShardSummary], now: int) -> None:

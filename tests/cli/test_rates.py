@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from decimal import Decimal
 import pytest
 from click.testing import CliRunner
 from support.shard_store import ShardStore
+from support.terminal import ended, terminal
 
 from stream.cli.root import cli
+from stream.core.counting.kpi import KPIS
 from stream.core.event import CheckoutEvent, CheckoutType, Line
 from stream.core.labels import LabelRegistry
 from stream.core.shard.shard import Shard
@@ -23,29 +26,31 @@ from stream.tables.redis import connect
 TEN = Decimal(10)
 
 
-def purchase(entity, time, units):
+def purchase(entity, time, units, category="things"):
     """A purchase with an intent of one unit."""
     common = {"source": "/test", "version": 0, "entity": entity, "customer": "me", "currency": "EUR", "segment": "vip"}
     return [
         CheckoutEvent(
-            type=kind, id=kind.name, time=time, products=(Line("A", None, "a", "things", count, TEN),), **common
+            type=kind, id=kind.name, time=time, products=(Line("A", None, "a", category, count, TEN),), **common
         )
         for kind, count in ((CheckoutType.STARTED, 1), (CheckoutType.COMPLETED, units))
     ]
 
 
-async def committed(settings, partitions):
-    """An upsell and a plain purchase in each partition."""
+async def committed(settings, partitions, categories=()):
+    """An upsell and a plain purchase in each partition, and an upsell in each of these categories."""
     tables = connect(settings)
     try:
         for partition in range(partitions):
             shard_id, nonce = ShardId("checkout-events", partition), b"nonce"
             now = await tables.now()
             claim = await tables.claim(shard_id, nonce)
-            labels = LabelRegistry({"segment": ["vip"]})
+            labels = LabelRegistry({"segment": ["vip"], "category": ["things", *categories]})
             shard = Shard(shard_id, "checkout", settings.core(), labels, claim.stored, 100)
             shard.advance(now)
             events = [*purchase("upsold", now - 10**7, 3), *purchase("plain", now - 10**7, 1)]
+            for category in categories:
+                events += purchase(category, now - 10**7, 3, category)
             ShardStore().apply(shard, events, labels)
             await tables.commit(Commit(shard_id, nonce, claim.epoch, b"batch", None, 4, b"", now, shard.drain()))
     finally:
@@ -83,12 +88,36 @@ def test_all_partitions_as_json(arguments, settings):
 
 def test_a_table_of_kpis_by_window_and_of_labels_in_one(arguments, settings):
     asyncio.run(committed(settings, 1))
-    result = rates(arguments, "--window", "1h")
+    result = rates(arguments)
     assert result.exit_code == 0, result.output
     text = result.stdout.splitlines()
     assert ["upsell_ratio", *["50.0%"] * 5] in [line.split() for line in text]
-    assert any("by segment, 1h" in line for line in text)
+    assert any("by segment, 30d" in line for line in text)
     assert any(line.startswith("subscription") for line in text)
+
+
+def test_one_window_has_a_column_for_each_journey(arguments, settings):
+    asyncio.run(committed(settings, 1))
+    text = [line.split() for line in rates(arguments, "--window", "1h").stdout.splitlines()]
+    assert ["1h", "checkout", "subscription", "all"] in text
+    assert ["upsell_ratio", "50.0%", "-", "50.0%"] in text
+    assert ["by", "segment,", "1h", "transactions"] in [words[:4] for words in text]
+
+
+def test_one_dimension_is_shown_alone(arguments, settings):
+    asyncio.run(committed(settings, 1))
+    text = rates(arguments, "--dimension", "segment").stdout
+    assert "by segment, 30d" in text
+    assert "by category" not in text
+    assert "checkout " not in text
+    assert "by segment" not in rates(arguments, "--dimension", "all").stdout
+
+
+def test_a_pipe_gets_one_line_for_each_row_and_no_colours(arguments, settings):
+    asyncio.run(committed(settings, 1))
+    text = rates(arguments).stdout
+    assert "\x1b" not in text
+    assert "by segment, 30d  transactions  upsell_cross_sell_rate  upsell_ratio  cross_sell_rate" in text
 
 
 def test_an_unknown_window_is_wrong_usage(arguments, settings):
@@ -108,6 +137,63 @@ def test_nothing_counted_yet_is_reported(arguments):
     result = rates(arguments, "--json")
     assert json.loads(result.stdout)["as_of"] is None
     assert "check --app-id" in result.stderr
+
+
+CATEGORIES = [f"category-{number:02}" for number in range(30)]
+
+
+@pytest.mark.terminal
+def test_watch_shows_whole_rows_on_80_by_24_and_says_how_many_are_left_out(arguments, settings, tmp_path):
+    asyncio.run(committed(settings, 1, CATEGORIES))
+    with terminal(tmp_path, *arguments, "--watch") as screen:
+        lines = screen.until(lambda lines: "left out" in lines[-1])
+        assert len(lines) == 24
+        assert lines[0].startswith("as of 20")
+        for kpi in KPIS:
+            assert sum(line.split(" ")[0] == kpi.name for line in lines) == 2 * ("all" in kpi.dimensions)
+        assert sum(line.startswith("transactions ") for line in lines) == 2
+        assert lines[-1] == "33 rows left out: segment, channel, category; use --dimension NAME or no --watch"
+        coloured = "\n".join(screen.screen(colours=True))
+        assert set(re.findall(r"(\x1b\[3[236]m) *([▲●▼])", coloured)) == {("\x1b[32m", "▲"), ("\x1b[33m", "▼")}
+        screen.type("C-c")
+        assert screen.until(ended)[0] == "status 130"
+
+
+@pytest.mark.terminal
+def test_watch_of_one_dimension_shows_as_many_rows_as_fit(arguments, settings, tmp_path):
+    asyncio.run(committed(settings, 1, CATEGORIES))
+    with terminal(tmp_path, *arguments, "--watch", "--dimension", "category", "--window", "1h") as screen:
+        lines = screen.until(lambda lines: "left out" in lines[-1])
+    assert sum(line.startswith("category-") for line in lines) == 20
+    assert lines[-1] == "10 rows left out: category; use --dimension NAME or no --watch"
+
+
+@pytest.mark.terminal
+@pytest.mark.parametrize("width", [80, 200])
+def test_a_terminal_breaks_no_word_and_loses_no_row(width, arguments, settings, tmp_path):
+    asyncio.run(committed(settings, 1, CATEGORIES))
+    piped = rates(arguments).stdout
+    with terminal(tmp_path, *arguments, size=(width, 24)) as screen:
+        lines = screen.until(ended, history=True)
+    words = " ".join(lines).split()
+    assert set(CATEGORIES) <= set(words)
+    assert {word for word in piped.split() if "_" not in word} <= set(words) | {"as"}
+    for kpi in KPIS:
+        assert kpi.name in words or "all" not in kpi.dimensions
+    if width == 200:
+        rest = [line.rstrip() for line in piped.splitlines()]
+        assert [line for line in lines if not line.startswith(("as of", "status"))] == rest[1:]
+
+
+@pytest.mark.terminal
+def test_without_colours_the_signs_still_tell_the_bands(arguments, settings, tmp_path):
+    asyncio.run(committed(settings, 1))
+    with terminal(tmp_path, *arguments, environment={"NO_COLOR": "1"}) as screen:
+        screen.until(ended)
+        text = "\n".join(screen.screen(colours=True, history=True))
+    assert "▲ 50.0%" in text
+    assert "▼ 0.0%" in text
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", text)
 
 
 def test_watch_runs_until_ctrl_c(arguments, settings):
