@@ -4,24 +4,28 @@ import json
 from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, Final
 
 import click
 import msgspec
+from rich.console import Console
+from rich.progress import Progress
+from rich.text import Text
 
 from stream.cli.figures import one_window
 from stream.cli.options import JUDGEMENT, with_settings
-from stream.cli.parameters import Time
-from stream.cli.screen import output, progress
-from stream.core.event import CheckoutEvent
+from stream.cli.parameters import Limit, Time
+from stream.cli.screen import output, printable, progress
+from stream.cli.verdicts import verdicts
+from stream.core.event import CheckoutEvent, ErasedEvent, Event
+from stream.core.money import exponent
 from stream.core.offline import Offline
-from stream.core.result import TOO_MANY_ORDERS, Step
+from stream.core.result import TOO_MANY_ORDERS, Judged, Step
 from stream.events.decode import LARGEST_RECORD, Rejected, decode_line, too_many_orders
 from stream.settings import Settings
 
-_PRINTED_REJECTIONS: Final = 5
-"""Rejected lines that are printed; further ones are only counted."""
 _PROGRESS_LINES: Final = 500
 """Lines between two updates of the progress bar."""
 
@@ -45,13 +49,62 @@ class Transactions:
         """JSON without line breaks."""
         return (line for line in self._newest.values() if line)
 
+    def print_table(self) -> None:
+        """Print them as a table, and how many are not in it."""
+        console = output()
+        shown = [_decode_judged(line) for line in self.lines()]
+        for part in verdicts(shown):
+            console.print(part)
+        hidden = len(self._newest) - len(shown)
+        others = "" if self._everything or not hidden else f", {hidden:,} without a verdict (--all shows them)"
+        console.print(f"{len(shown):,} transaction{'s' * (len(shown) != 1)}{others}")
 
-class Reader:
-    """Applies events from JSON Lines. Counts the results, and prints the first rejected lines."""
+
+_decode_judged = msgspec.json.Decoder(Judged).decode
+
+
+class Prices:
+    """Looks for prices in minor units, which a price alone does not show: in a file of them, none has decimals."""
 
     def __init__(self) -> None:
+        self._whole = 0
+        self._example: tuple[str, str] | None = None
+        self._with_decimals = False
+
+    def add(self, event: Event) -> None:
+        """Look at the prices of an event."""
+        if self._with_decimals or isinstance(event, ErasedEvent) or not exponent(event.currency):
+            return
+        for line in (event.products if isinstance(event, CheckoutEvent) else event.items) or ():
+            if "." in line.price:
+                self._with_decimals = True
+            elif line.price.strip("0"):
+                self._whole += 1
+                self._example = self._example or (line.price, event.currency)
+
+    def note(self) -> str | None:
+        """What to check; None if a price has decimals, or there is none."""
+        if self._with_decimals or self._example is None:
+            return None
+        price, currency = self._example
+        major = Decimal(price).scaleb(-exponent(currency))
+        return (
+            f'none of {self._whole:,} prices has decimals, such as "{price}" ({currency}). '
+            f'Prices are in major units: if this one is {major:f} {currency}, send "{major:f}"'
+        )
+
+
+class Reader:
+    """Applies events from JSON Lines. Counts the results, and reports the first rejected lines."""
+
+    def __init__(self, console: Console, rejections: int, *, strict: bool) -> None:
+        """`console`: where lines are reported, at most so many `rejections`. `strict`: reject unknown fields."""
         self.results: Counter[str] = Counter()
         """Number of lines by result."""
+        self._console = console
+        self._rejections = rejections
+        self._strict = strict
+        self._prices = Prices()
 
     @property
     def events(self) -> int:
@@ -65,7 +118,7 @@ class Reader:
                 line = line.removeprefix(BOM_UTF8)  # noqa: PLW2901 - programs on Windows write it
             if not line or line.isspace():
                 continue
-            event = decode_line(line.rstrip(b"\r\n"))
+            event = decode_line(line.rstrip(b"\r\n"), strict=self._strict)
             if isinstance(event, Rejected):
                 self._reject(f"{name}:{number}", event)
                 continue
@@ -74,29 +127,37 @@ class Reader:
                 self._reject(f"{name}:{number}", too_many_orders(event))
                 continue
             self.results[step.result] += 1
+            if self._strict:
+                self._prices.add(event)
             yield step
 
     def print_results(self) -> None:
-        """Print how many events were not applied, by result."""
+        """Print how many events were not applied, by result, and what to check."""
         others = {result: count for result, count in sorted(self.results.items()) if result != "applied"}
         if others:
             counts = ", ".join(f"{count:,} {result}" for result, count in others.items())
             click.echo(f"{self.events:,} events, of which {counts}", err=True)
+        if self._strict and (note := self._prices.note()):
+            click.echo(f"check the prices: {note}", err=True)
 
     def _reject(self, place: str, rejected: Rejected) -> None:
         self.results["rejected"] += 1
         count = self.results["rejected"]
-        if count <= _PRINTED_REJECTIONS:
+        if count <= self._rejections:
             field = f" {rejected.path}:" if rejected.path else ""
-            click.echo(f"{place}: {rejected.reason}:{field} {rejected.detail}", err=True)
-        elif count == _PRINTED_REJECTIONS + 1:
-            click.echo("more lines are rejected; they are only counted", err=True)
+            self._report(f"{place}: {rejected.reason}:{field} {rejected.detail}")
+        elif self._rejections and count == self._rejections + 1:
+            self._report("further rejected lines are only counted; --rejections all prints them")
+
+    def _report(self, text: str) -> None:
+        self._console.print(Text(printable(text)), soft_wrap=True)
 
 
 @click.command(
     epilog="""\b
 Examples:
   upsell-stream classify events.jsonl
+  upsell-stream classify --strict --table --all events.jsonl
   upsell-stream classify --summary checkouts.jsonl subscriptions.jsonl
   upsell-stream classify --summary --json --as-of 2026-01-31T12:00:00Z events.jsonl
   zcat events.jsonl.gz | upsell-stream classify --all -
@@ -107,34 +168,68 @@ Examples:
 @click.option("--summary", is_flag=True, help="Print the figures instead of the transactions.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of tables.")
 @click.option("--as-of", metavar="TIME", type=Time(), help="Print the summary with the rolling windows at this time.")
+@click.option("--table", "as_table", is_flag=True, help="Print the transactions as a table for people instead of JSON.")
+@click.option("--strict", is_flag=True, help="Reject unknown fields too. A worker ignores them.")
+@click.option(
+    "--rejections",
+    metavar="NUMBER|all",
+    type=Limit(min=0),
+    default=5,
+    show_default=True,
+    help="Rejected lines to report; further ones are only counted.",
+)
+@click.option("--allow-rejected", is_flag=True, help="Exit with status 0 although lines were rejected.")
 @with_settings(JUDGEMENT)
+@click.pass_context
 def classify(
-    files: tuple[str, ...], *, everything: bool, summary: bool, as_json: bool, as_of: int | None, settings: Settings
+    ctx: click.Context,
+    files: tuple[str, ...],
+    *,
+    everything: bool,
+    summary: bool,
+    as_json: bool,
+    as_of: int | None,
+    as_table: bool,
+    strict: bool,
+    rejections: int,
+    allow_rejected: bool,
+    settings: Settings,
 ) -> None:
     """Judge events from FILES of JSON Lines (- is standard input), in the given order.
 
     Prints the last version of each transaction, one per line, in the order in which the transactions started. Lines that are not
-    valid events are reported on standard error and counted as rejected.
+    valid events are reported on standard error and counted as rejected; then the exit status is 1.
     """
-    offline = Offline(settings.core(), settings.registry(), as_of)
-    reader = Reader()
-    transactions = Transactions(everything=everything)
     print_transactions = not summary and as_of is None
-    for step in _read(files, reader, offline):
+    if as_table and not print_transactions:
+        raise click.UsageError(
+            "--table is for transactions; --summary and --as-of print figures, as tables unless --json is given"
+        )
+    offline = Offline(settings.core(), settings.registry(), as_of)
+    bar = progress(counted=False)
+    # Through the bar's console, so that a message and the bar never share a line.
+    reader = Reader(bar.console, rejections, strict=strict)
+    transactions = Transactions(everything=everything)
+    for step in _read(files, reader, offline, bar):
         if print_transactions:
             transactions.add(step)
-    if print_transactions:
+    if as_table:
+        transactions.print_table()
+    elif print_transactions:
         stdout = click.get_binary_stream("stdout")
         stdout.writelines(line + b"\n" for line in transactions.lines())
         stdout.flush()
     else:
         _print_summary(reader, offline, as_json=as_json, windows=as_of is not None)
     reader.print_results()
+    if reader.results["rejected"] and not allow_rejected:
+        click.echo("exit status 1, since lines were rejected; with --allow-rejected it is 0", err=True)
+        ctx.exit(1)
 
 
-def _read(files: Iterable[str], reader: Reader, offline: Offline) -> Iterator[Step]:
+def _read(files: Iterable[str], reader: Reader, offline: Offline, bar: Progress) -> Iterator[Step]:
     sizes = [Path(name).stat().st_size if name != "-" else 0 for name in files]
-    with progress(counted=False) as bar:
+    with bar:
         task = bar.add_task("reading", total=sum(sizes) or None)
         before = 0
         for name, size in zip(files, sizes, strict=True):

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from datetime import timedelta
 from typing import Any, Final
 
@@ -21,6 +22,22 @@ class Number(click.FloatRange):
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
+class Limit(click.IntRange):
+    """A number of things to print, at least 0, or `all`."""
+
+    name = "number|all"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse the number; `all` is more than there can be. Raises `click.BadParameter` if it is neither."""
+        if value == "all":
+            return sys.maxsize
+        try:
+            number: int = super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is neither a number nor all", param, ctx)
         return number
 
 

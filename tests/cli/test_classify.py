@@ -1,9 +1,11 @@
 """`classify`: files in, judged transactions or figures out."""
 
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
+from support.terminal import ended, terminal
 
 from stream.cli.root import cli
 
@@ -35,9 +37,9 @@ UPSELL = (event("checkout.started", 1), event("order.completed", 2, **more(3)))
 PLAIN = (event("checkout.started", 1, checkout="c2"), event("order.completed", 2, checkout="c2"))
 
 
-def classify(text, *options):
+def classify(text, *options, status=0):
     result = CliRunner().invoke(cli, ["classify", "-", *options], input=text)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == status, result.output
     return result
 
 
@@ -89,23 +91,50 @@ def test_each_transaction_of_a_subscription_is_printed():
 
 def test_the_first_bad_lines_are_printed_and_all_are_counted():
     bad = ["?"] * 7 + [json.dumps(event("checkout.started", 1) | {"type": "x"})]
-    result = classify(lines(*bad, "", *UPSELL), "--summary", "--json")
+    result = classify(lines(*bad, "", *UPSELL), "--summary", "--json", status=1)
     assert result.stderr.splitlines()[0].startswith("-:1: not_json: ")
     assert result.stderr.count("not_json") == 5
-    assert result.stderr.splitlines()[-1] == "10 events, of which 8 rejected"
+    assert result.stderr.splitlines()[5:] == [
+        "further rejected lines are only counted; --rejections all prints them",
+        "10 events, of which 8 rejected",
+        "exit status 1, since lines were rejected; with --allow-rejected it is 0",
+    ]
     assert json.loads(result.stdout)["rejected"] == 8
 
 
+@pytest.mark.parametrize(("limit", "printed"), [("all", 41), ("40", 40), ("0", 0)])
+def test_as_many_bad_lines_are_printed_as_asked_for(limit, printed):
+    result = classify("?\n" * 41, "--rejections", limit, status=1)
+    assert result.stderr.count(": not_json: ") == printed
+    assert ("further rejected lines" in result.stderr) == (limit == "40")
+    assert "41 events, of which 41 rejected" in result.stderr
+
+
+@pytest.mark.parametrize("limit", ["-1", "some", "1.5"])
+def test_a_wrong_number_of_rejections_is_refused(limit):
+    assert f"'{limit}' is neither a number nor all" in classify("", "--rejections", limit, status=2).stderr
+
+
+def test_a_rejected_line_is_a_failure_unless_it_is_allowed():
+    bad = lines("?", *UPSELL)
+    assert len(classify(bad, status=1).stdout.splitlines()) == 1
+    allowed = classify(bad, "--allow-rejected")
+    assert len(allowed.stdout.splitlines()) == 1
+    assert "exit status" not in allowed.stderr
+    # Others that change nothing are no failure.
+    classify(lines(*UPSELL, UPSELL[0]))
+
+
 def test_a_wrong_field_is_named():
-    result = classify(lines(event("checkout.started", 1, currency="euro")))
+    result = classify(lines(event("checkout.started", 1, currency="euro")), status=1)
     assert result.stderr.startswith("-:1: invalid: data.currency: ")
 
 
 def test_a_fact_of_one_order_too_many_is_rejected_like_a_wrong_field():
     orders = [event("order.completed", n, time=TIME.format(2), order_id=f"o{n}", **more(2)) for n in range(2, 36)]
     again = orders[-1]
-    result = classify(lines(event("checkout.started", 1), *orders, again), "--summary", "--json")
-    *rejections, counts = result.stderr.splitlines()
+    result = classify(lines(event("checkout.started", 1), *orders, again), "--summary", "--json", status=1)
+    *rejections, counts, _ = result.stderr.splitlines()
     assert rejections == [
         f"-:{line}: too_many_orders: data.order_id: the order 'o{order}' is one too many: a checkout has at most 32 orders"
         for line, order in ((34, 34), (35, 35), (36, 35))
@@ -153,7 +182,7 @@ def test_the_hours_of_a_swap_are_a_setting():
 
 
 def test_a_line_that_is_too_large_is_one_line():
-    result = classify(lines("x" * 3_000_000, *UPSELL), "--summary", "--json")
+    result = classify(lines("x" * 3_000_000, *UPSELL), "--summary", "--json", status=1)
     assert "-:1: too_large: " in result.stderr
     assert json.loads(result.stdout)["events"] == 3
 
@@ -209,3 +238,147 @@ def test_files_are_read_in_the_order_given(tmp_path):
         (tmp_path / name).write_text(lines(*events), encoding="utf-8")
     result = CliRunner().invoke(cli, ["classify", "--all", str(tmp_path / "b"), str(tmp_path / "a")])
     assert [json.loads(line)["subject"] for line in result.stdout.splitlines()] == ["checkout/c1", "checkout/c2"]
+
+
+# --- strict
+
+
+def misspelt(checkout="c1"):
+    line = {"sku": "A", "productId": "a", "quantity": 1, "price": "10.00"}
+    return event("checkout.started", 1, checkout=checkout, customerId="me", products=[line])
+
+
+def test_unknown_fields_are_swallowed_unless_they_are_asked_for():
+    assert classify(lines(misspelt())).stderr == ""
+    strict = classify(lines(misspelt(), *PLAIN), "--strict", status=1)
+    assert strict.stderr.splitlines()[0] == (
+        "-:1: invalid: data.products[0].productId: unknown field: did you mean product_id? "
+        "(also unknown: data.customerId (customer_id?))"
+    )
+
+
+def test_a_name_from_an_event_cannot_control_the_terminal():
+    result = classify(lines(event("checkout.started", 1, **{"\x1b[2J": 1})), "--strict", status=1)
+    assert "\x1b" not in result.stderr
+    assert "unknown field" in result.stderr
+
+
+def priced(price, currency="EUR", **more):
+    line = {"sku": "A", "quantity": 1, "price": price}
+    return event("checkout.started", 1, currency=currency, products=[line, line | {"price": "0"}], **more)
+
+
+def test_prices_that_may_be_cents_are_a_question_and_no_failure():
+    result = classify(lines(priced("19900"), priced("1850", checkout="c2")), "--strict")
+    assert result.stderr == (
+        'check the prices: none of 2 prices has decimals, such as "19900" (EUR). '
+        'Prices are in major units: if this one is 199.00 EUR, send "199.00"\n'
+    )
+    assert 'if this one is 19.900 KWD, send "19.900"' in classify(lines(priced("19900", "KWD")), "--strict").stderr
+    seats = plan("created", 1, "1200")
+    assert "none of 1 prices" in classify(lines(seats), "--strict").stderr
+
+
+@pytest.mark.parametrize(
+    ("events", "options"),
+    [
+        ([priced("19900")], []),
+        ([priced("19900"), priced("18.50", checkout="c2")], ["--strict"]),
+        ([priced("19900", "JPY")], ["--strict"]),
+        ([priced("0")], ["--strict"]),
+        ([], ["--strict"]),
+    ],
+)
+def test_other_prices_are_no_question(events, options):
+    assert "check the prices" not in classify(lines(*events), *options).stderr
+
+
+# --- for people
+
+LONG = "a-checkout-with-a-long-id-of-forty-letters"
+SALES = (
+    *UPSELL,
+    *PLAIN,
+    event("order.completed", 3, checkout=LONG),
+    event("checkout.started", 1, checkout="c4"),
+    event(
+        "order.completed",
+        2,
+        checkout="c4",
+        products=[
+            {"sku": "A-LARGE-ONE-WITH-A-NAME", "product_id": "a", "quantity": 1, "price": "1234.50"},
+            {"sku": "B", "quantity": 1, "price": "5.00", "offer_id": "the-banner-at-the-end-of-the-cart-page-2026"},
+        ],
+    ),
+    event("order.refunded", 3, checkout="c4", refund={"refund_id": "r", "amount": "5"}),
+)
+
+
+def test_the_transactions_as_a_table():
+    shown = [line.rstrip() for line in classify(lines(*SALES), "--table", "--all").stdout.splitlines()]
+    assert shown == [
+        "checkout/c1  2026-01-31 12:02",
+        "  10.00 → 30.00 EUR",
+        "  upsell         20.00  quantity: A",
+        "",
+        "checkout/c2  2026-01-31 12:02",
+        "  10.00 → 10.00 EUR: no verdict, nothing beyond the intent",
+        "",
+        f"checkout/{LONG}  2026-01-31 12:03",
+        "  10.00 EUR: no verdict, the intent is unknown: no cart came before",
+        "",
+        "checkout/c4  2026-01-31 12:02",
+        "  10.00 → 1,239.50 EUR",
+        "  upsell      1,224.50  variant: A → A-LARGE-ONE-WITH-A-NAME",
+        "  cross-sell      5.00  addition: B (offer the-banner-at-the-end-of-the-cart-page-2026)",
+        "  reversed        5.00  part of the sale was given back",
+        "",
+        "4 transactions",
+    ]
+
+
+def test_the_table_says_what_it_leaves_out():
+    assert classify(lines(*SALES), "--table").stdout.splitlines()[-1] == (
+        "2 transactions, 2 without a verdict (--all shows them)"
+    )
+    assert classify("", "--table").stdout == "0 transactions\n"
+
+
+def test_a_subscription_in_the_table_is_per_month():
+    shown = classify(lines(plan("created", 1, "10"), plan("changed", 2, "30")), "--table").stdout
+    assert shown.splitlines()[1] == "  10.00 → 30.00 EUR a month"
+
+
+@pytest.mark.parametrize("options", [["--summary"], ["--as-of", "2026-01-31T12:00:00Z"]])
+def test_figures_are_no_table_of_transactions(options):
+    assert "--table is for transactions" in classify("", "--table", *options, status=2).stderr
+
+
+@pytest.mark.terminal
+def test_the_table_fits_a_terminal_of_80_columns_and_keeps_words(tmp_path):
+    file = tmp_path / "events.jsonl"
+    file.write_text(lines(*SALES), encoding="utf-8")
+    with terminal(tmp_path, "classify", "--table", "--all", str(file)) as screen:
+        shown = screen.until(ended)
+    assert f"checkout/{LONG}  2026-01-31 12:03" in shown
+    at = shown.index("  cross-sell      5.00  addition: B (offer")
+    assert shown[at + 1].strip() == "the-banner-at-the-end-of-the-cart-page-2026)"
+    assert shown[at + 2] == "  reversed        5.00  part of the sale was given back"
+
+
+@pytest.mark.terminal
+def test_the_progress_bar_does_not_run_into_messages(tmp_path):
+    file = tmp_path / "events.jsonl"
+    good = "".join(lines(*(event("checkout.started", 1, checkout=f"c{n}") for n in range(3_000))))
+    file.write_text(("?\n" + good) * 8, encoding="utf-8")
+    with terminal(tmp_path, "classify", "--rejections", "all", str(file)) as screen:
+        shown = screen.until(ended)
+    assert "status 1" in shown
+    place = re.escape(str(file))
+    messages = re.findall(rf"{place}:\d+: not_json: Expecting value: line 1 column 1 \(char 0\)", "".join(shown))
+    assert len(messages) == 8
+    assert not any("reading" in line or "━" in line for line in shown), shown
+    # Joined, since the terminal breaks lines that are longer than it is wide.
+    text = "".join(shown)
+    assert text.count("not_json") == 8
+    assert "24,008 events, of which 21,000 duplicate, 8 rejected" in text

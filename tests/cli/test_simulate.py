@@ -50,7 +50,7 @@ def test_classify_finds_what_was_planted(tmp_path):
     file, truth = tmp_path / "events.jsonl", tmp_path / "truth.json"
     result = simulate("--to-file", str(file), "--truth", str(truth), *KNOBS)
     planted = json.loads(truth.read_text(encoding="utf-8"))
-    found = CliRunner().invoke(cli, ["classify", "--summary", "--json", str(file)])
+    found = CliRunner().invoke(cli, ["classify", "--summary", "--json", "--allow-rejected", str(file)])
     assert json.loads(found.stdout) == planted
     assert planted["events"] == 3000
     assert planted["rejected"] > 0
@@ -100,7 +100,7 @@ def test_the_truth_holds_under_half_a_day_of_disorder(tmp_path):
     file, truth = tmp_path / "events.jsonl", tmp_path / "truth.json"
     knobs = ("--seed", "106", "--rate", "0.1", "--disorder", "43200", "--duplicates", "1", "--events", "5000")
     simulate("--to-file", str(file), "--truth", str(truth), *knobs)
-    found = CliRunner().invoke(cli, ["classify", "--summary", "--json", str(file)])
+    found = CliRunner().invoke(cli, ["classify", "--summary", "--json", "--allow-rejected", str(file)])
     assert json.loads(found.stdout) == json.loads(truth.read_text(encoding="utf-8"))
 
 
