@@ -372,7 +372,7 @@ def test_the_progress_bar_does_not_run_into_messages(tmp_path):
     good = "".join(lines(*(event("checkout.started", 1, checkout=f"c{n}") for n in range(3_000))))
     file.write_text(("?\n" + good) * 8, encoding="utf-8")
     with terminal(tmp_path, "classify", "--rejections", "all", str(file)) as screen:
-        shown = screen.until(ended)
+        shown = screen.until(ended, history=True)
     assert "status 1" in shown
     place = re.escape(str(file))
     messages = re.findall(rf"{place}:\d+: not_json: Expecting value: line 1 column 1 \(char 0\)", "".join(shown))
