@@ -29,7 +29,7 @@ def verdicts(transactions: Sequence[Judged]) -> Iterator[RenderableType]:
     width = max((len(amount) for each in rows for _, amount, _ in each), default=0)
     for judged, each in zip(transactions, rows, strict=True):
         yield Text.assemble(
-            (printable(judged.subject), "bold"), f"  {judged.time[:16].replace('T', ' ')}", overflow="fold"
+            (printable(judged.subject), "bold"), f"  {judged.time[:16].replace('T', ' ')} UTC", overflow="fold"
         )
         yield Padding(Text(_sale(judged)), _INDENT, expand=False)
         if each:

@@ -317,17 +317,17 @@ SALES = (
 def test_the_transactions_as_a_table():
     shown = [line.rstrip() for line in classify(lines(*SALES), "--table", "--all").stdout.splitlines()]
     assert shown == [
-        "checkout/c1  2026-01-31 12:02",
+        "checkout/c1  2026-01-31 12:02 UTC",
         "  10.00 → 30.00 EUR",
         "  upsell         20.00  quantity: A",
         "",
-        "checkout/c2  2026-01-31 12:02",
+        "checkout/c2  2026-01-31 12:02 UTC",
         "  10.00 → 10.00 EUR: no verdict, nothing beyond the intent",
         "",
-        f"checkout/{LONG}  2026-01-31 12:03",
+        f"checkout/{LONG}  2026-01-31 12:03 UTC",
         "  10.00 EUR: no verdict, the intent is unknown: no cart came before",
         "",
-        "checkout/c4  2026-01-31 12:02",
+        "checkout/c4  2026-01-31 12:02 UTC",
         "  10.00 → 1,239.50 EUR",
         "  upsell      1,224.50  variant: A → A-LARGE-ONE-WITH-A-NAME",
         "  cross-sell      5.00  addition: B (offer the-banner-at-the-end-of-the-cart-page-2026)",
@@ -360,7 +360,7 @@ def test_the_table_fits_a_terminal_of_80_columns_and_keeps_words(tmp_path):
     file.write_text(lines(*SALES), encoding="utf-8")
     with terminal(tmp_path, "classify", "--table", "--all", str(file)) as screen:
         shown = screen.until(ended)
-    assert f"checkout/{LONG}  2026-01-31 12:03" in shown
+    assert f"checkout/{LONG}  2026-01-31 12:03 UTC" in shown
     at = shown.index("  cross-sell      5.00  addition: B (offer")
     assert shown[at + 1].strip() == "the-banner-at-the-end-of-the-cart-page-2026)"
     assert shown[at + 2] == "  reversed        5.00  part of the sale was given back"
