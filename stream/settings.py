@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,14 +66,25 @@ def _kpi(name: str) -> str:
     return name
 
 
+def _command(text: str) -> str:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"not a command ({error})") from None
+    if not words:
+        raise ValueError("there is no command")
+    return text
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 _TOPIC = r"^[A-Za-z0-9._-]{1,249}$"
 
 Secret = Literal["kafka_sasl_password", "redis_password", "customer_hash_key"]
 _WITH_FILES: tuple[Secret, ...] = get_args(Secret)
 """Each secret has a second setting, `…_file`."""
+_SECRET_FILES = (*(f"{name}_file" for name in _WITH_FILES), "kafka_oauth_token_file")
 _FILES = (
-    *(f"{name}_file" for name in _WITH_FILES),
+    *_SECRET_FILES,
     "kafka_ssl_ca_file",
     "kafka_ssl_cert_file",
     "kafka_ssl_key_file",
@@ -130,14 +142,18 @@ class Settings(BaseSettings):
     """Kafka brokers as `host:port`, separated by commas."""
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """Security protocol of the connections to Kafka. SASL_PLAINTEXT sends the password unencrypted."""
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "SCRAM-SHA-512"
     """SASL mechanism, with SASL_SSL and SASL_PLAINTEXT."""
     kafka_sasl_username: str | None = None
-    """User name at Kafka; required with SASL_SSL and SASL_PLAINTEXT."""
+    """User name at Kafka; required with SASL_SSL and SASL_PLAINTEXT, except for OAUTHBEARER."""
     kafka_sasl_password: SecretStr | None = None
     """Password of the Kafka user."""
     kafka_sasl_password_file: FilePath | None = None
     """File with the password of the Kafka user."""
+    kafka_oauth_token_file: FilePath | None = None
+    """File with the token for OAUTHBEARER; read for each connection."""
+    kafka_oauth_token_command: Annotated[str, AfterValidator(_command)] | None = None
+    """Command that prints the token for OAUTHBEARER; run for each connection, without a shell."""
     kafka_ssl_ca_file: FilePath | None = None
     """CA certificates to verify Kafka with (PEM). Default: those of the system."""
     kafka_ssl_cert_file: FilePath | None = None
@@ -235,8 +251,8 @@ class Settings(BaseSettings):
     def _file(cls, value: object, inner: ValidatorFunctionWrapHandler, info: ValidationInfo) -> object:
         try:
             file = inner(value)
-            if file is not None and str(info.field_name).removesuffix("_file") in _WITH_FILES:
-                _secret_in(file)
+            if file is not None and info.field_name in _SECRET_FILES:
+                secret_in(file)
         except OSError as error:
             raise ValueError(f"cannot read the file: {error.strerror or error}") from None
         return file
@@ -301,7 +317,23 @@ class Settings(BaseSettings):
         if len(set(topics)) < len(topics):
             raise ValueError("checkout_topic, subscription_topic, outcome_topic and dead_letter_topic must differ")
         protocol = self.kafka_security_protocol
-        if protocol.startswith("SASL"):
+        tokens = [name for name in ("kafka_oauth_token_file", "kafka_oauth_token_command") if getattr(self, name)]
+        if self.kafka_sasl_mechanism == "OAUTHBEARER" and protocol.startswith("SASL"):
+            if len(tokens) != 1:
+                raise ValueError(
+                    "kafka_sasl_mechanism is OAUTHBEARER; set either kafka_oauth_token_file or kafka_oauth_token_command"
+                )
+            for name in ("kafka_sasl_username", "kafka_sasl_password", "kafka_sasl_password_file"):
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"{name} is set but kafka_sasl_mechanism is OAUTHBEARER, which has only a token; unset it"
+                    )
+        elif tokens:
+            raise ValueError(
+                f"{tokens[0]} is set but kafka_security_protocol is {protocol} and kafka_sasl_mechanism is {self.kafka_sasl_mechanism}; "
+                "set them to SASL_SSL and OAUTHBEARER"
+            )
+        elif protocol.startswith("SASL"):
             if self.kafka_sasl_username is None:
                 raise ValueError(f"kafka_security_protocol is {protocol}; also set kafka_sasl_username")
             if self.kafka_sasl_password is None and self.kafka_sasl_password_file is None:
@@ -381,12 +413,17 @@ class Settings(BaseSettings):
         """
         file: Path | None = getattr(self, f"{name}_file")
         if file is not None:
-            return _secret_in(file)
+            return secret_in(file)
         secret: SecretStr | None = getattr(self, name)
         return None if secret is None else secret.get_secret_value()
 
 
-def _secret_in(file: Path) -> str:
+def secret_in(file: Path) -> str:
+    """What a file with a secret contains, without white space around it.
+
+    Raises:
+        OSError: the file cannot be read, or there is no text in it.
+    """
     try:
         secret = file.read_text(encoding="utf-8").strip()
     except UnicodeDecodeError:  # its message contains bytes of the secret

@@ -301,7 +301,33 @@ def test_a_certificate_for_redis_needs_tls_and_its_own_file(config, tmp_path):
     assert wrong(key) == "--redis-key-file is set; also set UPSELL_REDIS_CERT_FILE"
 
 
-SECRET_FILES = ["kafka_sasl_password_file", "redis_password_file", "customer_hash_key_file"]
+OAUTH = {"kafka_security_protocol": "SASL_SSL", "kafka_sasl_mechanism": "OAUTHBEARER"}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (OAUTH, "set either UPSELL_KAFKA_OAUTH_TOKEN_FILE or UPSELL_KAFKA_OAUTH_TOKEN_COMMAND"),
+        (OAUTH | {"kafka_oauth_token_command": "x", "kafka_oauth_token_file": "token"}, "set either "),
+        (
+            OAUTH | {"kafka_oauth_token_command": "x", "kafka_sasl_username": "me"},
+            "--kafka-sasl-username is set but --kafka-sasl-mechanism is OAUTHBEARER",
+        ),
+        (
+            {"kafka_oauth_token_command": "x"},
+            "--kafka-oauth-token-command is set but UPSELL_KAFKA_SECURITY_PROTOCOL is PLAINTEXT",
+        ),
+        (OAUTH | {"kafka_oauth_token_command": "'open"}, "not a command (No closing quotation)"),
+        (OAUTH | {"kafka_oauth_token_command": " "}, "there is no command"),
+    ],
+)
+def test_a_token_comes_from_one_place_and_is_alone(tmp_path, given, says):
+    (tmp_path / "token").write_text("a-token")
+    given = {name: str(tmp_path / "token") if value == "token" else value for name, value in given.items()}
+    assert says in wrong(given)
+
+
+SECRET_FILES = ["kafka_oauth_token_file", "kafka_sasl_password_file", "redis_password_file", "customer_hash_key_file"]
 
 
 @pytest.mark.parametrize("name", SECRET_FILES)

@@ -104,7 +104,9 @@ def about_settings(settings: Settings) -> Iterator[Finding]:
             f"set {variable('customer_hash_key_file')} to a file with a key of your own",
         )
     if settings.kafka_security_protocol == "SASL_PLAINTEXT":
-        yield Finding("warning", "settings", "SASL_PLAINTEXT sends the Kafka password unencrypted; use SASL_SSL")
+        yield Finding(
+            "warning", "settings", "SASL_PLAINTEXT sends the Kafka password or token unencrypted; use SASL_SSL"
+        )
 
 
 async def _about_kafka(settings: Settings, limit: float) -> list[Finding]:

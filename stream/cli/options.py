@@ -15,6 +15,8 @@ KAFKA: Final = (
     "kafka_sasl_mechanism",
     "kafka_sasl_username",
     "kafka_sasl_password_file",
+    "kafka_oauth_token_file",
+    "kafka_oauth_token_command",
     "kafka_ssl_ca_file",
     "kafka_ssl_cert_file",
     "kafka_ssl_key_file",

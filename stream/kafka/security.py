@@ -17,8 +17,9 @@ from aiokafka.errors import (
     SaslAuthenticationFailed,
     UnsupportedSaslMechanismError,
 )
-from faust.auth import Credentials, SASLCredentials, SSLCredentials
+from faust.auth import Credentials, OAuthCredentials, SASLCredentials, SSLCredentials
 
+from stream.kafka.oauth import TokenUnavailableError, token_source
 from stream.settings import variable
 
 if TYPE_CHECKING:
@@ -40,8 +41,11 @@ def client_options(settings: Settings) -> dict[str, Any]:
         options["ssl_context"] = _context(settings)
     if settings.kafka_security_protocol.startswith("SASL"):
         options["sasl_mechanism"] = settings.kafka_sasl_mechanism
-        options["sasl_plain_username"] = settings.kafka_sasl_username
-        options["sasl_plain_password"] = settings.password("kafka_sasl_password")
+        if settings.kafka_sasl_mechanism == "OAUTHBEARER":
+            options["sasl_oauth_token_provider"] = token_source(settings)
+        else:
+            options["sasl_plain_username"] = settings.kafka_sasl_username
+            options["sasl_plain_password"] = settings.password("kafka_sasl_password")
     return options
 
 
@@ -53,6 +57,8 @@ def faust_credentials(settings: Settings) -> Credentials | None:
     """
     options = client_options(settings)
     context = options.get("ssl_context")
+    if "sasl_oauth_token_provider" in options:
+        return OAuthCredentials(oauth_cb=options["sasl_oauth_token_provider"], ssl_context=context)
     if "sasl_mechanism" in options:
         return SASLCredentials(
             username=options["sasl_plain_username"],
@@ -87,6 +93,11 @@ async def refusal(settings: Settings) -> str:
 
 
 def _explained(error: Exception, settings: Settings) -> str:
+    if isinstance(error, TokenUnavailableError):
+        return str(error)
+    if isinstance(error, SaslAuthenticationFailed) and settings.kafka_sasl_mechanism == "OAUTHBEARER":
+        setting = "kafka_oauth_token_file" if settings.kafka_oauth_token_file else "kafka_oauth_token_command"
+        return f"it refuses the token; check that {variable(setting)} gives one that is valid there and has not expired ({error})"
     protocol = settings.kafka_security_protocol
     known = f"{variable('kafka_security_protocol')} is {protocol}"
     if isinstance(error, SaslAuthenticationFailed | AuthenticationFailedError):

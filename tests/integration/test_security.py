@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import secrets
+import shlex
 import subprocess
 import sys
 import urllib.error
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from support import traffic
 from support.certificates import Authority
-from support.secure_servers import USER, SecureKafka, SecureRedis
+from support.secure_servers import USER, SecureKafka, SecureRedis, token
 from support.servers import started
 from support.workers import LIMIT, environment, group, read_topic
 
@@ -75,6 +76,15 @@ def kafka_of(server, authority, **changed):
         "kafka_sasl_password": server.password,
         "kafka_ssl_ca_file": authority.certificate,
     } | changed
+
+
+def tokens_of(server, authority, **where):
+    return {
+        "kafka_bootstrap_servers": server.for_tokens,
+        "kafka_security_protocol": "SASL_SSL",
+        "kafka_sasl_mechanism": "OAUTHBEARER",
+        "kafka_ssl_ca_file": authority.certificate,
+    } | where
 
 
 def redis_of(server, authority, **changed):
@@ -153,6 +163,71 @@ async def test_a_worker_connects_with_plain_or_with_a_certificate(
         worker = workers.start()
         await workers.until_shared(lambda shares: shares == [8])
         assert await worker.stop() == 0
+
+
+async def transactions(settings):
+    """Transactions of the checkout journey, as `rates` shows them."""
+    code, said = await run(settings, "rates", "--json")
+    assert code == 0, said
+    return json.loads(said[said.index("{") :])["windows"]["total"]["checkout"]["transactions"]
+
+
+@pytest.mark.kafka
+async def test_a_worker_with_a_token_works_on_after_kafka_has_ended_its_sessions(
+    secure_kafka, authority, embedded_valkey, name_prefix, tmp_path
+):
+    """As clouds have it: a token is valid for minutes, and each connection ends with its token. Here they end after seconds (`SESSION_MS`)."""
+    (tmp_path / "token").write_text(token())
+    runs = tmp_path / "runs"
+    program = f"open({str(runs)!r}, 'a').write('x'); print(open({str(tmp_path / 'token')!r}).read())"
+    given = tokens_of(secure_kafka, authority, kafka_oauth_token_command=shlex.join([sys.executable, "-c", program]))
+    with members(name_prefix, tmp_path, **given, redis_url=embedded_valkey.url) as workers:
+        settings = workers.settings
+        worker = workers.start()
+        await workers.until_shared(lambda shares: shares == [8])
+        counted = 0
+        for _ in range(3):
+            before = len(runs.read_text())
+            await workers.until(lambda limit=before + 4: len(runs.read_text()) >= limit)
+            code, said = await run(settings, "simulate", "--rate", "0", "--events", "300", "--seed", str(counted))
+            assert (code, "events sent" in said) == (0, True), said
+            async with asyncio.timeout(LIMIT):
+                while (now := await transactions(settings)) <= counted:  # noqa: ASYNC110 - a command has no event
+                    await asyncio.sleep(0.1)
+            counted = now
+        async with asyncio.timeout(LIMIT):
+            while (await worker.readiness())[0] != 200:  # noqa: ASYNC110 - a page has no event
+                await asyncio.sleep(0.1)
+        code, said = await run(settings, "check")
+        assert code == 0, said
+        assert await worker.stop() == 0
+    assert (tmp_path / "token").read_text() not in worker.said + said
+    assert "Traceback" not in worker.said
+
+
+@pytest.mark.kafka
+async def test_a_token_that_kafka_refuses_is_named_and_replaced_without_a_restart(
+    secure_kafka, authority, embedded_valkey, name_prefix, tmp_path
+):
+    file = tmp_path / "token"
+    expired = token(-3600)
+    file.write_text(expired)
+    given = tokens_of(secure_kafka, authority, kafka_oauth_token_file=file)
+    says = "it refuses the token; check that UPSELL_KAFKA_OAUTH_TOKEN_FILE gives one that is valid there"
+    with members(name_prefix, tmp_path, **given, redis_url=embedded_valkey.url) as workers:
+        worker = workers.start()
+        await workers.until_said(worker, f"waiting for Kafka: {says}")
+        checked, sent = await asyncio.gather(
+            run(workers.settings, "check"), run(workers.settings, "simulate", "--events", "1", "--rate", "0")
+        )
+        for code, said in (checked, sent):
+            assert code == 1
+            assert says in said
+            assert expired not in said
+        file.write_text(token())
+        await workers.until_shared(lambda shares: shares == [8])
+        assert await worker.stop() == 0
+    assert expired not in worker.said
 
 
 @pytest.mark.kafka

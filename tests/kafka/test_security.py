@@ -7,11 +7,22 @@ from stream.kafka.security import client_options, faust_credentials
 from stream.settings import Settings
 
 USER = {"kafka_sasl_username": "u", "kafka_sasl_password": "p"}
+TOKEN = {"kafka_sasl_mechanism": "OAUTHBEARER", "kafka_oauth_token_command": "print a-token"}
 
 
-@pytest.mark.parametrize("protocol", ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"])
-def test_faust_connects_as_the_other_clients_do(protocol):
-    settings = Settings(kafka_security_protocol=protocol, **(USER if protocol.startswith("SASL") else {}))
+@pytest.mark.parametrize(
+    ("protocol", "who"),
+    [
+        ("PLAINTEXT", {}),
+        ("SSL", {}),
+        ("SASL_PLAINTEXT", USER),
+        ("SASL_SSL", USER),
+        ("SASL_PLAINTEXT", TOKEN),
+        ("SASL_SSL", TOKEN),
+    ],
+)
+def test_faust_connects_as_the_other_clients_do(protocol, who):
+    settings = Settings(kafka_security_protocol=protocol, **who)
     ours, faust = client_options(settings), dict(credentials_to_aiokafka_auth(faust_credentials(settings)))
     assert ours["security_protocol"] == faust["security_protocol"] == protocol
     for options in (ours, faust):

@@ -1,6 +1,9 @@
 """Kafka and Redis with TLS, users and passwords. Each also has a plain listener, for the tests' own administration."""
 
+import base64
+import json
 import secrets
+import time
 from pathlib import Path
 
 from redis import Redis
@@ -13,13 +16,24 @@ from stream.embedded.server import HOST, free_port
 USER = "upsell"
 
 
+SESSION_MS = 4000
+"""How long Kafka lets a client use one token, if it is valid for longer."""
+
+
+def token(seconds: float = 3600.0) -> str:
+    """A token for `USER` that is valid for so long, as Kafka takes it without any signature (RFC 7515, unsecured)."""
+    now = time.time()
+    parts = {"alg": "none"}, {"sub": USER, "iat": now - 7200, "exp": now + seconds, "jti": secrets.token_hex(16)}
+    return "".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() + "." for part in parts)
+
+
 class SecureKafka(KafkaServer):
-    """Kafka with one listener for users (`SASL_SSL`, SCRAM-SHA-512 and PLAIN) and one for client certificates (`SSL`)."""
+    """Kafka with one listener each for users (`SASL_SSL`, SCRAM-SHA-512 and PLAIN), tokens (`SASL_SSL`, OAUTHBEARER) and client certificates (`SSL`)."""
 
     def __init__(self, authority: Authority) -> None:
         super().__init__()
         self._authority = authority
-        self._sasl_port, self._mutual_port = free_port(), free_port()
+        self._sasl_port, self._mutual_port, self._token_port = free_port(), free_port(), free_port()
         self.password = secrets.token_hex(16)
 
     @property
@@ -30,18 +44,23 @@ class SecureKafka(KafkaServer):
     def for_certificates(self) -> str:
         return f"{HOST}:{self._mutual_port}"
 
+    @property
+    def for_tokens(self) -> str:
+        return f"{HOST}:{self._token_port}"
+
     def _properties(self) -> dict[str, str]:
         properties = super()._properties()
         certificate, key = self._authority.issue("kafka")
         both = self.directory / "kafka.pem"
         both.write_text(key.read_text() + certificate.read_text())
-        secure = f",USERS://{self.for_users},CERTIFICATES://{self.for_certificates}"
+        secure = f",USERS://{self.for_users},CERTIFICATES://{self.for_certificates},TOKENS://{self.for_tokens}"
         plain = "org.apache.kafka.common.security.plain.PlainLoginModule"
         scram = "org.apache.kafka.common.security.scram.ScramLoginModule"
+        oauth = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule"
         return properties | {
             "listeners": properties["listeners"] + secure,
             "advertised.listeners": properties["advertised.listeners"] + secure,
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,USERS:SASL_SSL,CERTIFICATES:SSL",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,USERS:SASL_SSL,CERTIFICATES:SSL,TOKENS:SASL_SSL",
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": str(both),
             "ssl.truststore.type": "PEM",
@@ -50,6 +69,9 @@ class SecureKafka(KafkaServer):
             "listener.name.users.sasl.enabled.mechanisms": "SCRAM-SHA-512,PLAIN",
             "listener.name.users.scram-sha-512.sasl.jaas.config": f"{scram} required;",
             "listener.name.users.plain.sasl.jaas.config": f'{plain} required user_{USER}="{self.password}";',
+            "listener.name.tokens.sasl.enabled.mechanisms": "OAUTHBEARER",
+            "listener.name.tokens.oauthbearer.sasl.jaas.config": f'{oauth} required unsecuredLoginStringClaim_sub="broker";',
+            "listener.name.tokens.oauthbearer.connections.max.reauth.ms": str(SESSION_MS),
         }
 
     def _format(self, properties: Path) -> None:
