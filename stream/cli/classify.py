@@ -101,6 +101,7 @@ class Reader:
         """`console`: where lines are reported, at most so many `rejections`. `strict`: reject unknown fields."""
         self.results: Counter[str] = Counter()
         """Number of lines by result."""
+        self._reasons: Counter[str] = Counter()
         self._console = console
         self._rejections = rejections
         self._strict = strict
@@ -135,13 +136,16 @@ class Reader:
         """Print how many events were not applied, by result, and what to check."""
         others = {result: count for result, count in sorted(self.results.items()) if result != "applied"}
         if others:
-            counts = ", ".join(f"{count:,} {result}" for result, count in others.items())
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in self._reasons.most_common())
+            why = {"rejected": f" ({reasons})"}
+            counts = ", ".join(f"{count:,} {result}{why.get(result, '')}" for result, count in others.items())
             click.echo(f"{self.events:,} events, of which {counts}", err=True)
         if self._strict and (note := self._prices.note()):
             click.echo(f"check the prices: {note}", err=True)
 
     def _reject(self, place: str, rejected: Rejected) -> None:
         self.results["rejected"] += 1
+        self._reasons[rejected.reason] += 1
         count = self.results["rejected"]
         if count <= self._rejections:
             field = f" {rejected.path}:" if rejected.path else ""
@@ -201,10 +205,8 @@ def classify(
     valid events are reported on standard error and counted as rejected; then the exit status is 1.
     """
     print_transactions = not summary and as_of is None
-    if as_table and not print_transactions:
-        raise click.UsageError(
-            "--table is for transactions; --summary and --as-of print figures, as tables unless --json is given"
-        )
+    if as_table and (as_json or not print_transactions):
+        raise click.UsageError("--table shows transactions: leave out --json, --summary and --as-of")
     offline = Offline(settings.core(), settings.registry(), as_of)
     bar = progress(counted=False)
     # Through the bar's console, so that a message and the bar never share a line.

@@ -237,7 +237,8 @@ def _decode_exactly(value: bytes, headers: Headers, journey: Journey | None) -> 
     try:
         attributes = _attributes(headers)
     except UnicodeDecodeError:
-        return Rejected("not_cloudevent", "a ce_ header is not UTF-8")
+        wrong = next(name for name, value in headers if name.startswith("ce_") and not _is_utf8(value or b""))
+        return Rejected("not_cloudevent", f"the header {_quoted(wrong)} is not UTF-8")
     try:
         event = _JSON.decode(value.decode())
     except UnicodeDecodeError as error:
@@ -297,6 +298,14 @@ def _rejected(
 def _quoted(value: str | float | None) -> str:
     text = repr(value[:_QUOTED] if isinstance(value, str) else value)
     return text if len(text) <= _QUOTED else f"{text[: _QUOTED - 1]}…"
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _integer(digits: str) -> int | float:

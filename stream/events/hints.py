@@ -15,6 +15,8 @@ from stream.events.names import fields_of, known_version, looks_like_data, meant
 Path = Sequence[str | int]
 
 _IDENTIFIERS: Final = ("sku", "variant_id", "product_id")
+_NEVER_IN_DATA: Final = ("specversion", "time", "subject")
+"""Attributes; others, such as `id`, may mean something else in data."""
 _ATTRIBUTES: Final = "ce_id, ce_source, ce_specversion, ce_type, ce_time and ce_subject"
 _has_prefix = re.compile(r"(ce|cloudevents)[-_.:]", re.IGNORECASE).match
 
@@ -60,7 +62,12 @@ def field_hint(
     if part is not None and (pair := meant_by(found, wanted, fields_of(part))):
         return f", but there is {_quoted(prefix + pair[0])}: did you mean {prefix}{pair[1]}?"
     if not holder:
+        data = found.get("data")
+        if wanted[0] in _NEVER_IN_DATA and isinstance(data, dict) and wanted[0] in data and not binary:
+            return ", but it is in data: put it beside data"
         return envelope_hint(event, headers)
+    if holder == ("data",) and wanted[0] in event and not binary:
+        return ", but it is beside data: put it into data"
     if binary and "specversion" in found:
         return ": the value is a whole event although there are ce_ headers; remove those headers, or send only data"
     return ""

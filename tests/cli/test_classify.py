@@ -93,10 +93,10 @@ def test_the_first_bad_lines_are_printed_and_all_are_counted():
     bad = ["?"] * 7 + [json.dumps(event("checkout.started", 1) | {"type": "x"})]
     result = classify(lines(*bad, "", *UPSELL), "--summary", "--json", status=1)
     assert result.stderr.splitlines()[0].startswith("-:1: not_json: ")
-    assert result.stderr.count("not_json") == 5
+    assert result.stderr.count(": not_json: ") == 5
     assert result.stderr.splitlines()[5:] == [
         "further rejected lines are only counted; --rejections all prints them",
-        "10 events, of which 8 rejected",
+        "10 events, of which 8 rejected (7 not_json, 1 unknown_type)",
         "exit status 1, since lines were rejected; with --allow-rejected it is 0",
     ]
     assert json.loads(result.stdout)["rejected"] == 8
@@ -107,7 +107,7 @@ def test_as_many_bad_lines_are_printed_as_asked_for(limit, printed):
     result = classify("?\n" * 41, "--rejections", limit, status=1)
     assert result.stderr.count(": not_json: ") == printed
     assert ("further rejected lines" in result.stderr) == (limit == "40")
-    assert "41 events, of which 41 rejected" in result.stderr
+    assert "41 events, of which 41 rejected (41 not_json)" in result.stderr
 
 
 @pytest.mark.parametrize("limit", ["-1", "some", "1.5"])
@@ -139,7 +139,7 @@ def test_a_fact_of_one_order_too_many_is_rejected_like_a_wrong_field():
         f"-:{line}: too_many_orders: data.order_id: the order 'o{order}' is one too many: a checkout has at most 32 orders"
         for line, order in ((34, 34), (35, 35), (36, 35))
     ]
-    assert counts == "36 events, of which 3 rejected"
+    assert counts == "36 events, of which 3 rejected (3 too_many_orders)"
     summary = json.loads(result.stdout)
     assert (summary["rejected"], summary["duplicates"], summary["checkout"]["transactions"]) == (3, 0, 1)
     assert summary["checkout"]["revenue"]["EUR"]["final"] == "640.00"
@@ -349,9 +349,9 @@ def test_a_subscription_in_the_table_is_per_month():
     assert shown.splitlines()[1] == "  10.00 → 30.00 EUR a month"
 
 
-@pytest.mark.parametrize("options", [["--summary"], ["--as-of", "2026-01-31T12:00:00Z"]])
+@pytest.mark.parametrize("options", [["--summary"], ["--json"], ["--as-of", "2026-01-31T12:00:00Z"]])
 def test_figures_are_no_table_of_transactions(options):
-    assert "--table is for transactions" in classify("", "--table", *options, status=2).stderr
+    assert "--table shows transactions" in classify("", "--table", *options, status=2).stderr
 
 
 @pytest.mark.terminal
@@ -380,5 +380,5 @@ def test_the_progress_bar_does_not_run_into_messages(tmp_path):
     assert not any("reading" in line or "━" in line for line in shown), shown
     # Joined, since the terminal breaks lines that are longer than it is wide.
     text = "".join(shown)
-    assert text.count("not_json") == 8
-    assert "24,008 events, of which 21,000 duplicate, 8 rejected" in text
+    assert text.count(": not_json: ") == 8
+    assert "24,008 events, of which 21,000 duplicate, 8 rejected (8 not_json)" in text

@@ -63,6 +63,26 @@ def test_a_missing_field_names_the_similar_unknown_one(sent, path, says):
 
 
 @pytest.mark.parametrize(
+    ("sent", "path", "says"),
+    [
+        (
+            event("order.completed", currency=...) | {"currency": "EUR"},
+            "data.currency",
+            "beside data: put it into data",
+        ),
+        (
+            renamed(event("order.completed", time="2026-01-05T10:00:00Z"), time="at"),
+            "time",
+            "in data: put it beside data",
+        ),
+    ],
+)
+def test_a_field_in_the_wrong_place_is_found(sent, path, says):
+    made = decode_line(encoded(sent))
+    assert (made.path, says in made.detail) == (path, True), made
+
+
+@pytest.mark.parametrize(
     "sent",
     [
         event("order.completed", products=..., comment="no lines"),
@@ -145,6 +165,12 @@ def test_a_misspelt_header_is_named(wrong, meant):
     made = DECODER.decode(record)
     assert made.path == meant.removeprefix("ce_")
     assert f"there is '{wrong}': did you mean {meant}?" in made.detail
+
+
+def test_a_header_that_is_not_utf_8_is_named():
+    record = binary(event("order.completed"))
+    made = DECODER.decode(record._replace(headers=(*record.headers, ("ce_shop", b"\xff"))))
+    assert (made.reason, made.detail) == ("not_cloudevent", "the header 'ce_shop' is not UTF-8")
 
 
 @pytest.mark.parametrize(
