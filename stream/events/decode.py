@@ -44,7 +44,7 @@ from stream.events.fields import (
     parse_version,
 )
 from stream.events.formats import recognise
-from stream.events.hints import envelope_hint, field_hint, type_hint
+from stream.events.hints import Given, envelope_hint, field_hint, type_hint
 from stream.events.models import (
     CheckoutData,
     CloudEvent,
@@ -160,7 +160,10 @@ def decode_line(line: bytes, *, strict: bool = False) -> Event | Rejected:
 
 def _with_unknown_fields(line: bytes) -> Rejected | None:
     """The rejection of a valid event that has unknown fields: the first one, and some of the others."""
-    sent = _JSON.decode(line.decode())
+    try:
+        sent = _JSON.decode(line.decode())
+    except RecursionError:
+        return Rejected("not_json", "nested too deeply")
     event_type = EVENT_TYPES[sent["type"]]
     unknown = list(unknown_fields(event_type.model, sent))
     if not unknown:
@@ -247,13 +250,13 @@ def _decode_exactly(value: bytes, headers: Headers, journey: Journey | None) -> 
         return Rejected("not_json", "nested too deeply")
     except ValueError as error:
         return Rejected("not_json", recognise(value, names) or str(error))
-    binary = attributes is not None
     if attributes is not None:
         event = attributes | {"data": event}
+    given = Given(event, names, binary=attributes is not None)
     try:
         name = Identity.model_validate(event).type
     except ValidationError as error:
-        return _rejected("not_cloudevent", error, event, Identity, names, binary=binary)
+        return _rejected("not_cloudevent", error, given, Identity)
     event_type = EVENT_TYPES.get(name)
     if event_type is None:
         return Rejected("unknown_type", f"{_quoted(name)} is no type of this version{type_hint(name)}", "type")
@@ -263,32 +266,25 @@ def _decode_exactly(value: bytes, headers: Headers, journey: Journey | None) -> 
     try:
         envelope = event_type.model.model_validate(event)
     except ValidationError as error:
-        return _rejected("invalid", error, event, event_type.model, names, name, binary=binary)
+        return _rejected("invalid", error, given, event_type.model, name)
     return _MAKE[type(event_type.kind)](event_type.kind, envelope, envelope.data)
 
 
 def _rejected(
-    reason: Reason,
-    error: ValidationError,
-    event: Any,
-    model: type[CloudEvent | Identity],
-    headers: Sequence[str],
-    name: str | None = None,
-    *,
-    binary: bool,
+    reason: Reason, error: ValidationError, given: Given, model: type[CloudEvent | Identity], name: str | None = None
 ) -> Rejected:
     """The first error in the order of the model's fields, what was probably meant, and the number of further errors."""
     errors = error.errors(include_url=False)
     first = errors[0]
     detail = first["msg"]
-    given = first["input"]
-    if given is None or isinstance(given, str | int | float):
-        detail = f"{detail}, not {_quoted(given)}"
+    value = first["input"]
+    if value is None or isinstance(value, str | int | float):
+        detail = f"{detail}, not {_quoted(value)}"
     kind = first["type"]
     if not first["loc"]:
-        detail += envelope_hint(event, headers)
+        detail += envelope_hint(given)
     elif kind in {"missing", "object", "unidentified"}:
-        detail += field_hint(kind, first["loc"], event, model, headers, binary=binary)
+        detail += field_hint(kind, first["loc"], given, model)
     if len(errors) > 1:
         detail = f"{detail} (and {len(errors) - 1} more)"
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])

@@ -5,7 +5,7 @@ Rules: a hint is computed only for what is rejected, and changes no reason and n
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
@@ -21,6 +21,17 @@ _ATTRIBUTES: Final = "ce_id, ce_source, ce_specversion, ce_type, ce_time and ce_
 _has_prefix = re.compile(r"(ce|cloudevents)[-_.:]", re.IGNORECASE).match
 
 
+class Given(NamedTuple):
+    """A rejected record, as far as it could be read."""
+
+    event: Any
+    """Its JSON value; with the attributes of the headers in binary mode."""
+    headers: Sequence[str]
+    """The names of its headers."""
+    binary: bool
+    """Whether the attributes were headers."""
+
+
 def type_hint(name: str) -> str:
     """For a type that is not known."""
     if known := known_version(name):
@@ -29,15 +40,16 @@ def type_hint(name: str) -> str:
     return f": did you mean {meant}?" if meant else ""
 
 
-def envelope_hint(event: Any, headers: Sequence[str]) -> str:
-    """For a JSON value that is no CloudEvent. `headers`: the names of the record's headers."""
+def envelope_hint(given: Given) -> str:
+    """For a JSON value that is no CloudEvent."""
+    event = given.event
     if isinstance(event, str):
         return _twice(event)
     if isinstance(event, list):
         return ", not a list: one record holds one event"
     if not isinstance(event, dict):
         return ""
-    if prefixed := [name for name in headers if _has_prefix(name) and not name.startswith("ce_")]:
+    if prefixed := [name for name in given.headers if _has_prefix(name) and not name.startswith("ce_")]:
         return f", but there is the header {_quoted(prefixed[0])}: in Kafka the headers are {_ATTRIBUTES}"
     if event.keys() == {"schema", "payload"}:
         return ": this looks like JSON of Kafka Connect with its schema; set value.converter.schemas.enable=false"
@@ -46,10 +58,9 @@ def envelope_hint(event: Any, headers: Sequence[str]) -> str:
     return ""
 
 
-def field_hint(
-    kind: str, path: Path, event: Any, model: type[BaseModel], headers: Sequence[str], *, binary: bool
-) -> str:
-    """For a field that is missing or wrong. `kind`: the kind of the error, as pydantic names it; `binary`: the attributes were headers."""
+def field_hint(kind: str, path: Path, given: Given, model: type[BaseModel]) -> str:
+    """For a field that is missing or wrong. `kind`: the kind of the error, as pydantic names it; `model`: that of the event."""
+    event, _, binary = given
     holder = path[:-1] if kind == "missing" else path
     found = _at(event, holder)
     if kind == "object" and isinstance(found, str):
@@ -65,7 +76,7 @@ def field_hint(
         data = found.get("data")
         if wanted[0] in _NEVER_IN_DATA and isinstance(data, dict) and wanted[0] in data and not binary:
             return ", but it is in data: put it beside data"
-        return envelope_hint(event, headers)
+        return envelope_hint(given)
     if holder == ("data",) and wanted[0] in event and not binary:
         return ", but it is beside data: put it into data"
     if binary and "specversion" in found:
