@@ -124,7 +124,8 @@ def test_a_command_that_is_shown_can_be_typed(line, tmp_path, monkeypatch):
 def test_the_two_events_become_the_upsell_that_is_shown(tmp_path):
     [events], [verdict] = shown("README.md", "jsonl"), json.loads(f"[{','.join(shown('README.md', 'json'))}]")
     (tmp_path / "sale.jsonl").write_text(events)
-    result = CliRunner().invoke(cli, ["classify", str(tmp_path / "sale.jsonl")])
+    result = CliRunner().invoke(cli, ["classify", "--strict", str(tmp_path / "sale.jsonl")])
+    assert result.stderr == ""
     judged = json.loads(result.stdout)
     for line, whole in zip(verdict["lines"], judged["lines"], strict=True):
         assert line.items() <= whole.items()

@@ -96,6 +96,13 @@ def test_a_live_stream_of_so_many_events_ends():
     assert max(record.arrival for record in sent) <= datetime.now(UTC)
 
 
+def test_simulated_events_have_no_unknown_field(tmp_path):
+    file = tmp_path / "events.jsonl"
+    simulate("--to-file", str(file), "--events", "2000")
+    found = CliRunner().invoke(cli, ["classify", "--strict", "--summary", str(file)])
+    assert (found.exit_code, found.stderr) == (0, "")
+
+
 def test_the_truth_holds_under_half_a_day_of_disorder(tmp_path):
     file, truth = tmp_path / "events.jsonl", tmp_path / "truth.json"
     knobs = ("--seed", "106", "--rate", "0.1", "--disorder", "43200", "--duplicates", "1", "--events", "5000")
