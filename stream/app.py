@@ -24,6 +24,7 @@ from stream.kafka.producer import Publisher
 from stream.kafka.security import CLIENT_ID, client_options, refusal
 from stream.kafka.topic_ids import TopicIds
 from stream.kafka.topic_plan import planned_topics
+from stream.kafka.topic_watch import TopicWatch
 from stream.kafka.topics import TopicError, admin_client, create_topics
 from stream.observe.counters import Counters
 from stream.observe.http import HttpServer
@@ -38,9 +39,10 @@ from stream.worker.status import Status
 from stream.worker.watchdog import Watchdog, end_within, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     from stream.core.event import Journey
+    from stream.kafka.topic_watch import InputTopic
     from stream.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -104,6 +106,10 @@ class Worker:
             settings.checkout_topic: "checkout",
             settings.subscription_topic: "subscription",
         }
+        watched = TopicWatch(settings.kafka_bootstrap_servers, journeys, CLIENT_ID, security, self._note_topics)
+        parts.push_async_callback(watched.close)
+        await retry(watched.ask, KafkaError, kafka)
+        self._run(watched.run())
         topics = TopicIds(settings.kafka_bootstrap_servers, journeys, CLIENT_ID, security)
         parts.push_async_callback(topics.close)
         context = WorkerContext(
@@ -129,6 +135,11 @@ class Worker:
         await app.start()
         self._run(app.wait_until_stopped(), lambda: app.crash_reason)
         self._run(watch(shards, self.status, clock, self.counters))
+
+    def _note_topics(self, topics: Mapping[str, InputTopic]) -> None:
+        self.status.topics = topics
+        for name, topic in topics.items():
+            self.counters.input_topic_up(name, topic.problem is None)
 
     def _run(self, work: Coroutine[Any, Any, None], reason: Callable[[], BaseException | None] = lambda: None) -> None:
         """Run a part in a task of its own; the worker ends if that part ends before it is cancelled."""

@@ -13,7 +13,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, UnknownError
+from aiokafka.errors import (
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownError,
+    UnknownTopicOrPartitionError,
+)
 
 from stream.events.outcome import HEADER_PREFIX, rejection_headers
 
@@ -128,7 +135,7 @@ class Publisher:
         assert producer is not None
         futures: list[asyncio.Future[Any]] = []
         left: list[Message] = []
-        reason: BaseException | None = None
+        reason: str | None = None
         for message in messages:
             try:
                 futures.append(
@@ -138,20 +145,20 @@ class Publisher:
                 futures.append(_failed(too_large))
             except KafkaError as refused:
                 # Kafka is unavailable and the buffer is full: each further message would wait for the same timeout.
-                reason = refused
+                reason = _in_words(refused, message.topic)
                 break
         if futures:
             await asyncio.wait(futures, timeout=TIMEOUT)
         for message, future in zip(messages, futures, strict=False):
             error = future.exception() if future.done() else KafkaTimeoutError(f"no answer within {TIMEOUT:.0f} s")
             if error is not None:
-                reason = error
+                reason = _in_words(error, message.topic)
                 left.append(self._smaller(message) if isinstance(error, MessageSizeTooLargeError) else message)
         left.extend(messages[len(futures) :])
         if reason is not None:
             # An idempotent producer that lost a message has a gap in its sequence numbers: Kafka would refuse what follows.
             await self._replace(producer)
-            raise UnacknowledgedError(left, repr(reason))
+            raise UnacknowledgedError(left, reason)
 
     def _smaller(self, message: Message) -> Message:
         if message.topic != self._dead_letter_topic:
@@ -210,6 +217,14 @@ async def _started(producer: AIOKafkaProducer) -> AIOKafkaProducer:
 
 def _is_not_about_producer_ids(record: logging.LogRecord) -> bool:
     return "InitProducerIdRequest" not in str(record.msg)
+
+
+def _in_words(error: BaseException, topic: str) -> str:
+    if isinstance(error, UnknownTopicOrPartitionError):
+        return f"topic {topic} does not exist: create it"
+    if isinstance(error, TopicAuthorizationFailedError):
+        return f"this user may not write to topic {topic}: grant Write and Describe on it"
+    return repr(error)
 
 
 def _failed(error: BaseException) -> asyncio.Future[Any]:

@@ -43,6 +43,7 @@ class Counters:
         self._rebalances = self._counter("upsell_rebalances_total")
         self._ready = self._gauge("upsell_ready")
         self._overflow = self._counter("upsell_label_overflow_total")
+        self._input_topic_up = self._gauge("upsell_input_topic_up")
         build_info = self._gauge("upsell_build_info")
         build_info.labels(version("upsell-stream"), platform.python_version(), version("faust-streaming")).set(1)
         self.sales = NewestSales()
@@ -119,6 +120,10 @@ class Counters:
     def ready(self, ready: bool) -> None:  # noqa: FBT001 - the gauge's value
         """Set whether the worker is ready."""
         self._ready.set(ready)
+
+    def input_topic_up(self, topic: str, up: bool) -> None:  # noqa: FBT001 - the gauge's value
+        """Set whether an input topic exists and may be read."""
+        self._input_topic_up.labels(topic).set(up)
 
     def total_lag(self) -> int:
         """The sum of the lag of all assigned partitions whose lag is known."""

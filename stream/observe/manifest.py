@@ -128,6 +128,11 @@ MANIFEST: tuple[Metric, ...] = (
     _gauge(
         "upsell_ready", "1 if the worker is ready: partitions assigned, Kafka answers, shards claimed, commits succeed."
     ),
+    _gauge(
+        "upsell_input_topic_up",
+        "1 if an input topic exists and this worker may read it, else 0; as Kafka last answered, every 15 s.",
+        "topic",
+    ),
     _gauge("upsell_build_info", "Always 1; the labels have the versions.", "version", "python", "faust"),
     _counter(
         "upsell_label_overflow_total",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from stream.worker.shard_task import CLAIMED, ShardState
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stream.kafka.topic_watch import InputTopic
     from stream.worker.retry import Waiting
     from stream.worker.shard_set import ShardSet
     from stream.worker.shard_task import ShardTask
@@ -24,9 +27,11 @@ class Status:
     waiting: Waiting | None = None
     """What the worker waits for before it has `shards`."""
     stopping: bool = False
+    topics: Mapping[str, InputTopic] = field(default_factory=dict)
+    """What Kafka last said of the input topics, by name; empty until it has answered."""
 
     def readiness(self) -> tuple[bool, list[str]]:
-        """Whether Kafka has assigned partitions and answers, and every shard is claimed and waits for nothing; and what is missing.
+        """Whether Kafka has assigned partitions and answers, every shard is claimed and waits for nothing, and all topics can be read; and what is missing.
 
         A halted shard does not make its worker unready: the other shards continue, and there is an alert for it.
         """
@@ -39,6 +44,7 @@ class Status:
         missing = [] if shards.assigned else [shards.refused or "Kafka has not assigned partitions"]
         if shards.unanswered:
             missing.append(_NO_ANSWER)
+        missing.extend(topic.problem for topic in self.topics.values() if topic.problem is not None)
         for (topic, partition), task in sorted(shards.tasks.items()):
             reason = _missing(task)
             if reason is not None and reason not in missing:

@@ -45,6 +45,7 @@ def fed(counters, channels=("web",), segments=("new",), partitions=1):
     counters.fenced()
     counters.rebalance()
     counters.ready(True)
+    counters.input_topic_up("checkout-events", True)
     return counters
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from stream.core.shard.write_set import ShardId
 from stream.kafka.cursor import LogView
+from stream.kafka.topic_watch import InputTopic
 from stream.worker.retry import Waiting
 from stream.worker.shard_task import CLAIMED, ShardState
 from stream.worker.status import Status
@@ -44,6 +45,13 @@ def test_without_partitions_there_is_nothing_to_be_unready_for():
 def test_why_kafka_refuses_is_named_until_partitions_are_assigned():
     refused = "Kafka refuses this member of the group: GroupAuthorizationFailedError()"
     assert status(assigned=False, refused=refused).readiness() == (False, [refused])
+
+
+def test_an_input_topic_that_cannot_be_read_is_named():
+    reading = status()
+    problem = "topic t does not exist: create it, or correct UPSELL_CHECKOUT_TOPIC"
+    reading.topics = {"t": InputTopic("t", None, problem), "u": InputTopic("u", 4, None)}
+    assert reading.readiness() == (False, [problem])
 
 
 @pytest.mark.parametrize("state", ShardState)
