@@ -28,6 +28,8 @@ LABEL org.opencontainers.image.title="upsell-stream" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/upsell-stream /opt/upsell-stream
+# A new volume that is mounted here belongs to the user below. Workers write no files.
+RUN install -d -o 10001 -g 10001 /var/lib/upsell-stream
 # The health check needs the port. Outside the container nobody can reach its loopback interface, so the server listens on all.
 ENV PATH=/opt/upsell-stream/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 UPSELL_HTTP_HOST=0.0.0.0 UPSELL_HTTP_PORT=8080
 # A number: Kubernetes (runAsNonRoot) cannot check a name.

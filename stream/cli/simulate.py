@@ -12,6 +12,7 @@ import click
 from stream.cli.interrupt import Stop, stopping, until_stopped
 from stream.cli.options import with_settings
 from stream.cli.parameters import Duration, Number
+from stream.cli.past_metrics import with_metrics
 from stream.cli.records import SETTINGS, deliver, deliver_live, to_file_option
 from stream.settings import Settings
 from stream.simulate.record import Emitted
@@ -103,6 +104,13 @@ Examples:
     metavar="N",
     help="About how many events --past sends; never more per second of event time than --rate.",
 )
+@click.option(
+    "--past-metrics",
+    type=(click.Path(dir_okay=False, writable=True, path_type=Path), str),
+    metavar="FILE ENV",
+    help="Write what Prometheus needs to compare with the last week of --past, for promtool, with the label env=ENV. "
+    "If FILE exists, the past was sent before and is left out.",
+)
 @to_file_option
 @click.option(
     "--truth",
@@ -128,6 +136,7 @@ def simulate(
     start: datetime | None,
     past: timedelta | None,
     past_events: int,
+    past_metrics: tuple[Path, str] | None,
     to_file: str | None,
     truth: str | None,
 ) -> None:
@@ -143,6 +152,11 @@ def simulate(
         raise click.UsageError("--rate 0 needs --events")
     if past is not None and (not live or start is not None):
         raise click.UsageError("--past needs a live stream to Kafka: use it without --to-file, --rate 0 and --start")
+    if past_metrics is not None and past is None:
+        raise click.UsageError("--past-metrics needs --past")
+    if past_metrics is not None and past_metrics[0].exists():
+        click.echo(f"{past_metrics[0]} exists: the past was sent before, so only the live stream is sent", err=True)
+        past = past_metrics = None
     past_seconds = 0.0 if past is None else past.total_seconds()
     if to_file is not None and truth is not None and _same(to_file, truth):
         raise click.UsageError("--to-file and --truth name the same file")
@@ -172,7 +186,10 @@ def simulate(
         truth_file = None if truth is None else stack.enter_context(_opened(truth))
         stop = stack.enter_context(stopping())
         if live:
-            deliver_live(as_they_arrive(shop, events, stop), settings, total=events)
+            records = as_they_arrive(shop, events, stop)
+            if past_metrics is not None:
+                records = with_metrics(records, settings, begin, *past_metrics)
+            deliver_live(records, settings, total=events)
         else:
             deliver(exactly(shop, events, stop), settings, to_file, total=events)
         if truth_file is not None:

@@ -1,18 +1,26 @@
 """docker-compose.yml, without a Docker daemon: valid, hardened, and consistent with the product and its files."""
 
+import json
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import click
 import pytest
 import yaml
 from support.programs import program_or_skip
+from support.prometheus_server import PrometheusServer
+from support.servers import started
+from support.workers import LIMIT
 
 from stream.cli.root import cli
+from stream.embedded.server import HOST, free_port
 from stream.settings import Settings, load, variable
 
 ROOT = Path(__file__).parents[2]
@@ -37,11 +45,10 @@ def mounts(service):
 
 
 def test_every_service_is_there():
-    assert SERVICES.keys() == {
-        *("kafka", "redis", "worker-1", "worker-2", "simulator", "prometheus", "alertmanager", "grafana")
-    }
-    assert [name for name, service in SERVICES.items() if service.get("profiles")] == ["simulator"]
-    assert SERVICES["simulator"]["profiles"] == ["demo"]
+    always = {"kafka", "redis", "worker-1", "worker-2", "prometheus", "alertmanager", "grafana"}
+    assert {name for name, service in SERVICES.items() if not service.get("profiles")} == always
+    demo = {name for name, service in SERVICES.items() if service.get("profiles") == ["demo"]}
+    assert demo == SERVICES.keys() - always == {"simulator", "backfill"}
 
 
 def test_the_linter_finds_nothing():
@@ -86,6 +93,9 @@ def test_no_secret_is_in_the_file(name):
 @every_service
 def test_a_service_that_others_depend_on_has_a_health_check(name):
     for other, how in SERVICES[name].get("depends_on", {}).items():
+        if (name, other) == ("backfill", "simulator"):  # it waits for a file
+            assert how == {"condition": "service_started"}
+            continue
         assert how == {"condition": "service_healthy"}
         # The product's health check is in its image.
         assert "healthcheck" in SERVICES[other] or "HEALTHCHECK" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -197,6 +207,88 @@ def test_configurations_are_accepted(command):
     tool = program_or_skip(name, {"promtool": "prometheus", "amtool": "prometheus-alertmanager"}[name])
     done = subprocess.run([tool, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+# What services run, without their containers
+
+
+def healthy(port: int) -> bool:
+    """Run the health check of Kafka against a port of this machine."""
+    command = [part.replace("localhost/19092", f"{HOST}/{port}") for part in SERVICES["kafka"]["healthcheck"]["test"]]
+    assert command[0] == "CMD"
+    assert str(port) in command[-1]
+    return subprocess.run(command[1:], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.kafka
+def test_kafka_is_healthy_when_it_answers_and_no_jvm_is_needed_to_know(kafka):
+    assert healthy(kafka.port)
+    assert not healthy(free_port())
+    with socket.create_server((HOST, 0)) as silent:
+        assert not healthy(silent.getsockname()[1])
+    assert "/bin/kafka-" not in str(SERVICES["kafka"]["healthcheck"])
+
+
+def week_over_week():
+    """Every query of a dashboard that compares with last week, with values of the demo for its variables."""
+    chosen = {"env": "compose", "journey": "checkout|subscription", "window": "24h", "segment": "family"}
+    dashboards = (ROOT / "deploy" / "grafana" / "dashboards").glob("*.json")
+    panels = [panel for path in dashboards for panel in json.loads(path.read_text(encoding="utf-8"))["panels"]]
+    expressions = [target["expr"] for panel in panels for target in panel.get("targets", ())]
+    return [
+        re.sub(r"\$(\w+)", lambda match: chosen[match[1]], expr) for expr in expressions if re.search("offset 1w", expr)
+    ]
+
+
+@pytest.mark.embedded
+@pytest.mark.prometheus
+def test_panels_compare_with_last_week_at_once(embedded_broker, name_prefix, tmp_path):
+    simulator, backfill = SERVICES["simulator"], SERVICES["backfill"]
+    directory = dict(reversed(volume.split(":")[:2]) for volume in simulator["volumes"])
+    (place,) = directory
+    command = [part.replace(place, str(tmp_path)) for part in simulator["command"]]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "UPSELL_KAFKA_BOOTSTRAP_SERVERS": embedded_broker.bootstrap_servers,
+        "UPSELL_CHECKOUT_TOPIC": f"{name_prefix}checkout",
+        "UPSELL_SUBSCRIPTION_TOPIC": f"{name_prefix}subscription",
+    }
+
+    def simulate(*options):
+        return subprocess.Popen(
+            [sys.executable, "-m", "stream", *command, *options], env=environment, stderr=subprocess.PIPE, text=True
+        )
+
+    retention = [option for option in SERVICES["prometheus"]["command"] if "retention" in option]
+    server = PrometheusServer(*retention)
+    with started(server), simulate("--past-events", "30000") as live:
+        try:
+            # It runs as it is, except for its paths: the mounted directories are those of this machine.
+            script = backfill["command"][0].replace("/past/", f"{tmp_path}/")
+            script = script.replace("/prometheus", str(server.directory / "data"))
+            importing = [*backfill["entrypoint"], script]
+            done = subprocess.run(importing, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert live.poll() is None, "it goes on with live events"
+            queries = week_over_week()
+            assert len(queries) >= 3
+            now = int(time.time())
+            end = time.monotonic() + LIMIT
+            while not server.query(queries[0], now) and time.monotonic() < end:
+                time.sleep(1)  # a running Prometheus looks for new blocks every minute
+            hour, day = 3600, 86_400
+            for moment in (now - 6 * hour, now, now + hour, now + 3 * day, now + 6 * day):
+                for query in queries:
+                    assert server.query(query, moment), (moment - now, query)
+            blocks = set((server.directory / "data").iterdir())
+            assert subprocess.run(importing, check=False).returncode == 0
+            assert set((server.directory / "data").iterdir()) == blocks, "only once"
+        finally:
+            live.send_signal(signal.SIGINT)
+            assert live.wait(LIMIT) == 0
+    # A second start does not send the past again.
+    with simulate("--events", "5") as again:
+        assert "the past was sent before, so only the live stream is sent" in again.communicate(timeout=LIMIT)[1]
 
 
 # Digests
