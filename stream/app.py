@@ -29,8 +29,9 @@ from stream.kafka.topics import TopicError, admin_client, create_topics
 from stream.observe.counters import Counters
 from stream.observe.http import HttpServer
 from stream.observe.view import View
-from stream.tables.interface import IncompatibleStateError, TablesUnavailableError
-from stream.tables.redis import connect
+from stream.tables.interface import IncompatibleStateError, TablesRefusedError, TablesUnavailableError
+from stream.tables.redis import CLUSTER, connect
+from stream.worker.admission import Admission
 from stream.worker.clock import Clock
 from stream.worker.context import WorkerContext
 from stream.worker.retry import Waiting, retry
@@ -41,9 +42,9 @@ from stream.worker.watchdog import Watchdog, end_within, watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-    from stream.core.event import Journey
     from stream.kafka.topic_watch import InputTopic
     from stream.settings import Settings
+    from stream.tables.redis import RedisTables
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class Worker:
         self._run(view.run())
         clock = Clock(tables)
         redis = self.status.waiting = Waiting("waiting for Redis")
-        await retry(clock.refresh, TablesUnavailableError, redis)
+        await retry(partial(reach, tables, clock), TablesUnavailableError, redis)
         kafka = self.status.waiting = Waiting("waiting for Kafka")
         cluster = await retry(partial(cluster_id, settings, security), ConnectionError, kafka)
         if settings.kafka_create_topics:
@@ -102,10 +103,7 @@ class Worker:
         )
         await retry(publisher.start, KafkaError, kafka)
         parts.push_async_callback(publisher.stop)
-        journeys: dict[str, Journey] = {
-            settings.checkout_topic: "checkout",
-            settings.subscription_topic: "subscription",
-        }
+        journeys = settings.input_topics
         watched = TopicWatch(settings.kafka_bootstrap_servers, journeys, CLIENT_ID, security, self._note_topics)
         parts.push_async_callback(watched.close)
         await retry(watched.ask, KafkaError, kafka)
@@ -126,6 +124,7 @@ class Worker:
             counters=self.counters,
             fencing_backoff=2 * heartbeat(settings),
             topics=topics,
+            admission=Admission(tables, journeys, settings.app_id, self.status.partitions),
         )
         shards = ShardSet(context, journeys, settings.cache_mb * 1_000_000, self._fail)
         self.status.shards = shards
@@ -134,7 +133,7 @@ class Worker:
         parts.push_async_callback(app.stop)
         await app.start()
         self._run(app.wait_until_stopped(), lambda: app.crash_reason)
-        self._run(watch(shards, self.status, clock, self.counters))
+        self._run(watch(shards, self.status, clock, self.counters, context.attention))
 
     def _note_topics(self, topics: Mapping[str, InputTopic]) -> None:
         self.status.topics = topics
@@ -226,6 +225,23 @@ def run(settings: Settings) -> int:
     logs.configure(settings.log_format, settings.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(create_app(settings).serve())
+
+
+async def reach(tables: RedisTables, clock: Clock) -> None:
+    """Ask Redis for the first time.
+
+    Raises:
+        IncompatibleStateError: Redis refuses, or it is a cluster; says what to do. Once the worker runs, a refusal is waited for instead.
+        TablesUnavailableError: it cannot answer now.
+    """
+    try:
+        await clock.refresh()
+        await tables.summaries()
+        is_cluster = await tables.is_cluster()
+    except TablesRefusedError as refused:
+        raise IncompatibleStateError(str(refused)) from refused
+    if is_cluster:
+        raise IncompatibleStateError(f"redis_url: {CLUSTER}")
 
 
 async def cluster_id(settings: Settings, security: dict[str, Any]) -> str:

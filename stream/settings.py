@@ -78,6 +78,9 @@ def _command(text: str) -> str:
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 _TOPIC = r"^[A-Za-z0-9._-]{1,249}$"
+_TOPIC_OR_NONE = r"^[A-Za-z0-9._-]{0,249}$"
+_MAY_BE_EMPTY = ("checkout_topic", "subscription_topic")
+"""Settings for which an empty environment variable is a value. Of all others it counts as not set."""
 
 Secret = Literal["kafka_sasl_password", "redis_password", "customer_hash_key"]
 _WITH_FILES: tuple[Secret, ...] = get_args(Secret)
@@ -175,10 +178,10 @@ class Settings(BaseSettings):
     dead_letter_retention_days: int = Field(30, ge=1, le=3650)
     """Retention of the dead letter topic in days, if it is created. Dead letters that are older cannot be redriven."""
 
-    checkout_topic: str = Field("checkout-events", pattern=_TOPIC)
-    """Input topic: events of checkouts and orders."""
-    subscription_topic: str = Field("subscription-events", pattern=_TOPIC)
-    """Input topic: events of subscriptions."""
+    checkout_topic: str = Field("checkout-events", pattern=_TOPIC_OR_NONE)
+    """Input topic: events of checkouts and orders. Empty: this journey is switched off."""
+    subscription_topic: str = Field("subscription-events", pattern=_TOPIC_OR_NONE)
+    """Input topic: events of subscriptions. Empty: this journey is switched off."""
     outcome_topic: str = Field("upsell-outcomes", pattern=_TOPIC)
     """Output topic: judged transactions."""
     dead_letter_topic: str = Field("upsell-dead-letters", pattern=_TOPIC)
@@ -237,6 +240,8 @@ class Settings(BaseSettings):
     targets: Targets = ()
     """Rates below which the alerts page somebody; see the section on targets."""
 
+    behind_seconds: float = Field(60, gt=0, le=86_400)
+    """Age in seconds of the oldest record that is not applied above which the figures count as `behind`."""
     batch_records: int = Field(2000, ge=1, le=100_000)
     """Largest number of records of one partition in one commit."""
     cache_mb: int = Field(100, ge=1)
@@ -313,7 +318,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
-        topics = [self.checkout_topic, self.subscription_topic, self.outcome_topic, self.dead_letter_topic]
+        if not self.input_topics:
+            raise ValueError("checkout_topic and subscription_topic are both empty; set at least one of them")
+        topics = [*self.input_topics, self.outcome_topic, self.dead_letter_topic]
         if len(set(topics)) < len(topics):
             raise ValueError("checkout_topic, subscription_topic, outcome_topic and dead_letter_topic must differ")
         protocol = self.kafka_security_protocol
@@ -397,6 +404,17 @@ class Settings(BaseSettings):
         return (self.password("customer_hash_key") or "").encode()
 
     @property
+    def input_topics(self) -> dict[str, Journey]:
+        """The journey of each input topic, without journeys that are switched off."""
+        topics: dict[str, Journey] = {self.checkout_topic: "checkout", self.subscription_topic: "subscription"}
+        return {topic: journey for topic, journey in topics.items() if topic}
+
+    @property
+    def behind(self) -> int:
+        """`behind_seconds` in microseconds."""
+        return round(self.behind_seconds * MICROSECONDS)
+
+    @property
     def future(self) -> int:
         """`future_minutes` in microseconds."""
         return round(self.future_minutes * 60 * MICROSECONDS)
@@ -452,7 +470,9 @@ def load(options: Mapping[str, object] | None = None, config: Path | None = None
     wrong += _secrets_in_the_open(file, f"{config}: ")
     if wrong:
         raise WrongSettingsError("\n".join(wrong))
+    empty = {variable(name): name for name in _MAY_BE_EMPTY}
     below = {name: value for name, value in file.items() if variable(name) not in _set_variables()}
+    below |= {empty[key]: "" for name, value in os.environ.items() if not value and (key := name.upper()) in empty}
     try:
         return Settings(**{**below, **options})
     except ValidationError as error:

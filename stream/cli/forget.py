@@ -83,7 +83,7 @@ def erasure(customer: str, source: str, id: str, time: datetime) -> bytes:  # no
 
 
 async def _send(settings: Settings, erasures: Iterable[tuple[str, bytes]]) -> None:
-    topics = (settings.checkout_topic, settings.subscription_topic)
+    topics = tuple(settings.input_topics)
     async with producer(settings) as sender:
         numbers = zip(topics, await partitions(settings, sender, topics), strict=True)
         shards = [(topic, number) for topic, those in numbers for number in sorted(those)]

@@ -131,7 +131,7 @@ class Sender:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._topics = {"checkout": settings.checkout_topic, "subscription": settings.subscription_topic}
+        self._topics = {str(journey): topic for topic, journey in settings.input_topics.items()}
         self.ends: dict[ShardId, int] = {}
         """For each partition: the offset after the last acknowledged record."""
         self._error: BaseException | None = None
@@ -162,16 +162,17 @@ class Sender:
             await disconnect(self._producer)
 
     async def send(self, record: Emitted) -> None:
-        """Put a record into the producer's buffer; waits if the buffer is full.
+        """Put a record into the producer's buffer; waits if the buffer is full. A record of a journey that is switched off is left out.
 
         Raises:
             KafkaError: Kafka refused this record or an earlier one.
         """
         if self._error is not None:
             raise self._error
-        sent: asyncio.Future[RecordMetadata] = await self._producer.send(
-            self._topics[record.topic], record.value, key=record.key
-        )
+        topic = self._topics.get(record.topic)
+        if topic is None:
+            return
+        sent: asyncio.Future[RecordMetadata] = await self._producer.send(topic, record.value, key=record.key)
         sent.add_done_callback(self._note)
 
     async def flush(self) -> None:

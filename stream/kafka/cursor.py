@@ -7,7 +7,9 @@ a log may have gaps (compaction, markers of transactions), so the offset of the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
     from stream.core.shard.write_set import ShardId
 
+_ENDS: Final = 1000
+"""Ends of a log that are remembered; with more, every other one is forgotten."""
 CREDITS: Final = 2
 """Batches of one shard between Kafka and Redis, at most: one that is applied, one that waits."""
 NOTHING_SKIPPED: Final = "No record was skipped. What to do: docs/how-to/operations.md, 'A halted shard'"
@@ -167,15 +171,33 @@ class LogView:
     """Why the next records cannot be read, which is tried again and again; None while they can."""
     unanswered: bool = False
     """Kafka has not answered fetches from this log for some seconds."""
+    _ends: deque[tuple[float, int]] = field(default_factory=deque)
+    """When the log was first seen to end behind an offset (by the monotonic clock), and that end; both grow."""
 
     def note_read(self, end: int | None, empty: range) -> None:
         """The log was read up to its end or until a batch was full."""
+        if end is not None and (not self._ends or end > self._ends[-1][1]):
+            if len(self._ends) == _ENDS:
+                self._ends = deque([*self._ends][::2])
+            self._ends.append((time.monotonic(), end))
         self.end, self.empty, self.unreadable = end, empty, None
 
     def next_offset(self, offset: int | None) -> int | None:
         """The next offset that can hold a record to apply, if `offset` is the next one to apply; None before the log was sought."""
         at = self.start if offset is None else offset
         return self.empty.stop if at in self.empty else at
+
+    def waiting_since(self, offset: int | None) -> float | None:
+        """When the record at `offset`, the next one to apply, was first seen to be in the log; by the monotonic clock. None: it is not there yet.
+
+        An earlier `offset` must not be asked for afterwards.
+        """
+        at = self.next_offset(offset)
+        if at is None:
+            return None
+        while self._ends and self._ends[0][1] <= at:
+            self._ends.popleft()
+        return self._ends[0][0] if self._ends else None
 
     def lag(self, offset: int | None) -> int | None:
         """Records in the log from `offset`, the next one to apply; None while that is not known."""

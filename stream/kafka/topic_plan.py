@@ -30,7 +30,7 @@ def planned_inputs(settings: Settings) -> list[Topic]:
         RETENTION: str(input_retention(settings)),
         SIZE: str(LARGEST_INPUT),
     }
-    names = (settings.checkout_topic, settings.subscription_topic)
+    names = settings.input_topics
     return [Topic(name, settings.kafka_partitions, config) for name in names]
 
 

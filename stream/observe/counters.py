@@ -10,7 +10,15 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from operator import add
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
@@ -28,6 +36,7 @@ class Counters:
         """Create all `worker` metrics of the manifest."""
         disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client has no type for it
         self._registry = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._registry)
         self._events = self._counter("upsell_events_total")
         self._dead_letters = self._counter("upsell_dead_letters_total")
         self._transactions = self._counter("upsell_transactions_total")
@@ -38,6 +47,8 @@ class Counters:
         self._event_delay = _Delays(METRICS["upsell_event_delay_seconds"])
         self._registry.register(self._event_delay)
         self._lag = self._gauge("upsell_consumer_lag_records")
+        self._oldest_unapplied = self._gauge("upsell_oldest_unapplied_seconds")
+        self._without_key = self._counter("upsell_records_without_key_total")
         self._fenced = self._counter("upsell_fenced_total")
         self._halted = self._gauge("upsell_shard_halted")
         self._rebalances = self._counter("upsell_rebalances_total")
@@ -91,13 +102,25 @@ class Counters:
         """Set the number of records of an assigned partition that are not committed yet."""
         self._lag.labels(topic, partition).set(records)
 
+    def oldest_unapplied(self, topic: str, partition: int, seconds: float) -> None:
+        """Set the age of the oldest record of an assigned partition that is not applied; 0 if all are."""
+        self._oldest_unapplied.labels(topic, partition).set(seconds)
+
+    def without_key(self, topic: str, records: int) -> None:
+        """Count records that were applied although they have no key."""
+        self._without_key.labels(topic).inc(records)
+
     def halted(self, topic: str, partition: int, halted: bool) -> None:  # noqa: FBT001 - the gauge's value
-        """Set whether an assigned shard is halted."""
+        """Set whether an assigned shard is halted. Nothing is known about the lag of a halted one."""
         self._halted.labels(topic, partition).set(halted)
+        if halted:
+            self._lag.remove(topic, partition)
+            self._oldest_unapplied.remove(topic, partition)
 
     def drop_shard(self, topic: str, partition: int) -> None:
         """Remove the series of a partition that is no longer assigned."""
         self._lag.remove(topic, partition)
+        self._oldest_unapplied.remove(topic, partition)
         self._halted.remove(topic, partition)
         self.sales.drop_shard(topic, partition)
 

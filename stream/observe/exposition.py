@@ -18,10 +18,11 @@ from stream.core.counting.figures import ALL, JOURNEYS, PARTS, TOTAL, Figures, W
 from stream.core.counting.kpi import KPIS, CustomerKind
 from stream.core.event import Journey
 from stream.core.money import exponent, plain
-from stream.core.shard.write_set import ShardId
 from stream.observe.manifest import METRICS
+from stream.observe.state import JourneyState, ShardView, is_up
+from stream.tables.interface import KnownTopic, ServerMemory
 
-WINDOW_SERIES = 11_700
+WINDOW_SERIES = 11_500
 """Largest number of series of the rolling windows. The rest of `SERIES` is for the worker's own metrics, for targets and for partitions."""
 
 Detail = Literal["channel_segment", "revenue", "reversed"]
@@ -66,14 +67,16 @@ Key = tuple[str, tuple[str, ...]]
 """A series: its metric, and its label values in the order of the manifest, without the window."""
 
 
-class ShardState(msgspec.Struct, frozen=True):
-    """The state of one shard, for metrics and the live page."""
+class Facts(msgspec.Struct, frozen=True):
+    """What is shown besides the figures."""
 
-    shard: ShardId
-    stream_time: int
-    """Newest event time in microseconds; 0 if there was no event."""
-    age: int
-    """Time since its last commit or tick, in microseconds."""
+    shards: Sequence[ShardView] = ()
+    states: Mapping[str, JourneyState] = {}
+    """By journey."""
+    topics: Mapping[str, KnownTopic] = {}
+    memory: ServerMemory | None = None
+    targets: Mapping[tuple[str, str, str], float] = {}
+    """(kpi, journey, segment) -> ratio."""
 
 
 class Exposition(msgspec.Struct, frozen=True):
@@ -86,10 +89,9 @@ class Exposition(msgspec.Struct, frozen=True):
 def render(
     figures: Figures,
     windows: Sequence[str],
-    shards: Iterable[ShardState],
-    targets: Mapping[tuple[str, str, str], float],
+    facts: Facts,
 ) -> Exposition:
-    """Render all metrics. `windows`: the windows to show; the figures may have others. `targets`: (kpi, journey, segment) -> ratio."""
+    """Render all metrics. `windows`: the windows to show; the figures may have others."""
     withheld = _withheld(figures, len(windows))
     families: defaultdict[str, list[str]] = defaultdict(list)
     for journey in JOURNEYS:
@@ -101,13 +103,22 @@ def render(
                 families[key[0]].append(f'{series},window="{window}"}} {values.get(key, "0")}\n')
             for key, value in _rates(journey, cut):
                 families[key[0]].append(f'{_series(*key)},window="{window}"}} {value}\n')
-    for key, value in (*_targets(targets), *_states(shards), *_view(withheld)):
+    for key, value in (*_targets(facts.targets), *_facts(facts), *_view(withheld)):
         families[key[0]].append(f"{_series(*key)}}} {value}\n")
-    text = "".join(
+    return Exposition(_text(families), withheld)
+
+
+def render_down(journeys: Iterable[str]) -> bytes:
+    """What is left of the metrics if the figures of these journeys cannot be read."""
+    lines = [f"{_series('upsell_journey_up', (journey,))}}} 0\n" for journey in journeys]
+    return _text({"upsell_journey_up": lines})
+
+
+def _text(families: Mapping[str, Sequence[str]]) -> bytes:
+    return "".join(
         f"# HELP {name} {METRICS[name].help}\n# TYPE {name} {METRICS[name].type}\n{''.join(lines)}"
         for name, lines in families.items()
-    )
-    return Exposition(text.encode(), withheld)
+    ).encode()
 
 
 def _withheld(figures: Figures, windows: int) -> tuple[Detail, ...]:
@@ -181,12 +192,23 @@ def _targets(targets: Mapping[tuple[str, str, str], float]) -> Iterator[tuple[Ke
         yield ("upsell_target_ratio", place), repr(ratio)
 
 
-def _states(shards: Iterable[ShardState]) -> Iterator[tuple[Key, str]]:
-    for state in shards:
-        place = (state.shard.topic, str(state.shard.partition))
-        if state.stream_time:
-            yield ("upsell_newest_event_timestamp_seconds", place), repr(state.stream_time / MICROSECONDS)
-        yield ("upsell_shard_age_seconds", place), repr(state.age / MICROSECONDS)
+def _facts(facts: Facts) -> Iterator[tuple[Key, str]]:
+    for view in facts.shards:
+        place = (view.shard.topic, str(view.shard.partition))
+        if view.stream_time:
+            yield ("upsell_newest_event_timestamp_seconds", place), repr(view.stream_time / MICROSECONDS)
+        if view.age is not None:
+            yield ("upsell_shard_age_seconds", place), repr(view.age / MICROSECONDS)
+        if view.halt is not None:
+            yield ("upsell_shard_halt_info", (*place, view.halt.reason)), "1"
+    for journey, state in facts.states.items():
+        yield ("upsell_journey_up", (journey,)), str(int(is_up(state)))
+    for name, topic in facts.topics.items():
+        yield ("upsell_input_topic_partitions", (name,)), str(topic.partitions)
+    if facts.memory is not None:
+        yield ("upsell_redis_memory_bytes", ("used",)), str(facts.memory.used)
+        if facts.memory.limit:
+            yield ("upsell_redis_memory_bytes", ("limit",)), str(facts.memory.limit)
 
 
 def _view(withheld: Sequence[Detail]) -> Iterator[tuple[Key, str]]:

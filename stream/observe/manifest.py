@@ -4,6 +4,7 @@ Rules: base units. A `global` metric is about all shards and has the same value 
 worker: aggregate with `sum`. The number of label values is bounded; a customer, order, sku or plan is never a label value.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -93,11 +94,20 @@ MANIFEST: tuple[Metric, ...] = (
     _global("upsell_newest_event_timestamp_seconds", "Newest event time in a shard.", *_SHARD),
     _global("upsell_shard_age_seconds", "Time since the last commit or tick of a shard.", *_SHARD),
     _global(
+        "upsell_journey_up",
+        "1 if the figures of a journey are live, or nothing was applied yet; 0 if they are behind, partial, stopped or older than 30 s.",
+        "journey",
+    ),
+    _global("upsell_shard_halt_info", "1 while a shard is halted; then it makes no progress.", *_SHARD, "reason"),
+    _global("upsell_input_topic_partitions", "Partitions of an input topic that are read.", "topic"),
+    _global("upsell_redis_memory_bytes", "Memory of Redis: used, and its limit if there is one.", "kind"),
+    _global(
         "upsell_view_withheld",
         "1 if a detail of the windows is left out to limit the number of series, else 0.",
         "detail",
     ),
     _counter("upsell_events_total", "Records read, by result.", "topic", "type", "result"),
+    _counter("upsell_records_without_key_total", "Records that were applied although they have no key.", "topic"),
     _counter("upsell_dead_letters_total", "Records that were rejected and published as dead letters.", "reason"),
     _counter(
         "upsell_transactions_total",
@@ -118,6 +128,11 @@ MANIFEST: tuple[Metric, ...] = (
         *(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21_600, 86_400),
     ),
     _gauge("upsell_consumer_lag_records", "Records of an assigned partition that are not committed yet.", *_SHARD),
+    _gauge(
+        "upsell_oldest_unapplied_seconds",
+        "Age of the oldest record of an assigned partition that is not applied, by its Kafka timestamp; 0 if all are.",
+        *_SHARD,
+    ),
     _counter("upsell_fenced_total", "Shards that another worker claimed while this worker processed them."),
     _gauge(
         "upsell_shard_halted",
@@ -141,3 +156,21 @@ MANIFEST: tuple[Metric, ...] = (
     ),
 )
 METRICS = {metric.name: metric for metric in MANIFEST}
+
+REASONS: Mapping[str, str] = {
+    "newer_layout": "Stored by a newer version, which this worker cannot read.",
+    "wrong_journey": "Stored for the other journey: the topic names of the settings are exchanged.",
+    "damaged_state": "What Redis holds cannot be decoded.",
+    "codec": "The worker cannot decompress the records.",
+    "defect": "An unexpected error; please report it.",
+    "other_application": "Another application uses the same app_id with other topics.",
+    "partitions_grown": "The partition is new, and nobody has accepted it yet.",
+    "topic_recreated": "The topic was deleted and created again.",
+    "records_deleted": "Kafka deleted records before they were read.",
+    "log_truncated": "The log ends before the next record to apply.",
+    "other_cluster": "The state was made from another Kafka cluster.",
+    "silent": "No commit for 30 s, not even one without records.",
+    "unclaimed": "No worker has ever committed the shard.",
+    "behind": "The oldest record that is not applied is older than behind_seconds.",
+}
+"""Reasons in the state of a journey's figures; all but the last three are reasons of halted shards (`stream.kafka.cursor.HaltReason`)."""

@@ -7,23 +7,27 @@ their growing `upsell_shard_age_seconds` raises an alert.
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from stream.core.config import MICROSECONDS
 from stream.core.counting.figures import ALL, Figures, ShardFigures
 from stream.core.counting.summary import decode_summary
-from stream.observe.exposition import ShardState, render
+from stream.observe.exposition import Facts, render, render_down
+from stream.observe.state import JourneyState, ShardView, attention, journey_states, shard_views
 from stream.settings import Settings, Target
-from stream.tables.interface import ShardSummary, Tables
+from stream.tables.interface import Application, ServerMemory, Tables
 
 INTERVAL = 2.0
 """Seconds between two reads."""
 SHARE = 0.1
 """Largest share of time that reading and rendering may take. If they take long, the pause is longer, up to `LONGEST_PAUSE`."""
 LONGEST_PAUSE = 10.0
+MEMORY_INTERVAL = 10.0
+"""Seconds between two looks at the memory of the tables' server."""
 WITHDRAWN_AFTER = 30.0
 """Seconds after the last successful read until the view is withdrawn."""
 
@@ -47,7 +51,12 @@ class Overview(msgspec.Struct, frozen=True):
     now: int
     as_of: int
     """Time of the figures; 0 if there are none."""
-    shards: Sequence[ShardState]
+    shards: Sequence[ShardView]
+    states: Mapping[str, JourneyState]
+    """By journey."""
+    attention: Mapping[str, int]
+    """Records of the last hour that need attention: dead letters by reason, and `WITHOUT_KEY`."""
+    memory: ServerMemory | None
     targets: Sequence[TargetState]
 
 
@@ -69,12 +78,17 @@ class View:
         self._tables = tables
         self._windows = settings.windows
         self._targets = settings.targets
+        self._behind = settings.behind
+        self._journeys = tuple(settings.input_topics.values())
         self._ratios: dict[tuple[str, str, str], float] = {
             (target.kpi, target.journey, target.segment): target.ratio for target in settings.targets
         }
         self._monotonic = monotonic
         self._rendered: _Rendered | None = None
         self._failure: Exception | None = None
+        self._memory: ServerMemory | None = None
+        self._memory_at = -math.inf
+        """When it was read, by `monotonic`."""
 
     async def run(self) -> None:
         """Refresh the view forever."""
@@ -85,7 +99,7 @@ class View:
             except Exception as error:  # noqa: BLE001 - no error here may end the worker; the view is withdrawn instead
                 if self._failure is None:
                     _log.warning(
-                        "cannot read the figures of all shards: %r; retrying. Metrics and rates are withdrawn after %.0f s",
+                        "cannot read the figures of all shards: %s; trying again. Metrics and rates are withdrawn after %.0f s",
                         error,
                         WITHDRAWN_AFTER,
                     )
@@ -105,11 +119,13 @@ class View:
             msgspec.DecodeError: a summary is corrupt, or from an incompatible version.
         """
         read_at = self._monotonic()
-        shards = await self._tables.summaries()
+        application = await self._tables.application()
         now = await self._tables.now()
+        if read_at - self._memory_at > MEMORY_INTERVAL:
+            self._memory, self._memory_at = await self._tables.server_memory(), read_at
         before = self._rendered.withheld if self._rendered is not None else ()
         # In a thread: with the largest number of series this would block the event loop noticeably.
-        self._rendered = await asyncio.to_thread(self._render, shards, now, read_at)
+        self._rendered = await asyncio.to_thread(self._render, application, now, read_at)
         if self._rendered.withheld != before:
             _log.warning(
                 "details withheld to limit the number of series: %s; see upsell_view_withheld in docs/reference/metrics.md",
@@ -117,8 +133,10 @@ class View:
             )
 
     def exposition(self) -> bytes:
-        """The global metrics in the Prometheus text format; empty while there is no view."""
-        return self._rendered.exposition if self._rendered is not None and self.unavailable() is None else b""
+        """The global metrics in the Prometheus text format; while there is no view only that the figures are not up."""
+        if self._rendered is None or self.unavailable() is not None:
+            return render_down(self._journeys)
+        return self._rendered.exposition
 
     def rates(self) -> bytes | None:
         """The JSON document for `/api/v1/rates`; None while there is no view."""
@@ -130,12 +148,15 @@ class View:
             return None
         overview = self._rendered.overview
         elapsed = round((self._monotonic() - self._rendered.read_at) * MICROSECONDS)
-        shards = [msgspec.structs.replace(shard, age=shard.age + elapsed) for shard in overview.shards]
+        shards = [
+            msgspec.structs.replace(view, age=None if view.age is None else view.age + elapsed)
+            for view in overview.shards
+        ]
         return msgspec.structs.replace(overview, now=overview.now + elapsed, shards=shards)
 
     def unavailable(self) -> str | None:
         """Why there is no view; None if there is one."""
-        because = "" if self._failure is None else f": {self._failure!r}"
+        because = "" if self._failure is None else f": {self._failure}"
         if self._rendered is None:
             return f"the figures have not been read yet{because}"
         age = self._monotonic() - self._rendered.read_at
@@ -143,18 +164,19 @@ class View:
             return f"the figures were last read {age:.0f} s ago{because}"
         return None
 
-    def _render(self, shards: Sequence[ShardSummary], now: int, read_at: float) -> _Rendered:
+    def _render(self, application: Application, now: int, read_at: float) -> _Rendered:
+        shards = application.shards
         summaries = [decode_summary(shard.summary, shard.recent) for shard in shards]
         figures = Figures(
             ShardFigures(summary, shard.customers) for summary, shard in zip(summaries, shards, strict=True)
         )
-        states = [
-            ShardState(shard.shard, summary.stream_time, max(0, now - shard.committed_at))
-            for summary, shard in sorted(zip(summaries, shards, strict=True), key=lambda both: both[1].shard)
-        ]
-        exposition = render(figures, self._windows, states, self._ratios)
-        rates = msgspec.json.encode(figures.plain(self._windows))
-        overview = Overview(now, figures.as_of, states, [self._state(target, figures) for target in self._targets])
+        views = shard_views(application, summaries, now)
+        states = journey_states(views, application.topics, now, self._behind, self._journeys)
+        facts = Facts(views, states, application.topics, self._memory, self._ratios)
+        exposition = render(figures, self._windows, facts)
+        rates = msgspec.json.encode({"state": states, **figures.plain(self._windows)})
+        targets = [self._state(target, figures) for target in self._targets]
+        overview = Overview(now, figures.as_of, views, states, attention(application, now), self._memory, targets)
         return _Rendered(exposition.text, rates, overview, exposition.withheld, read_at)
 
     def _state(self, target: Target, figures: Figures) -> TargetState:

@@ -3,7 +3,7 @@
 -- replicas. Every check comes before the first write.
 -- KEYS: shard, view, then the keys of the writes and of the counted sets, by position.
 -- ARGV: nonce, epoch, batch, start ('': none), end ('': none), source, state and summary ('': unchanged), committed_at, layout,
---       packed {writes {command, keys, arguments of each key, arguments}, counted sets {key, name}, bounds {after, until}}, trim ('': none), recent,
+--       packed {writes {command, keys, arguments of each key, arguments}, counted sets {key, name}, bounds {after, until}}, trim ('': none), recent, health,
 --       batch that must be the last one stored ('': none; absent: not known).
 local nonce, epoch, batch, start = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local owner, stored_epoch, offset, last = unpack(redis.call('HMGET', KEYS[1], 'nonce', 'epoch', 'offset', 'batch'))
@@ -17,7 +17,7 @@ end
 if owner ~= nonce then
   return 'stolen'
 end
-if tonumber(stored_epoch) > epoch or (offset or '') ~= start or (ARGV[14] and (last or '') ~= ARGV[14]) then
+if tonumber(stored_epoch) > epoch or (offset or '') ~= start or (ARGV[15] and (last or '') ~= ARGV[15]) then
   return 'rewound'
 end
 
@@ -56,7 +56,7 @@ if #counted > 0 then
   end
 end
 
-redis.call('HSET', KEYS[2], 'layout', ARGV[10], 'committed_at', ARGV[9], 'recent', ARGV[13])
+redis.call('HSET', KEYS[2], 'layout', ARGV[10], 'committed_at', ARGV[9], 'recent', ARGV[13], 'health', ARGV[14])
 if ARGV[8] ~= '' then
   redis.call('HSET', KEYS[2], 'summary', ARGV[8])
 end

@@ -6,25 +6,51 @@ Rules: a commit is one atomic step for one shard. It checks owner and offset bef
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
 from stream.core.shard.write_set import ShardId, Stored, WriteSet
 
-UnavailableReason = Literal["connection", "timeout", "full", "persistence", "readonly", "busy", "loading", "cluster"]
+UnavailableReason = Literal[
+    "connection", "timeout", "full", "persistence", "readonly", "busy", "loading", "cluster", "refused"
+]
+_WORDS: Mapping[UnavailableReason, str] = {
+    "connection": "Redis cannot be reached",
+    "timeout": "Redis does not answer",
+    "full": "Redis is full",
+    "persistence": "Redis accepts no writes, because it cannot save them or has too few replicas",
+    "readonly": "Redis is read-only; it may be a replica",
+    "busy": "Redis is busy with a script",
+    "loading": "Redis is loading its data",
+    "cluster": "the Redis Cluster is not available",
+    "refused": "Redis refuses the request",
+}
 
 
 class TablesUnavailableError(Exception):
     """The tables cannot answer now. `reason` is a label of `upsell_commit_failures_total`."""
 
+    retry_after = 0.0
+    """Seconds until the call may be repeated, at least."""
+
     def __init__(self, reason: UnavailableReason, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
+        super().__init__(f"{_WORDS[reason]} ({detail})")
         self.reason: UnavailableReason = reason
 
 
+class TablesRefusedError(TablesUnavailableError):
+    """The tables refuse the call until an operator has changed something there: rights, a password, commands. The message has their own words."""
+
+    retry_after = 10.0
+
+    def __init__(self, detail: str) -> None:
+        """`detail`: what was refused, and what to do."""
+        super().__init__("refused", detail)
+
+
 class IncompatibleStateError(Exception):
-    """This process cannot use the tables: stored by a newer version, damaged, not permitted, or reached with unsupported options. Says what to do."""
+    """This process cannot use the tables: stored by a newer version, or reached with unsupported options. Says what to do."""
 
 
 class CommitResult(Enum):
@@ -40,6 +66,40 @@ class CommitResult(Enum):
     """Refused: another worker has claimed the shard."""
 
 
+class ShardHealth(msgspec.Struct, frozen=True, array_like=True):
+    """What the owner of a shard reports with each commit, besides the figures. Nothing is decided by it."""
+
+    oldest_unapplied: int = 0
+    """Kafka's timestamp of the oldest record that is not applied, microseconds; 0 if all are applied."""
+    recent: tuple[tuple[int, dict[str, int]], ...] = ()
+    """Records that need attention, for each of the last minutes: the minute's start, microseconds, and counts by reason of the dead letter, or
+    `WITHOUT_KEY`."""
+
+
+WITHOUT_KEY: Final = "without key"
+"""In `ShardHealth.recent`: records that were applied although they have no key."""
+
+
+class Halt(msgspec.Struct, frozen=True, array_like=True):
+    """Why a shard makes no progress until somebody has looked."""
+
+    reason: str
+    """One of `stream.kafka.cursor.HaltReason`."""
+    text: str
+    at: int
+    """When it was halted, by the tables' clock; microseconds."""
+
+
+class KnownTopic(msgspec.Struct, frozen=True, array_like=True):
+    """An input topic as the application knows it."""
+
+    journey: str
+    partitions: int
+    """Partitions that are read: as many as there were when the application first saw the topic, or as an operator accepted since."""
+    at: int
+    """When that number was stored, by the tables' clock; microseconds."""
+
+
 class Claim(msgspec.Struct, frozen=True):
     """Ownership of a shard, and the shard as it was stored at that moment."""
 
@@ -50,6 +110,8 @@ class Claim(msgspec.Struct, frozen=True):
     stored: Stored
     source: bytes | None
     """`Commit.source` of the last commit."""
+    health: ShardHealth = ShardHealth()
+    """`Commit.health` of the last commit."""
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -69,6 +131,7 @@ class Commit(msgspec.Struct, frozen=True):
     now: int
     """The time, by the tables' clock, to which the windows were moved; microseconds."""
     changes: WriteSet
+    health: ShardHealth = ShardHealth()
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -79,11 +142,11 @@ class Owner(msgspec.Struct, frozen=True):
     offset: int | None
 
 
-LOADED = 16_000_000
+LOADED: Final = 16_000_000
 """Bytes of records in the answer to one load, about; further records are left out. A typical batch needs a tenth."""
 
 
-EXPIRY_PARTS = 8
+EXPIRY_PARTS: Final = 8
 """Parts in which the index of expiries is searched, one at a time."""
 
 
@@ -108,6 +171,26 @@ class ShardSummary(msgspec.Struct, frozen=True):
     """`Commit.now` of that commit, microseconds: as of when the figures are."""
     customers: Mapping[bytes, tuple[int, ...]]
     """Sorted set -> members in each window (`WriteSet.bounds` when the set was last counted), without sets that were empty then."""
+    health: ShardHealth = ShardHealth()
+
+
+class Application(msgspec.Struct, frozen=True):
+    """The whole application for readers."""
+
+    shards: list[ShardSummary]
+    """Every shard that was ever committed, sorted by shard."""
+    halts: Mapping[ShardId, Halt]
+    """Halted shards; some may never have been committed."""
+    topics: Mapping[str, KnownTopic]
+    """Input topics by name."""
+
+
+class ServerMemory(msgspec.Struct, frozen=True):
+    """Memory of the tables' server, in bytes. Of several servers: the fullest."""
+
+    used: int
+    limit: int
+    """0: no limit."""
 
 
 class Tables(Protocol):
@@ -150,6 +233,24 @@ class Tables(Protocol):
 
     async def summaries(self) -> list[ShardSummary]:
         """The newest summary of every shard that the application ever committed, sorted by shard."""
+
+    async def application(self) -> Application:
+        """Summaries, halts and topics, without those of retired topics."""
+
+    async def halt(self, shard: ShardId, nonce: bytes | None, halt: Halt) -> bool:
+        """Store why a shard is halted, if its owner still has this nonce (None: if it has no owner). Returns whether it was stored.
+
+        The next claim of the shard removes it.
+        """
+
+    async def register_topic(self, topic: str, journey: str, partitions: int, *, replace: bool = False) -> KnownTopic:
+        """Store an input topic's number of partitions, unless one is stored; with `replace` in any case. Returns what is stored then."""
+
+    async def retire(self, topic: str) -> int:
+        """Take a topic and its shards out of `application`, until the next claim of one. Returns the number of shards. Their state is kept."""
+
+    async def server_memory(self) -> ServerMemory | None:
+        """Used memory and its limit; None where the server does not say, or this user may not ask."""
 
     async def close(self) -> None:
         """Close connections."""

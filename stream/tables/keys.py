@@ -49,7 +49,7 @@ class ShardKeys(NamedTuple):
     shard: bytes
     """Hash: layout, owner (nonce, epoch), offset, batch, source, state."""
     view: bytes
-    """Hash for readers: layout, summary, recent, committed_at, counts."""
+    """Hash for readers: layout, summary, recent, committed_at, counts, health, halt."""
     panes: bytes
     """Hash: pane -> its cells."""
     entities: Buckets
@@ -81,6 +81,8 @@ class Keys:
         self._root = f"{prefix}{app_id}:"
         self.shards = f"{self._root}shards".encode()
         """Set: the shards that were ever claimed (`member`)."""
+        self.topics = f"{self._root}topics".encode()
+        """Hash: input topic -> `stream.tables.interface.KnownTopic`."""
         self.labels = f"{self._root}labels".encode()
         """List: registered labels, `name=value`, in the order of their registration."""
 

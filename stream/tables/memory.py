@@ -12,11 +12,16 @@ from stream.core.shard.write_set import ShardId, Stored
 from stream.tables.interface import (
     EXPIRY_PARTS,
     LOADED,
+    Application,
     Claim,
     Commit,
     CommitResult,
+    Halt,
+    KnownTopic,
     Loaded,
     Owner,
+    ServerMemory,
+    ShardHealth,
     ShardSummary,
     Tables,
 )
@@ -45,6 +50,9 @@ class _Shard:
     customer_expiry: dict[bytes, int] = field(default_factory=dict)
     sets: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
     counts: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
+    health: ShardHealth = field(default_factory=ShardHealth)
+    halt: Halt | None = None
+    retired: bool = False
 
     def write(self, commit: Commit) -> None:
         changes = commit.changes
@@ -59,7 +67,7 @@ class _Shard:
             self._count(name, changes.bounds, changes.trim)
         self.state = self.state if changes.state is None else changes.state
         self.summary = self.summary if changes.summary is None else changes.summary
-        self.recent = changes.recent
+        self.recent, self.health = changes.recent, commit.health
         self.source, self.committed_at, self.batch = commit.source, commit.now, commit.batch
         if commit.end is not None:
             self.offset = commit.end
@@ -80,6 +88,7 @@ class Memory:
 
     shards: dict[ShardId, _Shard] = field(default_factory=dict)
     labels: dict[str, list[str]] = field(default_factory=dict)
+    topics: dict[str, KnownTopic] = field(default_factory=dict)
 
 
 class MemoryTables(Tables):
@@ -102,9 +111,10 @@ class MemoryTables(Tables):
         stored = self.memory.shards.setdefault(shard, _Shard())
         if stored.nonce != nonce:
             stored.nonce, stored.epoch = nonce, stored.epoch + 1
+        stored.halt, stored.retired = None, False
         self._last[shard] = (nonce, stored.batch)
         kept = Stored(stored.state, dict(stored.panes), stored.recent)
-        return Claim(nonce, stored.epoch, stored.offset, kept, stored.source)
+        return Claim(nonce, stored.epoch, stored.offset, kept, stored.source, stored.health)
 
     async def load(self, shard: ShardId, entities: Sequence[bytes], customers: Sequence[bytes]) -> Loaded:
         """Read records by key and the owner, until the records are `loaded` bytes."""
@@ -157,11 +167,44 @@ class MemoryTables(Tables):
 
     async def summaries(self) -> list[ShardSummary]:
         """The newest summary of each shard that has one, sorted by shard."""
-        return [
-            ShardSummary(shard, stored.summary, stored.recent, stored.committed_at, dict(stored.counts))
-            for shard, stored in sorted(self.memory.shards.items())
+        return (await self.application()).shards
+
+    async def application(self) -> Application:
+        """Summaries, halts and topics."""
+        shards = {shard: stored for shard, stored in sorted(self.memory.shards.items()) if not stored.retired}
+        summaries = [
+            ShardSummary(shard, stored.summary, stored.recent, stored.committed_at, dict(stored.counts), stored.health)
+            for shard, stored in shards.items()
             if stored.recent is not None
         ]
+        halts = {shard: stored.halt for shard, stored in shards.items() if stored.halt is not None}
+        return Application(summaries, halts, dict(self.memory.topics))
+
+    async def halt(self, shard: ShardId, nonce: bytes | None, halt: Halt) -> bool:
+        """Store why a shard is halted."""
+        stored = self.memory.shards.setdefault(shard, _Shard())
+        stored.retired = False
+        if stored.nonce != nonce:
+            return False
+        stored.halt = halt
+        return True
+
+    async def register_topic(self, topic: str, journey: str, partitions: int, *, replace: bool = False) -> KnownTopic:
+        """Store an input topic's number of partitions."""
+        if replace or topic not in self.memory.topics:
+            self.memory.topics[topic] = KnownTopic(journey, partitions, self._clock())
+        return self.memory.topics[topic]
+
+    async def retire(self, topic: str) -> int:
+        """Take a topic and its shards out of `application`."""
+        self.memory.topics.pop(topic, None)
+        shards = [stored for shard, stored in self.memory.shards.items() if shard.topic == topic and not stored.retired]
+        for stored in shards:
+            stored.retired = True
+        return len(shards)
+
+    async def server_memory(self) -> ServerMemory | None:
+        """None: there is no server."""
 
     async def close(self) -> None:
         """Do nothing: there are no connections."""

@@ -39,14 +39,20 @@ from stream.tables import packing
 from stream.tables.interface import (
     EXPIRY_PARTS,
     LOADED,
+    Application,
     Claim,
     Commit,
     CommitResult,
+    Halt,
     IncompatibleStateError,
+    KnownTopic,
     Loaded,
     Owner,
+    ServerMemory,
+    ShardHealth,
     ShardSummary,
     Tables,
+    TablesRefusedError,
     TablesUnavailableError,
     UnavailableReason,
 )
@@ -74,6 +80,7 @@ _ELSEWHERE = {"connection", "timeout", "readonly"}
 _DENIED = re.compile("ACL failure in script|user executing the script can't")
 _LINE = re.compile(r"@user_script:(\d+)")
 _CALL = re.compile(rb"redis\.call\('(\w+)'")
+CLUSTER = "it is a Redis Cluster, which is not supported; set redis_url to a Redis without cluster mode"
 _CERTIFICATES: Mapping[str, str] = {
     "CERTIFICATE_VERIFY_FAILED": "set redis_ca_file to the certificates of the authority that signed Redis' (PEM), and use the host name in redis_url "
     "that it was issued for",
@@ -86,6 +93,20 @@ _CLOSED = re.compile("reset by peer|closed by server|Broken pipe")
 """Without a certificate that it trusts Redis closes the connection; what it says about it is often lost."""
 
 _counts = msgspec.msgpack.Decoder(dict[str, tuple[int, ...]]).decode
+_halt = msgspec.msgpack.Decoder(Halt).decode
+_topic = msgspec.msgpack.Decoder(KnownTopic).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class _Health(msgspec.Struct, frozen=True, array_like=True):
+    """A shard's health as it is stored. A version before this one commits without it: then the stored one is of an older commit, and is not used."""
+
+    at: int
+    """Time of the commit."""
+    health: ShardHealth
+
+
+_health = msgspec.msgpack.Decoder(_Health).decode
 
 
 def connect(settings: Settings) -> "RedisTables":
@@ -165,7 +186,7 @@ class RedisTables(Tables):
         record that is written is deleted there."""
         self._scripts = {
             name: resources.files(__package__).joinpath(f"{name}.lua").read_bytes()
-            for name in ("register_labels", "claim", "commit", "load")
+            for name in ("register_labels", "claim", "commit", "load", "halt", "register_topic")
         }
 
     async def now(self) -> int:
@@ -182,7 +203,7 @@ class RedisTables(Tables):
             "claim", [keys.shard, keys.panes, keys.view, *of_layout_1], [nonce, b"%d" % LAYOUT]
         )
         _check_layout(shard, layout)
-        epoch, offset, batch, source, state, panes, recent, left = stored
+        epoch, offset, batch, source, state, panes, recent, left, health = stored
         self._note_left(shard, left)
         self._last[shard] = (nonce, batch or b"")
         return Claim(
@@ -191,6 +212,7 @@ class RedisTables(Tables):
             offset=_int(offset),
             stored=Stored(state, dict(zip(panes[::2], panes[1::2], strict=True)), recent),
             source=source,
+            health=_health(health).health if health else ShardHealth(),
         )
 
     async def load(self, shard: ShardId, entities: Sequence[bytes], customers: Sequence[bytes]) -> Loaded:
@@ -259,6 +281,7 @@ class RedisTables(Tables):
                 packed,
                 _text(changes.trim),
                 changes.recent,
+                _encode(_Health(commit.now, commit.health)),
                 *preceding,
             ],
         )
@@ -294,23 +317,69 @@ class RedisTables(Tables):
 
     async def summaries(self) -> list[ShardSummary]:
         """The newest summary of each shard that has one, sorted by shard."""
-        shards = sorted(shard_of(name) for name in await self._call(b"SMEMBERS", self._keys.shards))
-        views = await self._calls(
-            (b"HMGET", self._keys.shard(shard).view, b"layout", b"summary", b"recent", b"committed_at", b"counts")
-            for shard in shards
-        )
-        summaries = []
-        for shard, (layout, summary, recent, committed_at, counts) in zip(shards, views, strict=True):
+        return (await self.application()).shards
+
+    async def application(self) -> Application:
+        """Summaries, halts and topics."""
+        members, topics = await self._calls([(b"SMEMBERS", self._keys.shards), (b"HGETALL", self._keys.topics)])
+        shards = sorted(shard_of(name) for name in members)
+        fields = (b"layout", b"summary", b"recent", b"committed_at", b"counts", b"health", b"halt")
+        views = await self._calls((b"HMGET", self._keys.shard(shard).view, *fields) for shard in shards)
+        summaries: list[ShardSummary] = []
+        halts: dict[ShardId, Halt] = {}
+        for shard, (layout, summary, recent, committed_at, counts, health, halt) in zip(shards, views, strict=True):
+            if halt is not None:
+                halts[shard] = _halt(halt)
             if layout is not None:
                 _check_layout(shard, layout)
                 customers = {name.encode(): members for name, members in _counts(counts).items()} if counts else {}
-                summaries.append(ShardSummary(shard, summary, recent, int(committed_at), customers))
-        return summaries
+                at = int(committed_at)
+                reported = _health(health) if health else None
+                current = reported.health if reported is not None and reported.at == at else ShardHealth()
+                summaries.append(ShardSummary(shard, summary, recent, at, customers, current))
+        known = zip(topics[::2], topics[1::2], strict=True)
+        return Application(summaries, halts, {name.decode(): _topic(stored) for name, stored in known})
 
-    async def info(self) -> dict[str, Any]:
-        """The server's answer to `INFO`."""
+    async def halt(self, shard: ShardId, nonce: bytes | None, halt: Halt) -> bool:
+        """Store why a shard is halted."""
+        await self._call(b"SADD", self._keys.shards, member(shard))
+        keys = self._keys.shard(shard)
+        return bool(await self._script("halt", [keys.shard, keys.view], [nonce or b"", _encode(halt)]))
+
+    async def register_topic(self, topic: str, journey: str, partitions: int, *, replace: bool = False) -> KnownTopic:
+        """Store an input topic's number of partitions."""
+        packed = _encode(KnownTopic(journey, partitions, await self.now()))
+        arguments = [topic.encode(), packed, b"1" if replace else b""]
+        return _topic(await self._script("register_topic", [self._keys.topics], arguments))
+
+    async def retire(self, topic: str) -> int:
+        """Take a topic and its shards out of `application`."""
+        names = [name for name in await self._call(b"SMEMBERS", self._keys.shards) if shard_of(name).topic == topic]
+        await self._call(b"HDEL", self._keys.topics, topic.encode())
+        if names:
+            await self._call(b"SREM", self._keys.shards, *names)
+        return len(names)
+
+    async def server_memory(self) -> ServerMemory | None:
+        """Used memory and its limit, from `INFO`."""
+        try:
+            info = await self.info("memory")
+        except TablesRefusedError:
+            return None
+        return ServerMemory(info["used_memory"], info.get("maxmemory", 0)) if "used_memory" in info else None
+
+    async def is_cluster(self) -> bool:
+        """Whether the server is a node of a Redis Cluster, which these tables cannot use. False where the server does not say."""
+        try:
+            answer = await self._call(b"HELLO")
+        except TablesRefusedError:
+            return False
+        return dict(zip(answer[::2], answer[1::2], strict=True)).get(b"mode") == b"cluster"
+
+    async def info(self, section: str | None = None) -> dict[str, Any]:
+        """The server's answer to `INFO`, or one section of it."""
         async with self._answering():
-            answer: dict[str, Any] = await self._client.info()
+            answer: dict[str, Any] = await self._client.info(section)
             return answer
 
     async def close(self) -> None:
@@ -328,7 +397,7 @@ class RedisTables(Tables):
         script = self._scripts[name]
         try:
             return await self._call(b"EVAL", script, b"%d" % len(keys), *keys, *arguments)
-        except IncompatibleStateError as error:
+        except TablesRefusedError as error:
             raise _named(error, script) from error
 
     async def _call(self, *command: bytes) -> Any:
@@ -414,13 +483,12 @@ def _explained(error: TimeoutError | RedisError, *, tls: bool = False) -> Except
         return TablesUnavailableError("timeout", "Redis did not answer within redis_timeout")
     code = error.status_code or str(error).partition(" ")[0]
     if isinstance(error, NoPermissionError) or _DENIED.search(str(error)):
-        return IncompatibleStateError(
-            f"Redis refuses this user ({error}): grant it what is missing on the keys that start with redis_prefix; "
-            "docs/how-to/security.md has the whole list"
+        return TablesRefusedError(
+            f"{error}: grant this user what is missing on the keys that start with redis_prefix; docs/how-to/security.md has the whole list"
         )
     if isinstance(error, AuthenticationError | AuthorizationError):
-        return IncompatibleStateError(
-            f"Redis refuses this user ({code} {error}): set the user in redis_url and its password in redis_password or redis_password_file"
+        return TablesRefusedError(
+            f"{code} {error}: set the user in redis_url and its password in redis_password or redis_password_file"
         )
     if code in _REASONS:
         return TablesUnavailableError(_REASONS[code], str(error))
@@ -431,22 +499,24 @@ def _explained(error: TimeoutError | RedisError, *, tls: bool = False) -> Except
         if not advice and tls and _CLOSED.search(str(error)):
             advice = "; if Redis requires a client certificate, set redis_cert_file and redis_key_file to one whose signer it trusts"
         return TablesUnavailableError("connection", f"{error}{advice}")
+    if code == "MOVED":
+        return TablesRefusedError(f"{error}: {CLUSTER}")
     if isinstance(error, ResponseError):
-        return IncompatibleStateError(
-            f"Redis refuses a command ({error}): it must be Redis 7.0 or later, or Valkey, at one address (a cluster: through a proxy), and "
-            "no other application may write keys that start with redis_prefix"
+        return TablesRefusedError(
+            f"{error}: it must be Redis 7.0 or later, or Valkey, with all commands under their own names, and no other application may "
+            "write keys that start with redis_prefix"
         )
     return error
 
 
-def _named(error: IncompatibleStateError, script: bytes) -> IncompatibleStateError:
+def _named(error: TablesRefusedError, script: bytes) -> TablesRefusedError:
     """The same error with the command that the user may not run; for a script Redis names only the line."""
     line = _LINE.search(str(error))
     if line is None or not _DENIED.search(str(error)):
         return error
     called = _CALL.search(script.splitlines()[int(line[1]) - 1])
     command = called[1].decode().lower() if called else "hset', 'hdel', 'zadd' or 'zrem"
-    return IncompatibleStateError(f"{error}; the command is '{command}'")
+    return TablesRefusedError(f"{error}; the command is '{command}'")
 
 
 def _owner(nonce: bytes | None, epoch: bytes | None, offset: bytes | None) -> Owner:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from stream.worker.attention import AttentionLog
+from stream.worker.retry import WaitLog
 
 if TYPE_CHECKING:
     from stream.core.config import CoreConfig
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from stream.kafka.topic_ids import TopicIds
     from stream.observe.counters import Counters
     from stream.tables.interface import Tables
+    from stream.worker.admission import Admission
     from stream.worker.clock import Clock
 
 
@@ -34,5 +38,9 @@ class WorkerContext:
     counters: Counters
     fencing_backoff: float
     """Seconds that a worker whose shard was claimed by another waits before it claims again: two heartbeats."""
+    attention: AttentionLog = field(default_factory=AttentionLog)
+    waits: WaitLog = field(default_factory=WaitLog)
+    admission: Admission | None = None
+    """None where every shard may be claimed (simulations)."""
     topics: TopicIds | None = None
     """Kafka's topic ids; None where nothing can be asked for them (simulations)."""

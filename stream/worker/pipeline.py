@@ -19,10 +19,11 @@ from stream.events.catalogue import TYPE_NAMES
 from stream.events.decode import Rejected, too_many_orders
 from stream.events.outcome import OUTCOME_HEADERS, dead_letter, outcome_event
 from stream.kafka.producer import Message, UnacknowledgedError
+from stream.tables.interface import WITHOUT_KEY
 from stream.worker.retry import Waiting, retry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from stream.core.event import Event, Journey
     from stream.core.result import Step
@@ -35,11 +36,20 @@ if TYPE_CHECKING:
 class Pipeline:
     """Applies the batches of one shard, each through the session that holds then."""
 
-    def __init__(self, id: ShardId, journey: Journey, context: WorkerContext, waiting: Waiting) -> None:  # noqa: A002 - the shard's id
+    def __init__(
+        self,
+        id: ShardId,  # noqa: A002 - the shard's id
+        journey: Journey,
+        context: WorkerContext,
+        waiting: Waiting,
+        oldest_unapplied: Callable[[int | None], int],
+    ) -> None:
+        """`oldest_unapplied` returns `ShardHealth.oldest_unapplied`, given the next offset to apply, once all delivered records before it are applied."""
         self._id = id
         self._journey = journey
         self._context = context
         self._waiting = waiting
+        self._oldest_unapplied = oldest_unapplied
 
     async def apply(self, session: Session, batch: Batch) -> int:
         """Apply the first records of a batch, and return how many: at least one, and not all if they need too many bytes at once.
@@ -59,10 +69,11 @@ class Pipeline:
         while (request := preload.request) is not None:
             loaded = await session.fetch(request)
             preload.receive(loaded.entities, loaded.customers)
-        records, end = batch.records, batch.end
+        records, end, rest = batch.records, batch.end, 0
         if len(preload.events) < len(events):
             events = preload.events
             number = _applicable(decoded, len(events))
+            rest = max(0, records[number].timestamp) * 1000
             records, end, decoded = records[:number], records[number].offset, decoded[:number]
         steps = shard.apply(events)
         if TOO_MANY_ORDERS in steps:
@@ -70,10 +81,21 @@ class Pipeline:
         messages = self._messages(records, decoded, steps)
         shard.remove(*await session.expired(len(records)))
         await self._publish(messages)
-        await session.commit(end, session.identity.after(records[-1]), now)
-        context.counters.commit(len(records), time.monotonic() - began)
         rejected = [event for event in decoded if isinstance(event, Rejected)] if len(events) < len(decoded) else []
+        reasons = Counter[str](rejection.reason for rejection in rejected)
+        without_key = sum(
+            not record.key for record, event in zip(records, decoded, strict=True) if not isinstance(event, Rejected)
+        )
+        if reasons or without_key:
+            session.health.count({**reasons, **({WITHOUT_KEY: without_key} if without_key else {})}, now)
+        await session.commit(end, session.identity.after(records[-1]), now, rest or self._oldest_unapplied(end))
+        context.counters.commit(len(records), time.monotonic() - began)
         self._count(events, steps, rejected)
+        if reasons:
+            context.attention.rejected(reasons)
+        if without_key:
+            context.counters.without_key(self._id.topic, without_key)
+            context.attention.without_key(self._id.topic, without_key)
         return len(records)
 
     async def tick(self, session: Session, cursor: Cursor | None, log_view: LogView) -> None:
@@ -88,7 +110,7 @@ class Pipeline:
         session.shard.advance(now)
         session.shard.remove(*await session.expired(0))
         end = session.offset if cursor is None else cursor.pass_over(session.offset, log_view.empty)
-        await session.commit(end, session.identity, now)
+        await session.commit(end, session.identity, now, self._oldest_unapplied(end))
 
     def _messages(
         self, records: Sequence[Any], decoded: Sequence[Event | Rejected], steps: Sequence[Step]

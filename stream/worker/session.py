@@ -19,9 +19,11 @@ from aiokafka.errors import KafkaError
 
 from stream.core.config import DAY
 from stream.core.shard.shard import Shard
+from stream.core.shard.state import UnreadableStateError
 from stream.kafka.cursor import ShardHaltedError
 from stream.kafka.log_identity import LogIdentity, resume
 from stream.tables.interface import EXPIRY_PARTS, Commit, CommitResult, Owner, TablesUnavailableError
+from stream.worker.health import HealthReport
 from stream.worker.retry import Waiting, retry
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from stream.core.labels import Label
     from stream.core.shard.preload import Request
     from stream.core.shard.write_set import ShardId
+    from stream.kafka.cursor import HaltReason
     from stream.tables.interface import Claim, Loaded
     from stream.worker.context import WorkerContext
 
@@ -64,6 +67,8 @@ class Session:
         """The next record to apply, as Redis has it; None before the first commit of records."""
         self.identity = identity
         """The log that the state was made from."""
+        self.health = HealthReport(claim.health)
+        """Records that need attention, for the next commit."""
         self._claim = claim
         self._context = context
         self._waiting = waiting
@@ -94,9 +99,11 @@ class Session:
         try:
             identity = resume(context.cluster, claim.source)
             shard = Shard(id, journey, context.core, context.labels, claim.stored, capacity)
-        except ValueError as error:  # of a newer version, of the other journey, or damaged
+        except ValueError as error:
+            reason: HaltReason = error.reason if isinstance(error, UnreadableStateError) else "damaged_state"
             raise ShardHaltedError(
-                f"the stored state cannot be read: {error}. Start a worker of the version that wrote it, or restore Redis from a backup"
+                f"the stored state cannot be read: {error}. Start a worker of the version that wrote it, or restore Redis from a backup",
+                reason=reason,
             ) from error
         session = cls(shard, claim, identity, context, waiting)
         await session.check_topic()
@@ -146,8 +153,15 @@ class Session:
         self._searched = 0 if entities or customers else self._searched + 1
         return entities, customers
 
-    async def commit(self, end: int | None, identity: LogIdentity, now: int) -> None:
-        """Write what changed since the last commit; `end` is the next record to apply afterwards, `now` the time that the windows were moved to.
+    @property
+    def nonce(self) -> bytes:
+        """The nonce of the claim."""
+        return self._claim.nonce
+
+    async def commit(self, end: int | None, identity: LogIdentity, now: int, oldest_unapplied: int) -> None:
+        """Write what changed since the last commit.
+
+        `end` is the next record to apply afterwards, `now` the time that the windows were moved to, `oldest_unapplied` as of `ShardHealth`.
 
         Raises:
             ClaimLostError: Redis refused, and wrote nothing.
@@ -163,6 +177,7 @@ class Session:
             source=identity.encode(),
             now=now,
             changes=changes,
+            health=self.health.report(oldest_unapplied, now),
         )
         for expiry, day in zip((changes.entity_expiry, changes.customer_expiry), self._expired_through, strict=True):
             if any(at is not None and at <= day * DAY for at in expiry.values()):

@@ -48,12 +48,28 @@ class ShardSet:
         """Why Kafka does not accept this process as a member of its group; None if it does."""
         self.unanswered = False
         """Kafka has not answered this member's heartbeats for some seconds."""
+        self._committed = False
+        """Whether a shard that was released since has committed."""
         self._context = context
         self._journeys = journeys
         self._cache = cache
         self._on_error = on_error
         self._running: dict[ShardId, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
+
+    @property
+    def has_committed(self) -> bool:
+        """Whether any shard has committed, a batch or a tick, since the worker started."""
+        return self._committed or any(task.has_committed for task in self.tasks.values())
+
+    async def register_topics(self) -> None:
+        """Store how many partitions the input topics have, where that is not stored yet.
+
+        Raises:
+            TablesUnavailableError: from the tables.
+        """
+        if self._context.admission is not None:
+            await self._context.admission.register()
 
     def cursor(self, shard: ShardId) -> Cursor | None:
         """Where to read a shard; None while it must not be read."""
@@ -173,6 +189,7 @@ class ShardSet:
     def _release(self, shard: ShardId) -> None:
         task = self.tasks.pop(shard)
         log.info("%s: released", task)
+        self._committed |= task.has_committed
         task.suspend()
         running = self._running.pop(shard)
         self._ending.add(running)

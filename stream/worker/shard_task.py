@@ -7,14 +7,15 @@
 | reading   | claimed; waits for a batch, or until a tick is due                       | applying, suspended, halted                            |
 | applying  | applies a batch or a tick                                                | reading, suspended, fenced, claiming (rollback), halted |
 | fenced    | another worker claimed the shard; waits for Kafka to say whose it is     | claiming                                               |
-| halted    | cannot continue until an operator has looked                             | none                                                   |
+| halted    | cannot continue until an operator has looked                             | claiming                                               |
 | suspended | partitions are being reassigned; keeps claim and memory, applies nothing | reading, halted                                        |
 
 Rules:
 
 - A batch that does not start at the next offset is not applied: the shard replaces its cursor, and the log is read again from that offset.
 - An unexpected error while a batch is applied halts the shard, and no other: the worker that has the shard next would meet the same error.
-- A halted shard keeps its claim in Redis until another task claims it.
+- A halted shard keeps its claim in Redis until another task claims it. It stays halted, unless an operator removes the cause elsewhere (`PASSING`): such
+  a cause is checked again and again.
 - Everything runs in one event loop; between two awaits nothing else changes.
 """
 
@@ -26,13 +27,15 @@ import time
 from collections import deque
 from contextlib import suppress
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from stream.core.config import MICROSECONDS
 from stream.kafka.cursor import Batch, Cursor, LogView, ShardHaltedError
 from stream.kafka.log_identity import recognise
-from stream.tables.interface import CommitResult, IncompatibleStateError
+from stream.tables.interface import CommitResult, Halt, IncompatibleStateError, TablesUnavailableError
 from stream.worker.pipeline import Pipeline
-from stream.worker.retry import Waiting
+from stream.worker.retry import Waiting, retry
 from stream.worker.session import ClaimLostError, Session
 
 if TYPE_CHECKING:
@@ -40,12 +43,16 @@ if TYPE_CHECKING:
 
     from stream.core.event import Journey
     from stream.core.shard.write_set import ShardId
+    from stream.kafka.cursor import HaltReason
     from stream.worker.context import WorkerContext
 
 log = logging.getLogger(__name__)
 
 IDLE: Final = 1.0
 """Seconds between two looks at the clock while no batch comes."""
+PASSING: Final[frozenset[HaltReason]] = frozenset({"partitions_grown", "other_application"})
+"""Reasons to halt that an operator removes elsewhere; they are checked again every `CHECK_AGAIN` seconds."""
+CHECK_AGAIN: Final = 10.0
 LOST_AFTER: Final = 10.0
 """Seconds in which a fetched batch arrives here even on a busy machine; after that it is read again."""
 
@@ -70,7 +77,7 @@ TRANSITIONS: Final[Mapping[ShardState, frozenset[ShardState]]] = {
         {ShardState.READING, ShardState.SUSPENDED, ShardState.FENCED, ShardState.CLAIMING, ShardState.HALTED}
     ),
     ShardState.FENCED: frozenset({ShardState.CLAIMING}),
-    ShardState.HALTED: frozenset(),
+    ShardState.HALTED: frozenset({ShardState.CLAIMING}),
     ShardState.SUSPENDED: frozenset({ShardState.READING, ShardState.HALTED}),
 }
 """The column `next` of the table above."""
@@ -92,17 +99,19 @@ class ShardTask:
         """`changed` is set whenever the cursor changes or has room again; `capacity` as of `Shard`."""
         self.id = id
         self.state = ShardState.UNCLAIMED
-        self.halted: str | None = None
+        self.halted: ShardHaltedError | None = None
         """Why the shard is halted, and what to do; None in every other state."""
+        self.has_committed = False
+        """Whether this task has ever committed."""
         self.cursor: Cursor | None = None
         """Where to read the shard; None while it must not be read."""
         self.log_view = LogView()
-        self.waiting = Waiting(f"{self}: waiting")
+        self.waiting = Waiting(f"{self}: waiting", context.waits)
         self._journey: Journey = journey
         self._context = context
         self._changed = changed
         self._capacity = capacity
-        self._pipeline = Pipeline(id, journey, context, self.waiting)
+        self._pipeline = Pipeline(id, journey, context, self.waiting, self._oldest_after)
         self._session: Session | None = None
         self._suspended = False
         self._assigned_at = time.monotonic()
@@ -114,6 +123,8 @@ class ShardTask:
         self._fault: ShardHaltedError | None = None
         """Why the log cannot be read any further."""
         self._queue: deque[Batch] = deque()
+        self._applying: Batch | None = None
+        """The batch that is being applied."""
         self._wake = asyncio.Event()
 
     @property
@@ -130,11 +141,13 @@ class ShardTask:
         """Hold the shard."""
         try:
             while True:
-                session = await self._claim()
-                await self._work_until_lost(session)
-        except (ShardHaltedError, IncompatibleStateError) as reason:
-            self._halt(str(reason))
-            await asyncio.Event().wait()
+                try:
+                    session = await self._claim()
+                    await self._work_until_lost(session)
+                except ShardHaltedError as halted:
+                    await self._stay_halted(halted)
+                except IncompatibleStateError as error:
+                    await self._stay_halted(ShardHaltedError(str(error), reason="newer_layout"))
         finally:
             self._release()
 
@@ -184,13 +197,34 @@ class ShardTask:
             self._progressed_at = time.monotonic()
         return time.monotonic() - self._progressed_at > seconds
 
+    def oldest_unapplied(self) -> float | None:
+        """Age in seconds of the oldest record that is not applied, by its Kafka timestamp; 0 if all are. None while the shard is not claimed."""
+        if self._session is None:
+            return None
+        batch = self._applying or (self._queue[0] if self._queue else None)
+        time_of = self._since(self._session.offset) if batch is None else _timestamp(batch)
+        return max(0.0, (self._context.clock.now() - time_of) / MICROSECONDS) if time_of else 0.0
+
+    def _oldest_after(self, offset: int | None) -> int:
+        """When the oldest record came that is left if all before `offset` are applied, microseconds; 0: there is none."""
+        return _timestamp(self._queue[0]) if self._queue else self._since(offset)
+
+    def _since(self, offset: int | None) -> int:
+        since = self.log_view.waiting_since(offset)
+        return 0 if since is None else self._context.clock.now() - round((time.monotonic() - since) * MICROSECONDS)
+
     async def _claim(self) -> Session:
         self._enter(ShardState.CLAIMING)
+        if (admission := self._context.admission) is not None:
+            await retry(partial(admission.check, self.id), TablesUnavailableError, self.waiting)
         session = await Session.claim(self.id, self._journey, self._context, self._capacity, self.waiting)
         self._session = session
         session.shard.capacity = self._capacity
         self._progressed_at = time.monotonic()
         self._enter_idle()
+        if self.halted is not None:
+            self.halted = None
+            self._context.counters.halted(*self.id, False)
         log.info("%s: claimed, next offset %s", self, "none" if session.offset is None else session.offset)
         return session
 
@@ -282,9 +316,11 @@ class ShardTask:
 
     async def _work(self, session: Session, batch: Batch | None) -> None:
         """Apply a batch, or a tick for None."""
+        self._applying = batch
         try:
             if batch is None:
                 await self._pipeline.tick(session, self.cursor, self.log_view)
+                self.has_committed = True
                 return
             number = await self._pipeline.apply(session, batch)
         except (ClaimLostError, IncompatibleStateError, ShardHaltedError):
@@ -293,8 +329,11 @@ class ShardTask:
             log.exception("%s: cannot continue", self)
             what = "a tick" if batch is None else f"the records {batch.start} to {batch.end - 1}"
             raise ShardHaltedError(
-                f"{what} cannot be applied: {error!r}. This is a defect; please report it"
+                f"{what} cannot be applied: {error!r}. This is a defect; please report it", reason="defect"
             ) from error
+        finally:
+            self._applying = None
+        self.has_committed = True
         self._progressed_at = time.monotonic()
         if number < len(batch.records):
             batch, rest = batch.cursor.split(batch, number)
@@ -330,12 +369,33 @@ class ShardTask:
         self._abandon_cursor()
         self._session = None
 
-    def _halt(self, reason: str) -> None:
-        log.error("%s: halted: %s", self, reason)
+    async def _stay_halted(self, halted: ShardHaltedError) -> None:
+        """Be halted; returns when the shard may be claimed again."""
+        nonce = None if self._session is None else self._session.nonce
+        if self.halted is None:
+            log.error("%s: halted: %s", self, halted)
         self._release()
-        self.halted = reason
+        self.halted, self._fault = halted, None
         self._enter(ShardState.HALTED)
         self._context.counters.halted(*self.id, True)
+        await self._store_halt(halted, nonce)
+        if halted.reason not in PASSING:
+            await asyncio.Event().wait()
+        await asyncio.sleep(CHECK_AGAIN)
+        while self._suspended:
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _store_halt(self, halted: ShardHaltedError, nonce: bytes | None) -> None:
+        """Let every worker see that the shard is halted. Not where another application works well on other topics."""
+        context, tables = self._context, self._context.tables
+        if halted.reason == "other_application":
+            return
+        if nonce is None:  # halted before it was claimed, so it has the owner that it had
+            (owner,) = await retry(lambda: tables.owners([self.id]), TablesUnavailableError, self.waiting)
+            nonce = owner.nonce
+        halt = Halt(halted.reason, str(halted), context.clock.now())
+        await retry(lambda: tables.halt(self.id, nonce, halt), TablesUnavailableError, self.waiting)
 
     def _enter_idle(self) -> None:
         self._enter(ShardState.SUSPENDED if self._suspended else ShardState.READING)
@@ -346,3 +406,9 @@ class ShardTask:
 
     def __str__(self) -> str:
         return f"{self.id.topic}/{self.id.partition}"
+
+
+def _timestamp(batch: Batch) -> int:
+    """Kafka's timestamp of the first record, microseconds; 0 if it has none."""
+    milliseconds: int = batch.records[0].timestamp
+    return max(0, milliseconds) * 1000

@@ -5,17 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from stream.worker.shard_task import CLAIMED, ShardState
+from stream.worker.shard_task import CLAIMED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from stream.kafka.cursor import HaltReason
     from stream.kafka.topic_watch import InputTopic
     from stream.worker.retry import Waiting
     from stream.worker.shard_set import ShardSet
     from stream.worker.shard_task import ShardTask
 
 _NO_ANSWER: Final = "Kafka does not answer"
+_LISTED: Final = 3
+"""Shards that are listed by name."""
+OF_PROCESS: Final[frozenset[HaltReason]] = frozenset(
+    {"newer_layout", "wrong_journey", "damaged_state", "codec", "defect", "other_application"}
+)
+"""Reasons to halt that are about this process or its settings: a worker of another version or with other settings may continue."""
 
 
 @dataclass
@@ -30,10 +37,17 @@ class Status:
     topics: Mapping[str, InputTopic] = field(default_factory=dict)
     """What Kafka last said of the input topics, by name; empty until it has answered."""
 
-    def readiness(self) -> tuple[bool, list[str]]:
-        """Whether Kafka has assigned partitions and answers, every shard is claimed and waits for nothing, and all topics can be read; and what is missing.
+    def partitions(self, topic: str) -> int | None:
+        """How many partitions an input topic has in Kafka; None if that is not known."""
+        known = self.topics.get(topic)
+        return None if known is None else known.partitions
 
-        A halted shard does not make its worker unready: the other shards continue, and there is an alert for it.
+    def readiness(self) -> tuple[bool, list[str]]:
+        """Whether the worker does its part, and what is missing: one line for each cause.
+
+        It is ready if Kafka has assigned partitions, possibly none, and answers, and every shard is claimed, waits for nothing, and has committed
+        something. A shard that is halted by the state of its log does not make a worker unready, unless all of them are: an update must be able to bring
+        a fix. One that is halted by something about this process does, so that an update stops at the first worker.
         """
         shards = self.shards
         if self.stopping:
@@ -45,17 +59,27 @@ class Status:
         if shards.unanswered:
             missing.append(_NO_ANSWER)
         missing.extend(topic.problem for topic in self.topics.values() if topic.problem is not None)
-        for (topic, partition), task in sorted(shards.tasks.items()):
-            reason = _missing(task)
-            if reason is not None and reason not in missing:
-                missing.append(f"{topic}/{partition}: {reason}")
+        causes: dict[str, list[str]] = {}
+        tasks = sorted(shards.tasks.items())
+        all_halted = bool(tasks) and all(task.halted is not None for _, task in tasks)
+        for (topic, partition), task in tasks:
+            cause = _missing(task, all_halted=all_halted)
+            if cause is not None and cause not in missing:
+                causes.setdefault(cause, []).append(f"{topic}/{partition}")
+        missing += [f"{_listed(places)}: {cause}" for cause, places in causes.items()]
+        if tasks and not missing and not shards.has_committed:
+            missing.append("no shard has committed since the worker started")
         return not missing, missing
 
 
-def _missing(task: ShardTask) -> str | None:
-    """Why the records of a shard are not applied now; None if they are, or if the shard is halted."""
-    if task.state is ShardState.HALTED:
-        return None
+def _missing(task: ShardTask, *, all_halted: bool) -> str | None:
+    """What keeps the records of a shard from being applied now, and makes its worker unready."""
+    if task.halted is not None:
+        return f"halted: {task.halted}" if all_halted or task.halted.reason in OF_PROCESS else None
     if task.waiting.reason is not None or task.state not in CLAIMED:
         return task.waiting.reason or f"not claimed yet ({task.state.value})"
     return task.log_view.unreadable or (_NO_ANSWER if task.log_view.unanswered else None)
+
+
+def _listed(places: list[str]) -> str:
+    return ", ".join(places[:_LISTED]) + (f" and {len(places) - _LISTED} more" if len(places) > _LISTED else "")

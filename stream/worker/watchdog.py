@@ -17,6 +17,7 @@ from stream.tables.interface import TablesUnavailableError
 
 if TYPE_CHECKING:
     from stream.observe.counters import Counters
+    from stream.worker.attention import AttentionLog
     from stream.worker.clock import Clock
     from stream.worker.shard_set import ShardSet
     from stream.worker.status import Status
@@ -35,7 +36,7 @@ class StuckError(RuntimeError):
     """Records are waiting, Redis and Kafka answer, and nothing is committed."""
 
 
-async def watch(shards: ShardSet, status: Status, clock: Clock, counters: Counters) -> None:
+async def watch(shards: ShardSet, status: Status, clock: Clock, counters: Counters, attention: AttentionLog) -> None:
     """Refresh the clock and the gauges of lag and readiness once a second, and check that the shards make progress. Never returns.
 
     Raises:
@@ -46,14 +47,20 @@ async def watch(shards: ShardSet, status: Status, clock: Clock, counters: Counte
             await clock.refresh()
         except TablesUnavailableError as error:
             log.debug("cannot refresh the clock: %s", error)
+        try:
+            await shards.register_topics()
+        except TablesUnavailableError as error:
+            log.debug("cannot store how many partitions the topics have: %s", error)
         for shard, task in shards.tasks.items():
             lag = task.lag
             if lag is None:
                 continue
             counters.lag(*shard, lag)
+            counters.oldest_unapplied(*shard, task.oldest_unapplied() or 0.0)
             if task.is_stuck(STUCK_AFTER):
                 raise StuckError(f"{task}: {lag} records are waiting and nothing was committed for {STUCK_AFTER:.0f} s")
         counters.ready(status.readiness()[0])
+        attention.flush()
         await asyncio.sleep(WATCH_EVERY)
 
 

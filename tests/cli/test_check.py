@@ -184,7 +184,7 @@ def test_unreachable_servers_are_named():
     result = CliRunner().invoke(check, nowhere)
     assert result.exit_code == 1
     assert "cannot connect to 127.0.0.1:1: it cannot be reached" in result.stdout
-    assert "cannot connect to redis://127.0.0.1:1: connection: " in result.stdout
+    assert "cannot connect to redis://127.0.0.1:1: Redis cannot be reached" in result.stdout
 
 
 def test_a_redis_that_refuses_the_user_says_what_to_set(embedded_valkey, monkeypatch):

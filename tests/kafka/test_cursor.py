@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from stream.core.shard.write_set import ShardId
+from stream.kafka import cursor as cursor_module
 from stream.kafka.cursor import Batch, Cursor, LogView, ShardHaltedError
 from stream.kafka.log_identity import LogIdentity, fingerprint, recognise, resume
 
@@ -125,4 +126,17 @@ def test_lag(offset, start, end, empty, lag):
 def test_a_log_that_was_read_is_no_longer_unreadable():
     view = LogView(unreadable="cannot be read: a checksum is wrong")
     view.note_read(9, range(5, 7))
-    assert view == LogView(end=9, empty=range(5, 7))
+    assert (view.end, view.empty, view.unreadable) == (9, range(5, 7), None)
+
+
+def test_since_when_a_record_waits_is_when_the_log_was_first_seen_to_have_it(monkeypatch):
+    now = iter(range(100, 200))
+    monkeypatch.setattr(cursor_module.time, "monotonic", lambda: next(now))
+    view = LogView(start=0)
+    assert view.waiting_since(None) is None
+    view.note_read(4, range(0))
+    view.note_read(4, range(0))
+    view.note_read(9, range(4, 6))
+    assert view.waiting_since(None) == 100
+    assert view.waiting_since(4) == 101, "offsets 4 and 5 hold no records"
+    assert view.waiting_since(9) is None

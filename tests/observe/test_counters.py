@@ -68,14 +68,16 @@ def test_an_event_ahead_of_the_clock_was_not_delayed(counters):
 
 
 def test_an_unassigned_shard_has_no_series(counters):
-    for partition in (0, 1):
+    for partition in (0, 1, 2):
         counters.lag("checkout-events", partition, 7)
-        counters.halted("checkout-events", partition, True)
-    counters.halted("checkout-events", 1, False)
+        counters.oldest_unapplied("checkout-events", partition, 1.5)
+        counters.halted("checkout-events", partition, False)
+    counters.halted("checkout-events", 2, True)
     counters.drop_shard("checkout-events", 0)
     counters.drop_shard("checkout-events", 9)
     assert samples(counters, "upsell_consumer_lag_records") == {("1", "checkout-events"): 7}
-    assert samples(counters, "upsell_shard_halted") == {("1", "checkout-events"): 0}
+    assert samples(counters, "upsell_oldest_unapplied_seconds") == {("1", "checkout-events"): 1.5}
+    assert samples(counters, "upsell_shard_halted") == {("1", "checkout-events"): 0, ("2", "checkout-events"): 1}
 
 
 def test_two_workers_in_one_process_do_not_mix(counters):

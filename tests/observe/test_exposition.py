@@ -7,7 +7,9 @@ from stream.core.counting.cells import CATEGORY, MONEY, SALES
 from stream.core.counting.figures import Figures, ShardFigures
 from stream.core.counting.summary import decode_summary
 from stream.core.shard.write_set import ShardId
-from stream.observe.exposition import DETAILS, WINDOW_SERIES, ShardState, render
+from stream.observe.exposition import DETAILS, WINDOW_SERIES, Facts, render
+from stream.observe.state import JourneyState, ShardView
+from stream.tables.interface import Halt, KnownTopic, ServerMemory
 
 TWO = ("5m", "1h")
 EIGHT = ("1m", "5m", "15m", "1h", "6h", "24h", "7d", "30d")
@@ -21,7 +23,7 @@ def shown(shards, windows=TWO):
     """(metric, label values in the order of the labels' names) -> value, of the metrics of windows."""
     return {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(render(figures_of(shards), windows, (), {}).text.decode())
+        for family in text_string_to_metric_families(render(figures_of(shards), windows, Facts()).text.decode())
         for sample in family.samples
         if "window" in sample.labels
     }
@@ -99,15 +101,33 @@ def test_windows_that_the_settings_do_not_name_are_not_shown():
     assert {labels[-1] for labels in samples} == {"5m", "1h"}
 
 
-def test_shards_and_targets():
-    states = [ShardState(ShardId("checkout-events", 3), AT, 1_500_000), ShardState(ShardId("checkout-events", 4), 0, 0)]
-    exposition = render(Figures([]), TWO, states, {("upsell_ratio", "checkout", "all"): 0.25})
+def test_shards_states_and_targets():
+    views = [
+        ShardView(ShardId("checkout-events", 3), "checkout", AT, 1_500_000, 0, None),
+        ShardView(ShardId("checkout-events", 4), "checkout", 0, 0, 0, Halt("topic_recreated", "text", AT)),
+        ShardView(ShardId("checkout-events", 5), None, 0, None, 0, Halt("partitions_grown", "text", AT)),
+    ]
+    facts = Facts(
+        shards=views,
+        states={"checkout": JourneyState("partial"), "subscription": JourneyState("empty")},
+        topics={"checkout-events": KnownTopic("checkout", 5, AT)},
+        memory=ServerMemory(1000, 4000),
+        targets={("upsell_ratio", "checkout", "all"): 0.25},
+    )
+    exposition = render(Figures([]), TWO, facts)
     lines = [line for line in exposition.text.decode().splitlines() if not line.startswith("#")]
     assert lines == [
         'upsell_target_ratio{kpi="upsell_ratio",journey="checkout",segment="all"} 0.25',
         'upsell_newest_event_timestamp_seconds{topic="checkout-events",partition="3"} 1767323045.0',
         'upsell_shard_age_seconds{topic="checkout-events",partition="3"} 1.5',
         'upsell_shard_age_seconds{topic="checkout-events",partition="4"} 0.0',
+        'upsell_shard_halt_info{topic="checkout-events",partition="4",reason="topic_recreated"} 1',
+        'upsell_shard_halt_info{topic="checkout-events",partition="5",reason="partitions_grown"} 1',
+        'upsell_journey_up{journey="checkout"} 0',
+        'upsell_journey_up{journey="subscription"} 1',
+        'upsell_input_topic_partitions{topic="checkout-events"} 5',
+        'upsell_redis_memory_bytes{kind="used"} 1000',
+        'upsell_redis_memory_bytes{kind="limit"} 4000',
         'upsell_view_withheld{detail="channel_segment"} 0',
         'upsell_view_withheld{detail="revenue"} 0',
         'upsell_view_withheld{detail="reversed"} 0',
@@ -137,7 +157,7 @@ def cells_of(**kept):
 )
 def test_detail_is_withheld_in_its_order_and_sums_stay_right(cells, windows, withheld):
     shards = [shard(topic, 0, cells, windows=windows) for topic in ("checkout-events", "subscription-events")]
-    exposition = render(figures_of(shards), windows, (), {})
+    exposition = render(figures_of(shards), windows, Facts())
     assert exposition.withheld == withheld
     samples = shown(shards, windows)
     assert len(samples) <= WINDOW_SERIES
@@ -161,7 +181,7 @@ def test_what_is_withheld_does_not_follow_the_windows():
                 one, summary=msgspec.msgpack.encode(msgspec.structs.replace(summary, windows=windows))
             )
         )
-    assert render(figures_of(quiet), EIGHT, (), {}).withheld == render(figures_of(busy), EIGHT, (), {}).withheld
+    assert render(figures_of(quiet), EIGHT, Facts()).withheld == render(figures_of(busy), EIGHT, Facts()).withheld
 
 
 def test_label_values_are_escaped():

@@ -103,7 +103,14 @@ def test_the_state_of_the_page(worker):
     state = state_of(worker)
     assert (state["ready"], state["lag"], state["unavailable"]) == (True, 12, None)
     assert state["age"] == 12.0, "2 s when the tables were read, 10 s ago"
-    assert state["shards"][0] == {"topic": "checkout-events", "partition": 0, "age": 13.0, "newest_event": 13.5}
+    assert state["shards"][0] == {
+        "topic": "checkout-events",
+        "partition": 0,
+        "age": 13.0,
+        "newest_event": 13.5,
+        "unapplied": 0.0,
+        "halt": None,
+    }
     rate, revenue, other = state["targets"]
     assert rate["values"] == {"5m": 0.3, "1h": 0.3}
     assert (revenue["segment"], revenue["values"]["1h"]) == ('a "new"\\one', 1.25)

@@ -9,7 +9,7 @@ from stream.core.counting.figures import TOTAL
 from stream.observe import view as view_module
 from stream.observe.view import WITHDRAWN_AFTER, View
 from stream.settings import Settings, Target
-from stream.tables.interface import TablesUnavailableError
+from stream.tables.interface import Application, TablesUnavailableError
 
 TWO = ("5m", "1h")
 
@@ -38,7 +38,8 @@ def view(tables, clock):
 
 
 async def test_there_is_nothing_before_the_first_read(view):
-    assert view.exposition() == b""
+    assert 'upsell_journey_up{journey="checkout"} 0\n' in view.exposition().decode()
+    assert "upsell_window" not in view.exposition().decode()
     assert view.rates() is None
     assert "not been read yet" in view.unavailable()
 
@@ -87,7 +88,8 @@ async def test_is_withdrawn_when_old_and_comes_back(view, tables, clock):
     clock.seconds += WITHDRAWN_AFTER
     assert view.exposition()
     clock.seconds += 0.001
-    assert view.exposition() == b""
+    assert 'upsell_journey_up{journey="checkout"} 0\n' in view.exposition().decode()
+    assert "upsell_window" not in view.exposition().decode()
     assert view.rates() is None
     assert "last read 30 s ago" in view.unavailable()
     await view.refresh()
@@ -105,14 +107,14 @@ async def test_continues_after_failures_and_logs_them_once(view, tables, monkeyp
     monkeypatch.setattr(view_module, "INTERVAL", 0.0)
     good, reads = tables.shards, 0
 
-    async def summaries():
+    async def application():
         nonlocal reads
         reads += 1
         if reads < 4:
             raise TablesUnavailableError("connection", "nobody answers")
-        return good
+        return Application(good, {}, {})
 
-    tables.summaries = summaries
+    tables.application = application
     task = asyncio.create_task(view.run())
     await until(lambda: reads == 2)
     assert "nobody answers" in view.unavailable()
@@ -126,7 +128,7 @@ async def test_a_damaged_summary_does_not_end_the_view(view, tables, monkeypatch
     whole = tables.shards
     tables.shards = [shard(cells=SMALL), type(whole[0])(whole[0].shard, b"\xc1", b"\xc1", NOW, {})]
     task = asyncio.create_task(view.run())
-    await until(lambda: "Error" in view.unavailable())
+    await until(lambda: "malformed" in view.unavailable())
     tables.shards = whole
     await until(lambda: view.unavailable() is None)
     task.cancel()

@@ -7,7 +7,7 @@ from stream.core.counting.cells import CATEGORY, MONEY, SALES, Categorized, Coun
 from stream.core.counting.summary import Summary, encode_recent, encode_summary
 from stream.core.labels import BOUNDS, OTHER, UNKNOWN
 from stream.core.shard.write_set import ShardId
-from stream.tables.interface import ShardSummary
+from stream.tables.interface import Application, Halt, KnownTopic, ServerMemory, ShardHealth, ShardSummary
 
 NOW = 1_767_323_047_000_000
 AT = 1_767_323_045_000_000  # 2026-01-02T03:04:05Z
@@ -28,22 +28,38 @@ def money(**values):
 
 @dataclass
 class FakeTables:
-    """The two methods that the view calls."""
+    """The methods that the view calls."""
 
     shards: list[ShardSummary] = field(default_factory=list)
     time: int = NOW
     error: Exception | None = None
+    halts: dict[ShardId, Halt] = field(default_factory=dict)
+    topics: dict[str, KnownTopic] = field(default_factory=dict)
+    memory: ServerMemory | None = field(default_factory=lambda: ServerMemory(1_000_000, 4_000_000))
 
-    async def summaries(self):
+    async def application(self):
         if self.error is not None:
             raise self.error
-        return self.shards
+        return Application(self.shards, self.halts, self.topics)
+
+    async def server_memory(self):
+        return self.memory
 
     async def now(self):
         return self.time
 
 
-def shard(topic="checkout-events", partition=0, cells=(), *, windows=("5m", "1h"), customers=None, total=None, at=AT):
+def shard(
+    topic="checkout-events",
+    partition=0,
+    cells=(),
+    *,
+    windows=("5m", "1h"),
+    customers=None,
+    total=None,
+    at=AT,
+    health=None,
+):
     """The summary of one shard: the same cells in every window, and in the total if `total` is not given."""
     entries = list(dict(cells).items())
     summary = Summary(
@@ -60,6 +76,7 @@ def shard(topic="checkout-events", partition=0, cells=(), *, windows=("5m", "1h"
         encode_recent(summary.stream_time, STEP, {}, NEVER),
         NOW - 3_000_000,
         counts,
+        health or ShardHealth(),
     )
 
 

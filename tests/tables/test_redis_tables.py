@@ -18,7 +18,14 @@ from support.tcp_proxy import TcpProxy
 from stream.embedded.server import HOST, free_port
 from stream.embedded.valkey import EmbeddedValkey
 from stream.settings import Settings
-from stream.tables.interface import CommitResult, IncompatibleStateError, Owner, TablesUnavailableError
+from stream.tables.interface import (
+    CommitResult,
+    Halt,
+    IncompatibleStateError,
+    Owner,
+    TablesRefusedError,
+    TablesUnavailableError,
+)
 from stream.tables.keys import Keys, member, shard_of
 from stream.tables.redis import LAYOUT, _explained, connect
 
@@ -315,9 +322,9 @@ async def test_the_password_decides(own_server, tmp_path, monkeypatch):
     from_file = backend.tables(redis_url=f"redis://:wrong@{server.address}/0", redis_password_file=file)
     given = backend.tables(redis_password="right")
     for tables in (no_password, wrong):
-        with pytest.raises(IncompatibleStateError, match="redis_password_file"):
+        with pytest.raises(TablesRefusedError, match="redis_password_file"):
             await tables.claim(SHARD, b"a")
-        with pytest.raises(IncompatibleStateError, match="redis_password_file"):
+        with pytest.raises(TablesRefusedError, match="redis_password_file"):
             await tables.owners([SHARD])
     assert (await from_file.claim(SHARD, b"a")).epoch == 1
     assert (await given.claim(SHARD, b"b")).epoch == 2
@@ -328,9 +335,9 @@ async def test_a_user_without_rights_is_told_so(own_server):
     server, backend = own_server
     await backend.raw.acl_setuser("reader", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@connection"])
     tables = backend.tables(redis_url=f"redis://reader:secret@{server.address}/0")
-    with pytest.raises(IncompatibleStateError, match="grant"):
+    with pytest.raises(TablesRefusedError, match="grant"):
         await tables.owners([SHARD])
-    with pytest.raises(IncompatibleStateError, match="grant"):
+    with pytest.raises(TablesRefusedError, match="grant"):
         await tables.claim(SHARD, b"a")
 
 
@@ -357,6 +364,14 @@ async def test_a_user_with_the_documented_rights_can_do_everything(own_server):
     assert await tables.register_labels([("channel", "web")], {"channel": 1}) == await tables.register_labels([], {})
     assert len(await tables.summaries()) == len(await tables.owners([SHARD])) == 1
     assert await tables.now() > 0
+    halt = Halt("defect", "text", 1)
+    assert await tables.halt(SHARD, claim.nonce, halt)
+    assert (await tables.register_topic(SHARD.topic, "checkout", 4)).partitions == 4
+    assert (await tables.register_topic(SHARD.topic, "checkout", 5, replace=True)).partitions == 5
+    assert (await tables.application()).halts == {SHARD: halt}
+    with pytest.raises(TablesRefusedError, match="'srem'"):
+        await tables.retire(SHARD.topic)
+    assert await tables.server_memory() is None, "INFO is not among them"
     # And no right more than that.
     used = {name for name, each in (await backend.raw.info("commandstats")).items() if each["calls"]}
     assert {f"cmdstat_{right}" for right in rights} <= used
@@ -465,8 +480,12 @@ def test_what_passes_is_retried(reply, reason):
         "ERR Error compiling script (new function): user_script:1: unexpected symbol near '#'",
     ],
 )
-def test_what_an_operator_must_mend_is_not_retried(reply):
-    assert isinstance(_explained(BaseParser.parse_error(reply)), IncompatibleStateError)
+def test_what_redis_refuses_is_retried_slowly_with_its_own_words(reply):
+    explained = _explained(BaseParser.parse_error(reply))
+    assert isinstance(explained, TablesRefusedError)
+    assert explained.reason == "refused"
+    assert explained.retry_after >= 5
+    assert reply.partition(" ")[2] in str(explained)
 
 
 def test_a_mistake_of_ours_is_not_retried():

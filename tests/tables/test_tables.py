@@ -3,11 +3,12 @@
 import asyncio
 import random
 
+import msgspec
 import pytest
 from support.tables import NOW, SHARD, applied, commit, expired, loaded
 
 from stream.core.shard.write_set import ShardId, Stored
-from stream.tables.interface import EXPIRY_PARTS, Claim, CommitResult, Owner
+from stream.tables.interface import EXPIRY_PARTS, WITHOUT_KEY, Claim, CommitResult, Halt, Owner, ShardHealth
 
 ALL_BYTES = bytes(range(256))
 EXACT = 2**53 - 1
@@ -381,3 +382,57 @@ async def test_summaries_are_those_of_one_application(backend, tables):
     ]
     assert await tables.owners([SHARD]) == [Owner(None, 0, None)]
     assert (await tables.claim(SHARD, b"b")).epoch == 1
+
+
+async def test_what_the_owner_reports_is_read_with_the_summary_and_by_the_next_owner(tables):
+    claim = await tables.claim(SHARD, b"a")
+    assert claim.health == ShardHealth()
+    made = commit(claim, None, 1)
+    health = ShardHealth(NOW, ((NOW, {"invalid": 2, WITHOUT_KEY: 1}),))
+    assert await tables.commit(msgspec.structs.replace(made, health=health)) is CommitResult.APPLIED
+    assert [each.health for each in (await tables.application()).shards] == [health]
+    assert (await tables.claim(SHARD, b"b")).health == health
+
+
+async def test_a_halt_is_shown_until_the_next_claim(tables):
+    halt = Halt("topic_recreated", "the topic was deleted", NOW)
+    await tables.claim(SHARD, b"a")
+    assert await tables.halt(SHARD, b"a", halt)
+    assert (await tables.application()).halts == {SHARD: halt}
+    assert await tables.summaries() == []
+    await tables.claim(SHARD, b"b")
+    assert (await tables.application()).halts == {}
+    assert not await tables.halt(SHARD, b"a", halt), "the shard has another owner by now"
+    assert not await tables.halt(SHARD, None, halt)
+    assert (await tables.application()).halts == {}
+
+
+async def test_a_shard_without_owner_can_be_halted(tables):
+    halt = Halt("partitions_grown", "six instead of four", NOW)
+    assert await tables.halt(SHARD, None, halt)
+    assert (await tables.application()).halts == {SHARD: halt}
+    assert (await tables.claim(SHARD, b"a")).offset is None
+    assert (await tables.application()).halts == {}
+
+
+async def test_the_partitions_of_a_topic_stay_as_they_were_first_seen_until_they_are_replaced(tables):
+    first = await tables.register_topic("checkout-events", "checkout", 4)
+    assert (first.journey, first.partitions) == ("checkout", 4)
+    assert await tables.register_topic("checkout-events", "checkout", 6) == first
+    assert (await tables.application()).topics == {"checkout-events": first}
+    grown = await tables.register_topic("checkout-events", "checkout", 6, replace=True)
+    assert grown.partitions == 6
+    assert (await tables.application()).topics == {"checkout-events": grown}
+
+
+async def test_a_retired_topic_is_out_of_view_until_it_is_claimed_again(tables):
+    other = ShardId("subscription-events", 0)
+    for shard in (SHARD, other):
+        await applied(tables, await tables.claim(shard, b"a"), None, 1, shard=shard)
+        await tables.register_topic(shard.topic, "checkout", 4)
+    assert await tables.retire(SHARD.topic) == 1
+    left = await tables.application()
+    assert [each.shard for each in left.shards] == [other]
+    assert left.topics.keys() == {other.topic}
+    assert (await tables.claim(SHARD, b"b")).offset == 1, "its state is kept"
+    assert [each.shard for each in await tables.summaries()] == [SHARD, other]

@@ -25,6 +25,7 @@ class Task:
         self.log_view = LogView()
         self.cursor = self.offset = None
         self.active = True
+        self.has_committed = False
         self.error = asyncio.get_running_loop().create_future()
 
     async def run(self):
@@ -123,7 +124,8 @@ async def test_what_the_consumer_notes_is_in_the_view_of_the_log(shards):
     assert view == LogView(start=3, unreadable="cannot be read: CorruptRecordException()", unanswered=True)
     shards.note_read(A, 5, range(4, 5))
     shards.note_unanswered(A, False)
-    assert view == LogView(start=3, end=5, empty=range(4, 5))
+    assert (view.start, view.end, view.empty, view.unreadable) == (3, 5, range(4, 5), None)
+    assert view.waiting_since(4) is None, "the only record after it is none"
     for shard in (B, C):  # not assigned any more
         shards.note_start(shard, 3)
         shards.note_read(shard, 5, range(0))

@@ -12,6 +12,7 @@ from support.one_shard import LIMIT, SENT, SHARD, Record, ShardWorker, assert_ri
 from stream.kafka.cursor import CREDITS, ShardHaltedError
 from stream.tables.memory import Memory
 from stream.worker import shard_task as module
+from stream.worker.retry import WaitLog
 from stream.worker.shard_task import TRANSITIONS, ShardState, ShardTask
 
 
@@ -87,7 +88,7 @@ async def test_a_defect_halts_the_shard_and_commits_nothing():
         worker.task._session.shard.apply = None
         worker.end = len(SENT)
         await worker.until(lambda: worker.task.halted is not None)
-        assert "the records 7 to 13 cannot be applied" in worker.task.halted
+        assert "the records 7 to 13 cannot be applied" in str(worker.task.halted)
     assert traffic.found(await worker.tables.summaries()) == traffic.expected(SENT[:7])
 
 
@@ -196,7 +197,7 @@ async def test_a_log_that_was_replaced_halts_the_shard():
     second = ShardWorker(replaced, first.tables)
     async with second.running():
         await second.until(lambda: second.task.halted is not None)
-        assert "not the one that was applied" in second.task.halted
+        assert "not the one that was applied" in str(second.task.halted)
         assert second.task.cursor is None
         assert ("halted", *SHARD, True) in second.counters.calls
     assert traffic.found(await second.tables.summaries()) == traffic.expected(SENT[:20])
@@ -211,7 +212,7 @@ async def test_a_log_that_was_replaced_under_a_living_worker_halts_the_shard_whe
         worker.task.resume()
         worker.end = len(SENT)
         await worker.until(lambda: worker.task.halted is not None)
-        assert "not the one that was applied" in worker.task.halted
+        assert "not the one that was applied" in str(worker.task.halted)
     assert traffic.found(await worker.tables.summaries()) == traffic.expected(SENT[:20])
 
 
@@ -227,7 +228,7 @@ async def test_the_last_applied_record_may_be_gone():
 
 
 def test_a_shard_is_stuck_only_if_it_has_records_and_nothing_to_wait_for():
-    task = ShardTask(SHARD, "checkout", None, asyncio.Event(), 1)
+    task = ShardTask(SHARD, "checkout", SimpleNamespace(waits=WaitLog()), asyncio.Event(), 1)
     task._progressed_at -= 100
     assert not task.is_stuck(60)
     task._session = SimpleNamespace(offset=5)
@@ -277,7 +278,7 @@ async def test_a_fault_of_the_log_halts_also_a_suspended_shard():
         worker.task.suspend()
         worker.task.halt(ShardHaltedError("the log is gone"))
         await worker.until(lambda: worker.task.state is ShardState.HALTED)
-        assert worker.task.halted == "the log is gone"
+        assert str(worker.task.halted) == "the log is gone"
         worker.task.resume()
         assert worker.task.state is ShardState.HALTED
         assert worker.task.cursor is None

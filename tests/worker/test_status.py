@@ -1,25 +1,34 @@
 """What `/readyz` says, from what shards and consumer know."""
 
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 
 from stream.core.shard.write_set import ShardId
-from stream.kafka.cursor import LogView
+from stream.kafka.cursor import HaltReason, LogView, ShardHaltedError
 from stream.kafka.topic_watch import InputTopic
 from stream.worker.retry import Waiting
 from stream.worker.shard_task import CLAIMED, ShardState
-from stream.worker.status import Status
+from stream.worker.status import OF_PROCESS, Status
 
 A, B = (ShardId("checkout-events", number) for number in range(2))
 
 
-def shard(state=ShardState.READING):
-    return SimpleNamespace(state=state, waiting=Waiting("test"), log_view=LogView())
+def shard(state=ShardState.READING, halted=None):
+    halt = None if halted is None else ShardHaltedError("the text", reason=halted)
+    return SimpleNamespace(state=state, waiting=Waiting("test"), log_view=LogView(), halted=halt)
 
 
 def status(tasks=(), **facts):
-    shards = {"assigned": True, "refused": None, "unanswered": False, "tasks": dict(tasks), **facts}
+    shards = {
+        "assigned": True,
+        "refused": None,
+        "unanswered": False,
+        "tasks": dict(tasks),
+        "has_committed": True,
+        **facts,
+    }
     return Status(SimpleNamespace(**shards))
 
 
@@ -54,11 +63,42 @@ def test_an_input_topic_that_cannot_be_read_is_named():
     assert reading.readiness() == (False, [problem])
 
 
-@pytest.mark.parametrize("state", ShardState)
+@pytest.mark.parametrize("state", [state for state in ShardState if state is not ShardState.HALTED])
 def test_a_shard_that_is_not_claimed_is_named_with_its_state(state):
     ready, missing = status({A: shard(state)}).readiness()
-    assert ready == (state in CLAIMED or state is ShardState.HALTED)
+    assert ready == (state in CLAIMED)
     assert missing == ([] if ready else [f"checkout-events/0: not claimed yet ({state.value})"])
+
+
+@pytest.mark.parametrize("reason", get_args(HaltReason))
+def test_one_shard_that_is_halted_by_its_log_makes_no_worker_unready_but_one_halted_by_the_process_does(reason):
+    ready, missing = status({A: shard(ShardState.HALTED, reason), B: shard()}).readiness()
+    assert ready == (reason not in OF_PROCESS)
+    assert missing == ([] if ready else ["checkout-events/0: halted: the text"])
+
+
+def test_a_worker_whose_shards_are_all_halted_is_not_ready_and_says_each_cause_once():
+    halted = {
+        A: shard(ShardState.HALTED, "topic_recreated"),
+        B: shard(ShardState.HALTED, "topic_recreated"),
+    }
+    assert status(halted).readiness() == (False, ["checkout-events/0, checkout-events/1: halted: the text"])
+
+
+def test_a_worker_that_has_shards_and_never_committed_is_not_ready():
+    fresh = status({A: shard()}, has_committed=False)
+    assert fresh.readiness() == (False, ["no shard has committed since the worker started"])
+    assert status(has_committed=False).readiness() == (True, [])
+
+
+def test_many_shards_with_one_cause_are_one_line():
+    waiting = {ShardId("checkout-events", number): shard() for number in range(5)}
+    for each in waiting.values():
+        each.waiting.begin("Redis is full")
+    assert status(waiting).readiness() == (
+        False,
+        ["checkout-events/0, checkout-events/1, checkout-events/2 and 2 more: Redis is full"],
+    )
 
 
 def test_what_a_shard_waits_for_is_named():

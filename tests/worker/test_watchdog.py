@@ -64,25 +64,36 @@ async def test_progress_is_watched_and_a_stuck_shard_ends_the_worker(monkeypatch
     monkeypatch.setattr(module, "WATCH_EVERY", 0.0)
     shards = [ShardId("checkout-events", number) for number in range(3)]
     tasks = {
-        shard: SimpleNamespace(lag=lag, is_stuck=lambda seconds: False)
+        shard: SimpleNamespace(lag=lag, oldest_unapplied=lambda: 1.5, is_stuck=lambda seconds: False)
         for shard, lag in zip(shards, (4, 0, None), strict=True)
     }
-    lags, ready = {}, []
+    lags, ages, ready, flushed = {}, {}, [], []
 
     async def refuse():
         raise TablesUnavailableError("connection", "cut")
 
     counters = SimpleNamespace(
-        lag=lambda topic, partition, lag: lags.update({(topic, partition): lag}), ready=ready.append
+        lag=lambda topic, partition, lag: lags.update({(topic, partition): lag}),
+        oldest_unapplied=lambda topic, partition, seconds: ages.update({(topic, partition): seconds}),
+        ready=ready.append,
     )
+    attention = SimpleNamespace(flush=lambda: flushed.append(True))
     status = SimpleNamespace(readiness=lambda: (len(ready) > 0, []))
     watching = asyncio.create_task(
-        watch(SimpleNamespace(tasks=tasks), status, SimpleNamespace(refresh=refuse), counters)
+        watch(
+            SimpleNamespace(tasks=tasks, register_topics=refuse),
+            status,
+            SimpleNamespace(refresh=refuse),
+            counters,
+            attention,
+        )
     )
     async with asyncio.timeout(30):
         while len(ready) < 2:  # noqa: ASYNC110 - a list has no event
             await asyncio.sleep(0)
     assert lags == {shards[0]: 4, shards[1]: 0}
+    assert ages == {shards[0]: 1.5, shards[1]: 1.5}
+    assert flushed
     assert ready[:2] == [False, True]
     tasks[shards[0]].is_stuck = lambda seconds: True
     with pytest.raises(StuckError, match="4 records are waiting"):

@@ -5,7 +5,7 @@ structs are arrays, so new fields go to the end and have a default.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -35,6 +35,14 @@ class _Layout(msgspec.Struct, array_like=True):
     layout: int
 
 
+class UnreadableStateError(ValueError):
+    """This process must not continue from a stored state. The message says what to do."""
+
+    def __init__(self, reason: Literal["newer_layout", "wrong_journey"], text: str) -> None:
+        super().__init__(text)
+        self.reason: Literal["newer_layout", "wrong_journey"] = reason
+
+
 class Restored(NamedTuple):
     """A stored shard, decoded."""
 
@@ -53,7 +61,8 @@ def restore(shard: ShardId, journey: Journey, config: CoreConfig, stored: Stored
     """Decode what the tables hold; `length` is that of a slice of the recent part, microseconds.
 
     Raises:
-        ValueError: the state was written by a newer version of the product, or for the other journey.
+        UnreadableStateError: the state was written by a newer version of the product, or for the other journey.
+        ValueError: it is damaged.
     """
     total: Cells = {}
     sets: set[bytes] = set()
@@ -92,15 +101,17 @@ def encode(journey: Journey, total: Cells, sets: Iterable[bytes], windows: Itera
 def _decode(shard: ShardId, journey: Journey, data: bytes) -> _State:
     layout = msgspec.msgpack.decode(data, type=_Layout).layout
     if layout > LAYOUT:
-        raise ValueError(
+        raise UnreadableStateError(
+            "newer_layout",
             f"shard {shard.topic}:{shard.partition} was written by a newer version of upsell-stream (layout {layout}, "
-            f"this one reads up to {LAYOUT}). Run that version, or give this one another UPSELL_APP_ID"
+            f"this one reads up to {LAYOUT}). Run that version, or give this one another UPSELL_APP_ID",
         )
     state = msgspec.msgpack.decode(data, type=_State)
     if state.journey != journey:
-        raise ValueError(
+        raise UnreadableStateError(
+            "wrong_journey",
             f"shard {shard.topic}:{shard.partition} holds {state.journey} events, but the settings name its topic for "
-            f"{journey} events. Correct the topic names, or use another UPSELL_APP_ID"
+            f"{journey} events. Correct the topic names, or use another UPSELL_APP_ID",
         )
     return state
 

@@ -64,7 +64,11 @@ def state(
             "unavailable": unavailable,
             "withdrawn_after": WITHDRAWN_AFTER,
             "kpis": _KPIS,
-            **({"age": None, "shards": [], "targets": []} if overview is None else _ages(overview)),
+            **(
+                {"age": None, "shards": [], "targets": [], "states": {}, "attention": {}, "memory": None}
+                if overview is None
+                else _ages(overview)
+            ),
         }
     )
 
@@ -79,10 +83,15 @@ def _ages(overview: Overview) -> dict[str, object]:
             {
                 "topic": shard.shard.topic,
                 "partition": shard.shard.partition,
-                "age": round(shard.age / MICROSECONDS, 1),
+                "age": None if shard.age is None else round(shard.age / MICROSECONDS, 1),
                 "newest_event": age(shard.stream_time),
+                "unapplied": round(shard.unapplied / MICROSECONDS, 1),
+                "halt": None if shard.halt is None else {"reason": shard.halt.reason, "text": shard.halt.text},
             }
             for shard in overview.shards
         ],
         "targets": overview.targets,
+        "states": overview.states,
+        "attention": overview.attention,
+        "memory": overview.memory,
     }
