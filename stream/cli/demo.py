@@ -2,17 +2,22 @@
 
 Rules: settings in the environment are ignored, so the demo never touches another Kafka or Redis. Servers and worker are child processes that end
 with this process, also if it is killed; nothing is written to disk. The measured figures must equal the shop's own counts, to the cent.
+
+Events of others in the demo's topics are welcome, and count. With some, the comparison has two steps: the core counts again all records that the worker has
+applied, which must give the worker's figures; and without the others' records, which must give the shop's own counts.
 """
 
 import asyncio
 import json
+import shutil
 import socket
 import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple
 
 import aiohttp
@@ -20,20 +25,22 @@ import click
 from aiokafka.errors import KafkaError
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import RedisDsn
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
-from stream.cli.figures import by_window
+from stream.cli.figures import by_window, on_screen
 from stream.cli.interrupt import Stop, stopping
 from stream.cli.parameters import Number
 from stream.cli.rates import figures_of
 from stream.cli.records import Sender, send
+from stream.cli.recount import Recount, contains, ends_of, longest_window, recent, records, summary_of
 from stream.cli.screen import output, quiet_clients
 from stream.cli.simulate import as_they_arrive
-from stream.core.config import Window
 from stream.core.counting.cells import Count
 from stream.core.counting.figures import TOTAL, Figures, ShardFigures
 from stream.core.counting.summary import decode_summary
+from stream.core.shard.write_set import ShardId
 from stream.embedded.broker import EmbeddedBroker
 from stream.embedded.server import Server, ServerFailedError, ServerUnavailableError
 from stream.embedded.valkey import EmbeddedValkey
@@ -59,6 +66,16 @@ _TIMEOUT: Final = 60.0
 """Seconds without progress after which the demo fails."""
 
 
+class Foreign(NamedTuple):
+    """Records in the topics that the demo did not send."""
+
+    events: int
+    with_them: dict[str, Any]
+    """The summary of all records by the core; the measured one must equal it."""
+    without_them: dict[str, Any]
+    """The summary of the demo's own records by the core; the planted one must equal it."""
+
+
 class Report(NamedTuple):
     """The comparison of the shop's own counts with the worker's."""
 
@@ -67,6 +84,26 @@ class Report(NamedTuple):
     measured: dict[str, Any]
     events_per_second: float
     equal: bool
+    """Whether they are equal; with records of others, whether both summaries of `foreign` are what they must be."""
+    foreign: Foreign | None
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values."""
+        return self._asdict() | {"foreign": self.foreign and self.foreign._asdict()}
+
+    def verdict(self) -> str:
+        """What was compared, and the result, in words."""
+        if self.foreign is None:
+            result = "equal" if self.equal else "DIFFER from"
+            return f"{self.measured['events']:,} events; the measured figures {result} the shop's own counts"
+        every, foreign = f"{self.measured['events']:,}", f"{self.foreign.events:,}"
+        with_them = "equal" if self.foreign.with_them == self.measured else "DIFFER from"
+        without_them = "equal" if self.foreign.without_them == self.planted else "DIFFER from"
+        return (
+            f"{every} events, of which {foreign} are not the demo's own\n"
+            f"the measured figures {with_them} what the core counts in all {every} events\n"
+            f"without those {foreign}, its counts {without_them} the shop's own"
+        )
 
 
 class _Worker(Server):
@@ -123,11 +160,15 @@ Examples:
     "--json",
     "as_json",
     is_flag=True,
-    help="Print one JSON object at the end: planted and measured counts, and whether they are equal.",
+    help="Print one JSON object at the end: planted and measured counts, whether they are equal, and events of others.",
 )
 @click.pass_context
 def demo(ctx: click.Context, *, duration: float | None, rate: float, seed: int, as_json: bool) -> None:
     """Run everything on this machine: a simulated shop, an embedded broker and Valkey, a worker, live rates.
+
+    Ctrl-C, or the end of --duration, compares the measured figures with the shop's own counts; exit status 0 if they are equal.
+    A second Ctrl-C ends at once. You may send events of your own to the Kafka address that is printed: they are counted, and the
+    comparison allows for them.
 
     Needs the extra `demo` (pip install 'upsell-stream[demo]'). Nothing is written to disk.
     """
@@ -137,17 +178,14 @@ def demo(ctx: click.Context, *, duration: float | None, rate: float, seed: int, 
     wanted = ShopSettings(seed=seed, rate=rate, pace=10.0, duplicates=0.01, disorder_seconds=3.0, poison=0.002)
     with stopping() as stop:
         try:
-            report = asyncio.run(_Demo(wanted, duration, console, stop).run(compare=as_json or duration is not None))
+            report = asyncio.run(_Demo(wanted, duration, console, stop).run())
         except (ServerUnavailableError, ServerFailedError, KafkaError, TablesUnavailableError) as error:
             raise click.ClickException(str(error)) from None
     if as_json:
-        click.echo(json.dumps(None if report is None else report._asdict(), indent=2))
-    elif report is not None:
-        verdict = "equal the shop's own counts" if report.equal else "DIFFER from the shop's own counts (see --json)"
-        console.print(f"{report.measured['events']:,} events; the measured figures {verdict}")
-    if stop.interrupted and duration is not None:
-        raise click.Abort
-    ctx.exit(int(report is not None and not report.equal))
+        click.echo(json.dumps(report.document(), indent=2))
+    else:
+        console.print(report.verdict() + ("" if report.equal else "\n--json prints all figures; please report this"))
+    ctx.exit(int(not report.equal))
 
 
 class _Demo:
@@ -160,37 +198,49 @@ class _Demo:
         self._console = console
         self._stop = stop
         self._sent = 0
+        self._page = ""
 
-    async def run(self, *, compare: bool) -> Report | None:
-        """Run until a stop is requested. With `compare`, then wait for the worker and return the report; otherwise None."""
+    async def run(self) -> Report:
+        """Run until a stop is requested, then wait for the worker and compare."""
         click.echo("starting a broker, Valkey and a worker …", err=True)
         async with AsyncExitStack() as stack:
             broker = await stack.enter_async_context(EmbeddedBroker())
             valkey = await stack.enter_async_context(EmbeddedValkey())
             settings = _settings(broker.bootstrap_servers, valkey.url)
             worker = await stack.enter_async_context(_Worker(settings))
+            self._page = f"{worker.url}/"
             self._console.print(
-                f"page     {worker.url}/\nmetrics  {worker.url}/metrics\nrates    {worker.url}/api/v1/rates\n"
-                f"Kafka    {broker.bootstrap_servers}\nRedis    {valkey.url}\n"
+                f"page     {self._page}\nmetrics  {worker.url}/metrics\nrates    {worker.url}/api/v1/rates\n"
+                f"Kafka    {broker.bootstrap_servers}\nRedis    {valkey.url}\n\nfrom another terminal:\n"
+                f"{_program()} rates --watch --app-id {settings.app_id} --redis-url {valkey.url}\n",
+                soft_wrap=True,
             )
             tables = connect(settings)
             stack.push_async_callback(tables.close)
             sender = await stack.enter_async_context(Sender(settings))
+            # Inside of the connections, which would wait for the servers.
+            stack.enter_context(_killed_if_interrupted(worker, valkey, broker))
             if self._duration is not None:
                 asyncio.get_running_loop().call_later(self._duration, self._stop.request)
             async with self._shown(tables, worker) as shown:
                 began = time.monotonic()
-                await send(sender, self._records())
+                await send(sender, self._records(), bar=False)
                 if shown.done():
                     await shown
+                if self._stop.interrupted:
+                    self._console.print(
+                        "stopping: the worker applies what was sent, then the figures are compared; Ctrl-C ends at once"
+                    )
                 await sender.flush()
-                if not compare:
-                    return None
-                await _caught_up(tables, sender, worker)
+                await _caught_up(tables, settings, worker)
                 seconds = time.monotonic() - began
-            measured = await _measured(tables, worker, self._sent)
-        planted = self._shop.truth.summary()
-        return Report(planted, measured, round(measured["events"] / seconds, 1), planted == measured)
+            state = await _state(tables, worker)
+            foreign = await _foreign(settings, sender, state)
+        planted, measured = self._shop.truth.summary(), state.summary
+        equal = (
+            planted == measured if foreign is None else (planted, measured) == (foreign.without_them, foreign.with_them)
+        )
+        return Report(planted, measured, round(measured["events"] / seconds, 1), equal, foreign)
 
     def _records(self) -> Iterator[Emitted | None]:
         for record in as_they_arrive(self._shop, None, self._stop):
@@ -204,7 +254,7 @@ class _Demo:
             seconds, show = _LINE, self._print
             if self._console.is_terminal:
                 live = stack.enter_context(Live(console=self._console, auto_refresh=False))
-                seconds, show = _REFRESH, lambda *seen: live.update(self._drawn(*seen), refresh=True)
+                seconds, show = _REFRESH, lambda *seen: self._draw(live, *seen)
             task = asyncio.create_task(_repeat(tables, worker, seconds, show))
             task.add_done_callback(lambda _: self._stop.request())
             try:
@@ -214,10 +264,11 @@ class _Demo:
                 with suppress(asyncio.CancelledError):
                     await task
 
-    def _drawn(self, figures: Figures, applied: int) -> RenderableType:
-        hint = "" if self._duration is not None else "; stop with Ctrl-C"
-        tables = (part for table in by_window(figures.plain()["windows"], brief=True) for part in ("", table))
-        return Group(f"{self._sent:,} events sent, {applied:,} applied{hint}", *tables)
+    def _draw(self, live: Live, figures: Figures, applied: int) -> None:
+        hint = "" if self._duration is not None else "; compare and stop with Ctrl-C"
+        head = [Text(f"{self._sent:,} events sent, {applied:,} applied{hint}")]
+        tables = list(by_window(figures.plain()["windows"], brief=True))
+        live.update(on_screen(self._console, head, tables, f"all are at {self._page}"), refresh=True)
 
     def _print(self, figures: Figures, applied: int) -> None:
         window, figure_set = next(
@@ -228,6 +279,26 @@ class _Demo:
         rates = ", ".join(f"{name} {value:.1%}" for name, value in figure_set.rates.items() if value is not None)
         done = f"{self._sent:,} events sent, {applied:,} applied"
         self._console.print(f"{datetime.now(UTC):%H:%M:%S}  {done}  {window}: {rates}")
+
+
+@contextmanager
+def _killed_if_interrupted(*servers: Server) -> Iterator[None]:
+    """Kill the servers at once when a second Ctrl-C ends the work."""
+    try:
+        yield
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        for server in servers:
+            server.kill()
+        raise
+
+
+def _program() -> str:
+    """How the person called this program."""
+    called = sys.argv[0]
+    if Path(called).name != "upsell-stream":
+        return f"{sys.executable} -m stream"
+    found = shutil.which("upsell-stream")
+    return "upsell-stream" if found is not None and Path(found).samefile(called) else called
 
 
 async def _repeat(tables: Tables, worker: _Worker, seconds: float, show: Callable[[Figures, int], None]) -> None:
@@ -260,13 +331,14 @@ def _settings(bootstrap_servers: str, redis_url: str) -> Settings:
     )
 
 
-async def _caught_up(tables: Tables, sender: Sender, worker: _Worker) -> None:
-    """Wait until all records that were sent are committed."""
-    shards = list(sender.ends)
+async def _caught_up(tables: Tables, settings: Settings, worker: _Worker) -> None:
+    """Wait until all records that are in the topics now are committed, also those of others."""
+    shards = [ShardId(topic, number) for topic in settings.input_topics for number in range(settings.kafka_partitions)]
+    ends = await ends_of(settings, shards)
     before, deadline = -1, 0.0
     while True:
         offsets = [owner.offset or 0 for owner in await tables.owners(shards)]
-        if all(offset >= sender.ends[shard] for shard, offset in zip(shards, offsets, strict=True)):
+        if all(offset >= ends[shard] for shard, offset in zip(shards, offsets, strict=True)):
             return
         if sum(offsets) > before:
             before, deadline = sum(offsets), time.monotonic() + _TIMEOUT
@@ -275,19 +347,69 @@ async def _caught_up(tables: Tables, sender: Sender, worker: _Worker) -> None:
         await asyncio.sleep(0.1)
 
 
-async def _measured(tables: Tables, worker: _Worker, sent: int) -> dict[str, Any]:
-    """The summary: figures from Valkey, and numbers of records from the worker's metrics."""
-    figures = await _everything(tables)
-    # The worker counts a batch after the commit.
+class _State(NamedTuple):
+    """What the worker has counted, at one moment."""
+
+    summary: dict[str, Any]
+    offsets: dict[ShardId, int]
+    """For each shard, the records that it has applied."""
+    moments: dict[ShardId, int]
+    """For each shard, where its windows stand, microseconds since the epoch."""
+
+
+async def _state(tables: Tables, worker: _Worker) -> _State:
+    """The figures from Valkey, and numbers of records from the worker's metrics, of the same records.
+
+    The customers are those of the longest window, once it contains the newest event: no demo runs longer than that.
+
+    Raises:
+        ServerFailedError: records of others kept arriving, so that no two answers were about the same records.
+    """
     deadline = time.monotonic() + _TIMEOUT
-    while (results := await _results(worker)).total() < sent and time.monotonic() < deadline:  # noqa: ASYNC110 - another process
+    while True:
+        shards = [each.shard for each in await tables.summaries()]
+        before = [owner.offset or 0 for owner in await tables.owners(shards)]
+        results = await _results(worker)
+        summaries = {each.shard: each for each in await tables.summaries()}
+        after = [owner.offset or 0 for owner in await tables.owners(list(summaries))]
+        late = time.monotonic() > deadline
+        # The worker counts a batch after the commit.
+        if shards == list(summaries) and before == after and results.total() == sum(after):
+            counted = {
+                shard: ShardFigures(decode_summary(each.summary, each.recent), each.customers)
+                for shard, each in summaries.items()
+            }
+            # A window moves in steps, so it may not contain the purchases of the last seconds yet.
+            if late or all(map(_is_complete, counted.values())):
+                moments = {shard: each.summary.at for shard, each in counted.items()}
+                summary = summary_of(results, map(recent, counted.values()))
+                return _State(summary, dict(zip(shards, after, strict=True)), moments)
+        if late:
+            raise ServerFailedError(
+                f"nothing was compared: for {_TIMEOUT:.0f} s the number of records did not stand still; stop what sends them"
+            )
         await asyncio.sleep(_POLL)
-    return {
-        "events": results.total(),
-        "rejected": results["rejected"],
-        "duplicates": results["duplicate"],
-        **figures.summary(),
-    }
+
+
+def _is_complete(shard: ShardFigures) -> bool:
+    _, window = longest_window(shard.summary)
+    return window.pane_of(shard.summary.stream_time) <= window.pane_of(shard.summary.at)
+
+
+async def _foreign(settings: Settings, sender: Sender, state: _State) -> Foreign | None:
+    """The records of others among those that the worker has applied, and what the core counts with and without them; None if there are none."""
+    own = sum(len(sent) for ranges in sender.acknowledged.values() for sent in ranges)
+    if sum(state.offsets.values()) == own:
+        return None
+    with_them, without_them = Recount(settings, state.moments), Recount(settings, state.moments)
+    foreign = 0
+    async for record in records(settings, state.offsets):
+        with_them.add(record)
+        if contains(sender.acknowledged.get(ShardId(record.topic, record.partition), ()), record.offset):
+            without_them.add(record)
+        else:
+            foreign += 1
+    return Foreign(foreign, with_them.summary(ever=False), without_them.summary(ever=True))
 
 
 async def _results(worker: _Worker) -> Counter[str]:
@@ -300,21 +422,3 @@ async def _results(worker: _Worker) -> Counter[str]:
             if sample.name == "upsell_events_total":
                 results[sample.labels["result"]] += round(sample.value)
     return results
-
-
-async def _everything(tables: Tables) -> Figures:
-    """The total of all shards. The customers are those of the longest window, once it contains the newest event: no demo runs longer than that."""
-    deadline = time.monotonic() + _TIMEOUT
-    while True:
-        shards, complete = [], True
-        for each in await tables.summaries():
-            summary = decode_summary(each.summary, each.recent)
-            windows = [Window.parse(name) for name, _ in summary.windows]
-            longest = max(windows, key=lambda window: window.length)
-            # A window moves in steps, so it may not contain the purchases of the last seconds yet.
-            complete = complete and longest.pane_of(summary.stream_time) <= longest.pane_of(summary.at)
-            ever = {name: counts[windows.index(longest)] for name, counts in each.customers.items()}
-            shards.append(ShardFigures(summary, each.customers, ever))
-        if complete or time.monotonic() > deadline:
-            return Figures(shards)
-        await asyncio.sleep(_POLL)

@@ -132,8 +132,8 @@ class Sender:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._topics = {str(journey): topic for topic, journey in settings.input_topics.items()}
-        self.ends: dict[ShardId, int] = {}
-        """For each partition: the offset after the last acknowledged record."""
+        self.acknowledged: dict[ShardId, list[range]] = {}
+        """For each partition: the offsets of the acknowledged records, as few ranges as possible."""
         self._error: BaseException | None = None
         self._producer: AIOKafkaProducer
 
@@ -188,23 +188,30 @@ class Sender:
             self._error = self._error or error
             return
         place = sent.result()
-        shard = ShardId(place.topic, place.partition)
-        self.ends[shard] = max(self.ends.get(shard, 0), place.offset + 1)
+        ranges = self.acknowledged.setdefault(ShardId(place.topic, place.partition), [])
+        offset = place.offset
+        if ranges and ranges[-1].stop == offset:
+            ranges[-1] = range(ranges[-1].start, offset + 1)
+        else:
+            ranges.append(range(offset, offset + 1))
 
 
-async def send(sender: Sender, records: Iterable[Emitted | None], *, total: int | None = None) -> int:
-    """Send all records as fast as Kafka accepts them. Returns their number. None among the records means: wait a moment."""
+async def send(sender: Sender, records: Iterable[Emitted | None], *, total: int | None = None, bar: bool = True) -> int:
+    """Send all records as fast as Kafka accepts them, with a progress bar if wanted. Returns their number.
+
+    None among the records means: wait a moment.
+    """
     count = 0
-    with progress() as bar:
-        task = bar.add_task("sending", total=total)
+    with progress(shown=bar) as shown:
+        task = shown.add_task("sending", total=total)
         for record in records:
             if record is None:
-                bar.update(task, completed=count)
+                shown.update(task, completed=count)
                 await asyncio.sleep(_WAIT)
                 continue
             await sender.send(record)
             count += 1
             if not count % _PROGRESS_RECORDS:
-                bar.update(task, completed=count)
+                shown.update(task, completed=count)
                 await asyncio.sleep(0)
     return count

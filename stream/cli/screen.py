@@ -42,8 +42,8 @@ def quiet_clients() -> None:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)
 
 
-def progress(*, counted: bool = True) -> Progress:
-    """A progress bar on standard error; invisible if that is not a terminal. `counted`: show numbers instead of a percentage."""
+def progress(*, counted: bool = True, shown: bool = True) -> Progress:
+    """A progress bar on standard error; invisible if that is not a terminal, or unless `shown`. `counted`: show numbers instead of a percentage."""
     console = Console(stderr=True)
     amount = MofNCompleteColumn() if counted else TaskProgressColumn()
     return Progress(
@@ -52,6 +52,6 @@ def progress(*, counted: bool = True) -> Progress:
         amount,
         TimeRemainingColumn(),
         console=console,
-        disable=not console.is_terminal,
+        disable=not (shown and console.is_terminal),
         transient=True,
     )

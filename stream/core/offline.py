@@ -5,6 +5,8 @@ nothing expires; only an event later than its entity's retention begins a new en
 equal. Where events come later than their records are remembered, that holds for one partition's log in its order, with `forget`.
 """
 
+from collections.abc import Iterator
+
 import msgspec
 
 from stream.core.config import CoreConfig
@@ -61,9 +63,12 @@ class Offline:
 
     def figures(self, *, customers: bool = True) -> Figures:
         """All figures, with every customer ever seen; without `customers` no distinct customers, which is much faster."""
-        return Figures(
-            _figures(shard) if customers else ShardFigures(shard.summary()) for shard in self._shards.values()
-        )
+        return Figures(self.shard_figures(customers=customers))
+
+    def shard_figures(self, *, customers: bool = True) -> Iterator[ShardFigures]:
+        """What each of the two shards contributes to the figures; `customers` as for `figures`."""
+        for shard in self._shards.values():
+            yield _figures(shard) if customers else ShardFigures(shard.summary())
 
 
 def _figures(shard: Shard) -> ShardFigures:

@@ -1,17 +1,24 @@
 """`demo`: the measured counts equal the planted ones, and no process or file is left."""
 
+import asyncio
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import urllib.request
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from click.testing import CliRunner
+from support.terminal import ended, terminal
 
+from stream.cli.demo import Foreign, Report
 from stream.cli.root import cli
 from stream.core.config import CoreConfig
 from stream.core.labels import LabelRegistry
@@ -60,7 +67,8 @@ def test_planted_equals_measured(tmp_path):
         output, errors = process.communicate(timeout=250)
     assert process.returncode == 0, errors
     report = json.loads(output)
-    assert list(report) == ["planted", "measured", "events_per_second", "equal"]
+    assert list(report) == ["planted", "measured", "events_per_second", "equal", "foreign"]
+    assert report["foreign"] is None
     assert report["planted"] == report["measured"]
     assert report["equal"] is True
     assert report["measured"]["events"] > 1000
@@ -96,24 +104,165 @@ def test_wrong_options_of_the_demo_are_wrong_usage(words):
     assert words[0] in result.stderr
 
 
-def test_ctrl_c_leaves_nothing_behind(tmp_path):
+def heading(process):
+    """What the demo prints first: addresses by name, and the command for another terminal."""
+    addresses = dict(process.stdout.readline().split() for _ in range(5))
+    assert process.stdout.readline() == "\n"
+    assert process.stdout.readline() == "from another terminal:\n"
+    command = process.stdout.readline()
+    assert process.stdout.readline() == "\n"
+    return addresses, shlex.split(command)
+
+
+def event(kind, number, time, **data):
+    name = f"own-{number}"
+    return json.dumps({
+        "specversion": "1.0", "id": f"{kind}-{number}", "source": "mine", "type": f"commerce.{kind}.v1",
+        "time": time.isoformat(), "subject": f"checkout/{name}",
+        "data": {"checkout_id": name, "customer_id": "me", "currency": "EUR", **data},
+    }).encode()  # fmt: skip
+
+
+def own_events():
+    """Sales of today and of a year ago, a refund, a duplicate, an erasure, and a record that is no event."""
+    cart = [{"sku": "BREW-S", "product_id": "brewer", "quantity": 1, "price": "199.00"}]
+    paid = [{"sku": "BREW-L", "product_id": "brewer", "quantity": 1, "price": "249.00"}]
+    now = datetime.now(UTC)
+    for number, days in enumerate((0, 0, 0, 365, 365)):
+        time = now - timedelta(days=days, minutes=10)
+        yield event("checkout.started", number, time, products=cart)
+        yield event("order.completed", number, time + timedelta(minutes=1), products=paid)
+    yield event("order.completed", 0, now - timedelta(minutes=9), products=paid)
+    yield event("order.refunded", 1, now, refund={"refund_id": "r", "amount": "10.00"})
+    yield b"no event"
+    yield json.dumps({
+        "specversion": "1.0", "id": "gone", "source": "mine", "type": "commerce.customer.erased.v1",
+        "time": now.isoformat(), "subject": "customer/me", "data": {"customer_id": "me"},
+    }).encode()  # fmt: skip
+
+
+async def send(bootstrap_servers, values):
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers) as producer:
+        for value in values:
+            await producer.send_and_wait("checkout-events", value, key=b"me")
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_events_of_others_are_counted_and_named_and_the_comparison_allows_for_them(options, tmp_path):
+    with demo("--rate", "50", *options, directory=tmp_path) as process:
+        printed = process.stderr if options else process.stdout
+        if options:
+            assert printed.readline().startswith("starting")
+            addresses = dict(printed.readline().split() for _ in range(5))
+        else:
+            addresses, _ = heading(process)
+        mine = list(own_events())
+        asyncio.run(send(addresses["Kafka"], mine))
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, output + errors
+    if options:
+        report = json.loads(output)
+        assert report["equal"] is True
+        assert report["planted"] == report["foreign"]["without_them"] != report["measured"]
+        assert report["measured"] == report["foreign"]["with_them"]
+        assert report["foreign"]["events"] == len(mine)
+        assert report["measured"]["events"] == report["planted"]["events"] + len(mine)
+        assert report["measured"]["duplicates"] == report["planted"]["duplicates"] + 1
+        assert report["measured"]["rejected"] == report["planted"]["rejected"] + 1
+    else:
+        first, second, third = output.splitlines()[-3:]
+        assert first.endswith(f" events, of which {len(mine)} are not the demo's own")
+        assert second.startswith("the measured figures equal what the core counts in all ")
+        assert third == f"without those {len(mine)}, its counts equal the shop's own"
+
+
+def test_the_report_never_says_equal_of_figures_that_differ():
+    planted, measured, other = {"events": 3}, {"events": 5}, {"events": 4}
+    assert "DIFFER from the shop's own" in Report(planted, measured, 1.0, False, None).verdict()
+    assert Report(planted, measured, 1.0, True, Foreign(2, measured, planted)).verdict().count("equal") == 2
+    worker_is_wrong = Report(planted, measured, 1.0, False, Foreign(2, other, planted)).verdict()
+    assert "measured figures DIFFER from what the core counts" in worker_is_wrong
+    core_is_wrong = Report(planted, measured, 1.0, False, Foreign(2, measured, other)).verdict()
+    assert "its counts DIFFER from the shop's own" in core_is_wrong
+
+
+def test_the_command_that_is_printed_shows_the_demo_s_figures(tmp_path):
+    with demo("--rate", "50", directory=tmp_path) as process:
+        _, command = heading(process)
+        assert command[:4] == [sys.executable, "-m", "stream", "rates"]
+        assert "events sent" in process.stdout.readline()
+        figures = subprocess.run(
+            [word for word in command if word != "--watch"], capture_output=True, text=True, check=True, timeout=60
+        )
+        assert "upsell_cross_sell_rate" in figures.stdout
+        assert figures.stderr == ""
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=120)
+
+
+def test_a_second_ctrl_c_ends_at_once_and_leaves_nothing_behind(tmp_path):
+    with demo("--rate", "50", directory=tmp_path) as process:
+        heading(process)
+        children = children_of(process.pid)
+        (worker,) = (pid for pid, command in children.items() if "stream worker" in command)
+        os.kill(worker, signal.SIGSTOP)  # so that the comparison waits
+        process.send_signal(signal.SIGINT)
+        while not process.stdout.readline().startswith("stopping: "):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert [command for pid, command in children.items() if Path(f"/proc/{pid}").exists()] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_before_the_end_of_duration_compares_too(tmp_path):
+    with demo("--rate", "50", "--duration", "3600", directory=tmp_path) as process:
+        heading(process)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert output.splitlines()[-1].endswith(" events; the measured figures equal the shop's own counts")
+
+
+@pytest.mark.terminal
+def test_on_80_by_24_no_row_is_lost_in_silence_and_the_page_stays_in_view(tmp_path):
+    with terminal(tmp_path, "demo", "--rate", "50") as screen:
+        lines = screen.until(lambda lines: any(line.startswith("subscription ") for line in lines))
+        assert "; compare and stop with Ctrl-C" in "".join(lines[:2])
+        assert sum(line.startswith("transactions ") for line in lines) == 2
+        assert not any("…" in line for line in lines)
+        screen.type("C-c")
+        lines = screen.until(ended, history=True)
+        assert lines[-1] == "status 0"
+        assert lines[-2].endswith("the measured figures equal the shop's own counts")
+    with terminal(tmp_path, "demo", "--rate", "50", size=(80, 16)) as screen:
+        lines = screen.until(lambda lines: "rows left out: " in lines[-1])
+        assert re.fullmatch(r"\d+ rows left out: subscription; all are at http://127\.0\.0\.1:\d+/", lines[-1])
+        screen.type("C-c")
+        screen.until(ended)
+
+
+def test_ctrl_c_compares_and_leaves_nothing_behind(tmp_path):
     foreign = tmp_path / "dump.rdb"
     foreign.write_bytes(b"not ours to load")
     with demo("--rate", "50", directory=tmp_path) as process:
-        urls = dict(process.stdout.readline().split() for _ in range(5))
+        urls, _ = heading(process)
         assert next(iter(urls)) == "page"
         with urllib.request.urlopen(urls["page"], timeout=30) as response:
             assert b"<!doctype html>" in response.read()
         with urllib.request.urlopen(urls["metrics"], timeout=30) as response:
             assert b"upsell_build_info" in response.read()
-        assert process.stdout.readline() == "\n"
         first = process.stdout.readline()
         assert "events sent" in first
         assert "upsell_cross_sell_rate" in first
         children = children_of(process.pid)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
+    assert output.splitlines()[-1].endswith(" events; the measured figures equal the shop's own counts")
     assert "Traceback" not in errors
     assert any("stream worker" in command for command in children.values())
     assert [command for pid, command in children.items() if Path(f"/proc/{pid}").exists()] == []
