@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import click
+import msgspec
 from rich.live import Live
 from rich.text import Text
 
@@ -26,13 +27,10 @@ from stream.cli.screen import output
 from stream.core.config import MICROSECONDS, STEP
 from stream.core.counting.figures import ALL, JOURNEYS, Figures, ShardFigures
 from stream.core.counting.summary import decode_summary
+from stream.observe.state import journey_states, shard_views
 from stream.settings import Settings
-from stream.tables.interface import IncompatibleStateError, ShardSummary, TablesUnavailableError
+from stream.tables.interface import Application, IncompatibleStateError, ShardSummary, TablesUnavailableError
 from stream.tables.redis import connect
-
-_IDLE: Final = 30
-"""Seconds without a commit of any worker after which a warning is printed."""
-
 
 _HOW: Final = "use --dimension NAME or no --watch"
 
@@ -65,7 +63,7 @@ def rates(
     try:
         asyncio.run(_rates(settings, window, dimension, watch=watch, as_json=as_json))
     except TablesUnavailableError as error:
-        raise click.ClickException(f"cannot read from Redis ({error}); run `upsell-stream check`") from None
+        raise click.ClickException(f"no figures: {error}; run `upsell-stream check`") from None
     except IncompatibleStateError as error:
         raise click.ClickException(str(error)) from None
 
@@ -82,15 +80,15 @@ async def _rates(settings: Settings, window: str | None, dimension: str | None, 
         if watch and not as_json and console.is_terminal:
             with Live(console=console, auto_refresh=False, screen=True) as live:
                 while True:
-                    summaries = await tables.summaries()
-                    document = figures_of(summaries).plain()
+                    document = _document(await tables.application(), await tables.now(), settings)
                     shown = _sections(document["windows"], window, dimension, brief=True)
                     live.update(on_screen(console, _head(document), shown, _HOW), refresh=True)
                     await asyncio.sleep(STEP / MICROSECONDS)
         while True:
-            summaries = await tables.summaries()
-            _warn(summaries, await tables.now())
-            document = figures_of(summaries).plain()
+            application, now = await tables.application(), await tables.now()
+            if not application.shards:
+                click.echo("no worker with this --app-id has counted anything yet; check --app-id", err=True)
+            document = _document(application, now, settings)
             if as_json:
                 click.echo(json.dumps(document, indent=None if watch else 2))
             else:
@@ -104,8 +102,15 @@ async def _rates(settings: Settings, window: str | None, dimension: str | None, 
         await tables.close()
 
 
+def _document(application: Application, now: int, settings: Settings) -> dict[str, Any]:
+    """The document of `/api/v1/rates`."""
+    summaries = [decode_summary(shard.summary, shard.recent) for shard in application.shards]
+    states = journey_states(shard_views(application, summaries, now), application.topics, now, settings.behind)
+    return {"state": msgspec.to_builtins(states), **figures_of(application.shards).plain()}
+
+
 def _head(document: Mapping[str, Any]) -> list[Text]:
-    return headlines(document["as_of"], document.get("state", {}))
+    return headlines(document["as_of"], document["state"])
 
 
 def _sections(
@@ -129,14 +134,3 @@ def _sections(
         labelled = one or longest(windows)
         sections += by_label(labelled, windows[labelled], [name for name in LABELS if dimension in (None, name)])
     return sections
-
-
-def _warn(summaries: list[ShardSummary], now: int) -> None:
-    if not summaries:
-        click.echo("no worker with this --app-id has counted anything yet; check --app-id", err=True)
-        return
-    idle = (now - max(each.committed_at for each in summaries)) // MICROSECONDS
-    if idle > _IDLE:
-        click.echo(
-            f"no worker has committed for {idle:,} s: the figures are that old; check that workers run", err=True
-        )

@@ -228,8 +228,8 @@ def test_ctrl_c_before_the_end_of_duration_compares_too(tmp_path):
 
 
 @pytest.mark.terminal
-def test_on_80_by_24_no_row_is_lost_in_silence_and_the_page_stays_in_view(tmp_path):
-    with terminal(tmp_path, "demo", "--rate", "50") as screen:
+def test_on_80_by_24_no_row_is_lost_in_silence_and_the_page_stays_in_view():
+    with terminal("demo", "--rate", "50") as screen:
         lines = screen.until(lambda lines: any(line.startswith("subscription ") for line in lines))
         assert "; compare and stop with Ctrl-C" in "".join(lines[:2])
         assert sum(line.startswith("transactions ") for line in lines) == 2
@@ -238,7 +238,7 @@ def test_on_80_by_24_no_row_is_lost_in_silence_and_the_page_stays_in_view(tmp_pa
         lines = screen.until(ended, history=True)
         assert lines[-1] == "status 0"
         assert lines[-2].endswith("the measured figures equal the shop's own counts")
-    with terminal(tmp_path, "demo", "--rate", "50", size=(80, 16)) as screen:
+    with terminal("demo", "--rate", "50", size=(80, 16)) as screen:
         lines = screen.until(lambda lines: "rows left out: " in lines[-1])
         assert re.fullmatch(r"\d+ rows left out: subscription; all are at http://127\.0\.0\.1:\d+/", lines[-1])
         screen.type("C-c")

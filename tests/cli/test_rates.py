@@ -20,7 +20,7 @@ from stream.core.labels import LabelRegistry
 from stream.core.shard.shard import Shard
 from stream.core.shard.write_set import ShardId
 from stream.settings import load
-from stream.tables.interface import Commit
+from stream.tables.interface import Commit, Halt, ShardHealth
 from stream.tables.redis import connect
 
 TEN = Decimal(10)
@@ -37,13 +37,16 @@ def purchase(entity, time, units, category="things"):
     ]
 
 
-async def committed(settings, partitions, categories=()):
-    """An upsell and a plain purchase in each partition, and an upsell in each of these categories."""
+async def committed(settings, partitions, categories=(), *, age=0, late=0, halt=()):
+    """An upsell and a plain purchase in each partition, and an upsell in each of these categories.
+
+    `age` of the commit in seconds (one of the future is never silent), `late`: age of the oldest record that is not applied, `halt`: halted partitions.
+    """
     tables = connect(settings)
     try:
         for partition in range(partitions):
             shard_id, nonce = ShardId("checkout-events", partition), b"nonce"
-            now = await tables.now()
+            now = await tables.now() - age * 1_000_000
             claim = await tables.claim(shard_id, nonce)
             labels = LabelRegistry({"segment": ["vip"], "category": ["things", *categories]})
             shard = Shard(shard_id, "checkout", settings.core(), labels, claim.stored, 100)
@@ -52,7 +55,11 @@ async def committed(settings, partitions, categories=()):
             for category in categories:
                 events += purchase(category, now - 10**7, 3, category)
             ShardStore().apply(shard, events, labels)
-            await tables.commit(Commit(shard_id, nonce, claim.epoch, b"batch", None, 4, b"", now, shard.drain()))
+            health = ShardHealth(await tables.now() - late * 1_000_000 if late else 0)
+            changes = shard.drain()
+            await tables.commit(Commit(shard_id, nonce, claim.epoch, b"batch", None, 4, b"", now, changes, health))
+            if partition in halt:
+                assert await tables.halt(shard_id, nonce, HALT)
     finally:
         await tables.close()
 
@@ -139,13 +146,51 @@ def test_nothing_counted_yet_is_reported(arguments):
     assert "check --app-id" in result.stderr
 
 
+HALT = Halt("topic_recreated", "the topic was deleted and created again", 0)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "first", "others"),
+    [
+        ({}, "checkout: live", []),
+        ({"late": 9000}, "checkout: behind", ["4 shards (behind): the oldest record that is not applied is 2 h old"]),
+        ({"halt": (1, 3)}, "checkout: partial", [f"2 shards (topic_recreated): {HALT.text} [checkout-events/1, 3]"]),
+        (
+            {"halt": (0, 1, 2, 3)},
+            "checkout: stopped",
+            [f"4 shards (topic_recreated): {HALT.text} [checkout-events/0, "],
+        ),
+        ({"age": 9000}, "checkout: stopped", ["4 shards (silent): no commit for 2 h: no worker has these shards"]),
+    ],
+)
+def test_the_first_line_says_whether_the_figures_are_live_and_the_next_ones_why_not(
+    trouble, first, others, redis_server, name_prefix
+):
+    settings = load({"redis_url": redis_server.url, "app_id": name_prefix})
+    asyncio.run(committed(settings, 4, **{"age": -3600} | trouble))
+    arguments = ["rates", "--redis-url", redis_server.url, "--app-id", name_prefix]
+    lines = [line.rstrip() for line in rates(arguments).stdout.partition("\n\n")[0].splitlines()]
+    assert lines[0].endswith(f"   {first}")
+    assert len(lines) == 1 + len(others)
+    for line, other in zip(lines[1:], others, strict=True):
+        assert other in line
+    document = json.loads(rates(arguments, "--json").stdout)
+    assert list(document) == ["state", "as_of", "windows"]
+    assert document["state"]["checkout"]["state"] == first.split()[-1]
+    with terminal(*arguments, "--watch") as screen:
+        shown = screen.until(lambda lines: "left out" in "".join(lines[-2:]))
+    assert first in shown[0]
+    text = " ".join(" ".join(shown).split())
+    assert all(other.strip() in text for other in others)
+
+
 CATEGORIES = [f"category-{number:02}" for number in range(30)]
 
 
 @pytest.mark.terminal
-def test_watch_shows_whole_rows_on_80_by_24_and_says_how_many_are_left_out(arguments, settings, tmp_path):
+def test_watch_shows_whole_rows_on_80_by_24_and_says_how_many_are_left_out(arguments, settings):
     asyncio.run(committed(settings, 1, CATEGORIES))
-    with terminal(tmp_path, *arguments, "--watch") as screen:
+    with terminal(*arguments, "--watch") as screen:
         lines = screen.until(lambda lines: "left out" in lines[-1])
         assert len(lines) == 24
         assert lines[0].startswith("as of 20")
@@ -160,9 +205,9 @@ def test_watch_shows_whole_rows_on_80_by_24_and_says_how_many_are_left_out(argum
 
 
 @pytest.mark.terminal
-def test_watch_of_one_dimension_shows_as_many_rows_as_fit(arguments, settings, tmp_path):
+def test_watch_of_one_dimension_shows_as_many_rows_as_fit(arguments, settings):
     asyncio.run(committed(settings, 1, CATEGORIES))
-    with terminal(tmp_path, *arguments, "--watch", "--dimension", "category", "--window", "1h") as screen:
+    with terminal(*arguments, "--watch", "--dimension", "category", "--window", "1h") as screen:
         lines = screen.until(lambda lines: "left out" in lines[-1])
     assert sum(line.startswith("category-") for line in lines) == 20
     assert lines[-1] == "10 rows left out: category; use --dimension NAME or no --watch"
@@ -170,10 +215,10 @@ def test_watch_of_one_dimension_shows_as_many_rows_as_fit(arguments, settings, t
 
 @pytest.mark.terminal
 @pytest.mark.parametrize("width", [80, 200])
-def test_a_terminal_breaks_no_word_and_loses_no_row(width, arguments, settings, tmp_path):
+def test_a_terminal_breaks_no_word_and_loses_no_row(width, arguments, settings):
     asyncio.run(committed(settings, 1, CATEGORIES))
     piped = rates(arguments).stdout
-    with terminal(tmp_path, *arguments, size=(width, 24)) as screen:
+    with terminal(*arguments, size=(width, 24)) as screen:
         lines = screen.until(ended, history=True)
     words = " ".join(lines).split()
     assert set(CATEGORIES) <= set(words)
@@ -186,9 +231,9 @@ def test_a_terminal_breaks_no_word_and_loses_no_row(width, arguments, settings, 
 
 
 @pytest.mark.terminal
-def test_without_colours_the_signs_still_tell_the_bands(arguments, settings, tmp_path):
+def test_without_colours_the_signs_still_tell_the_bands(arguments, settings):
     asyncio.run(committed(settings, 1))
-    with terminal(tmp_path, *arguments, environment={"NO_COLOR": "1"}) as screen:
+    with terminal(*arguments, environment={"NO_COLOR": "1"}) as screen:
         screen.until(ended)
         text = "\n".join(screen.screen(colours=True, history=True))
     assert "▲ 50.0%" in text

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from support.programs import program_or_skip
 
@@ -59,16 +60,18 @@ class Terminal:
 
 @contextmanager
 def terminal(
-    directory: Path, *words: str, size: tuple[int, int] = (80, 24), environment: dict[str, str] | None = None
+    *words: str, size: tuple[int, int] = (80, 24), environment: dict[str, str] | None = None
 ) -> Iterator[Terminal]:
     """A terminal with this command. Skips the test if tmux is missing."""
-    opened = Terminal(program_or_skip("tmux", "tmux"), directory / "tmux")
+    tmux = program_or_skip("tmux", "tmux")
     given = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR", "TMUX")}
-    opened.start(words, size, given | (environment or {}))
-    try:
-        yield opened
-    finally:
-        opened.close()
+    with TemporaryDirectory(prefix="upsell-tmux-") as directory:
+        opened = Terminal(tmux, Path(directory) / "socket")
+        opened.start(words, size, given | (environment or {}))
+        try:
+            yield opened
+        finally:
+            opened.close()
 
 
 def ended(lines: list[str]) -> bool:
