@@ -85,7 +85,7 @@ _MAY_BE_EMPTY = ("checkout_topic", "subscription_topic")
 Secret = Literal["kafka_sasl_password", "redis_password", "customer_hash_key"]
 _WITH_FILES: tuple[Secret, ...] = get_args(Secret)
 """Each secret has a second setting, `…_file`."""
-_SECRET_FILES = (*(f"{name}_file" for name in _WITH_FILES), "kafka_oauth_token_file")
+_SECRET_FILES = (*(f"{name}_file" for name in _WITH_FILES), "kafka_oauth_token_file", "http_token_file")
 _FILES = (
     *_SECRET_FILES,
     "kafka_ssl_ca_file",
@@ -210,6 +210,8 @@ class Settings(BaseSettings):
     """Address of the HTTP server (metrics, health, rates, live page); `0.0.0.0` for all interfaces."""
     http_port: int = Field(8080, ge=0, le=65535)
     """Port of the HTTP server; 0 for any free port, which is logged at startup."""
+    http_token_file: FilePath | None = None
+    """File with the token that the live page and the API ask for; health and metrics stay open. Default: everything is open."""
 
     windows: Names = tuple(window.name for window in DEFAULT_WINDOWS)
     """Lengths of the rolling windows: 1 to 8, each from 1m to 400d, in m, h or d."""

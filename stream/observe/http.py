@@ -1,12 +1,16 @@
 """The worker's HTTP server: metrics, health, rates and the live page.
 
+Methods: GET and HEAD; POST only for the form of `stream.observe.access`. Everything else is 405, with `Allow`.
+
 Rules: no handler waits for Kafka or Redis; all data is prepared in advance. No framework pages, no access log, no `Server` header (except in answers
 to requests that are not HTTP). Slow clients must not slow down the shards: a connection serves one request within `PATIENCE` seconds, and when there
 are `MOST_CONNECTIONS`, a new one closes the oldest.
 """
 
 import asyncio
+import gzip
 import logging
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -17,6 +21,7 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from stream.observe import page
+from stream.observe.access import LARGEST_FORM, Access
 from stream.observe.counters import Counters
 from stream.observe.view import View
 from stream.settings import Settings, variable
@@ -25,6 +30,11 @@ Readiness = Callable[[], tuple[bool, list[str]]]
 """Returns whether the worker is ready (partitions assigned, Kafka answers, shards claimed, commits succeed), and what is missing."""
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))", re.IGNORECASE)
+"""In `Accept-Encoding`: the client takes gzip."""
+_GZIP_LEVEL: Final = 1
+"""The text of metrics shrinks to a tenth; higher levels take three times as long for a few percent."""
 
 _TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 _JSON = "application/json"
@@ -50,7 +60,10 @@ class HttpServer:
         self._listener: asyncio.Server | None = None
         self._connections: deque[web.RequestHandler] = deque()
         """Oldest first; some may be closed."""
-        self._running_scrape: asyncio.Task[bytes] | None = None
+        token = settings.http_token_file
+        self._access = None if token is None else Access(token, settings.app_id)
+        self._running_scrapes: dict[bool, asyncio.Task[bytes]] = {}
+        """At most one without and one with gzip."""
 
     @property
     def port(self) -> int:
@@ -69,10 +82,14 @@ class HttpServer:
         Raises:
             OSError: the address is not available; the message names the settings.
         """
-        application = web.Application()
+        application = web.Application(client_max_size=LARGEST_FORM)
         application.on_response_prepare.append(_finish_headers)
         for path, handler in self._routes().items():
             application.router.add_get(path, handler)
+        if self._access is not None:
+            application.middlewares.append(self._access.middleware)
+            application.router.add_get("/login", self._access.show_form)
+            application.router.add_post("/login", self._access.log_in)
         logging.getLogger("aiohttp.server").addFilter(_is_not_bad_http)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN)
         await runner.setup()
@@ -126,19 +143,28 @@ class HttpServer:
             **{path: _file(*asset) for path, asset in page.ASSETS.items()},
         }
 
-    async def _metrics(self, _: web.Request) -> web.Response:
-        # Requests that arrive while the text is being rendered share it, so many at once cost the same as one.
-        if self._running_scrape is None:
-            self._running_scrape = asyncio.create_task(self._exposition())
-        body = await asyncio.shield(self._running_scrape)
-        return web.Response(body=body, headers={hdrs.CONTENT_TYPE: _TEXT_FORMAT})
+    async def _metrics(self, request: web.Request) -> web.Response:
+        zipped = _GZIP.search(request.headers.get(hdrs.ACCEPT_ENCODING, "")) is not None
+        body = await self._scrape(zipped=zipped)
+        encoding = {hdrs.CONTENT_ENCODING: "gzip"} if zipped else {}
+        return web.Response(
+            body=body, headers={hdrs.CONTENT_TYPE: _TEXT_FORMAT, hdrs.VARY: hdrs.ACCEPT_ENCODING} | encoding
+        )
+
+    async def _scrape(self, *, zipped: bool) -> bytes:
+        """The metrics. Requests that arrive while they are being rendered or compressed share the result, so many at once cost the same as one."""
+        if zipped not in self._running_scrapes:
+            self._running_scrapes[zipped] = asyncio.create_task(self._compressed() if zipped else self._exposition())
+            self._running_scrapes[zipped].add_done_callback(lambda _: self._running_scrapes.pop(zipped))
+        return await asyncio.shield(self._running_scrapes[zipped])
+
+    # In threads: with many channels and segments both would block the event loop noticeably.
 
     async def _exposition(self) -> bytes:
-        try:
-            # In a thread: with many channels and segments this would block the event loop noticeably.
-            return await asyncio.to_thread(self._counters.exposition) + self._view.exposition()
-        finally:
-            self._running_scrape = None
+        return await asyncio.to_thread(self._counters.exposition) + self._view.exposition()
+
+    async def _compressed(self) -> bytes:
+        return await asyncio.to_thread(gzip.compress, await self._scrape(zipped=False), _GZIP_LEVEL)
 
     async def _livez(self, _: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -179,6 +205,9 @@ def _json(body: bytes, status: int) -> web.Response:
 async def _finish_headers(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.popall(hdrs.SERVER, None)
     response.force_close()
+    response.headers[hdrs.CONNECTION] = (
+        "close"  # aiohttp has decided about this header before: without it clients use the connection again
+    )
 
 
 def _is_not_bad_http(record: logging.LogRecord) -> bool:

@@ -482,7 +482,8 @@ SECRETS = ("kafka_sasl_password", "redis_password", "customer_hash_key")
 
 
 async def test_no_secret_is_exposed_while_nothing_answers(name_prefix, tmp_path):
-    hidden = {name: f"sentinel-{name}-{secrets.token_hex(4)}" for name in SECRETS}
+    hidden = {name: f"sentinel-{name}-{secrets.token_hex(4)}" for name in (*SECRETS, "http_token")}
+    (tmp_path / "token").write_text(hidden["http_token"])
     file = tmp_path / "password"
     file.write_text(hidden["kafka_sasl_password"])
     url = f"redis://user:{hidden['redis_password']}@127.0.0.1:9/0"
@@ -491,6 +492,7 @@ async def test_no_secret_is_exposed_while_nothing_answers(name_prefix, tmp_path)
         "kafka_sasl_username": "user",
         "kafka_sasl_password_file": file,
         "customer_hash_key": hidden["customer_hash_key"],
+        "http_token_file": tmp_path / "token",
         "log_level": "debug",
     }
     with group("127.0.0.1:9", url, name_prefix, tmp_path, **given) as workers:

@@ -1,4 +1,5 @@
 import asyncio
+import gzip
 import socket
 import threading
 from contextlib import closing, suppress
@@ -7,6 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 import uvloop
+from aiohttp.test_utils import make_mocked_request
 from prometheus_client.parser import text_string_to_metric_families
 from support.slow_clients import SORTS, slow_clients
 from support.summaries import SMALL, FakeTables, shard
@@ -96,6 +98,12 @@ async def test_nothing_else_is_served(get, path):
     async with get(path) as response:
         assert response.status == 404
         assert "Server" not in response.headers
+
+
+async def test_clients_are_told_that_a_connection_is_for_one_request(get):
+    for _ in range(50):  # else a client sends the next request over a connection that is being closed
+        async with get("/livez") as response:
+            assert response.headers["Connection"] == "close"
 
 
 async def test_no_banner(get):
@@ -232,14 +240,56 @@ async def test_simultaneous_scrapes_share_one_rendering(view, ready):
 
     counters = BlockingCounters()
     server = HttpServer(SETTINGS, counters, view, ready)
-    together = [asyncio.create_task(server._metrics(None)) for _ in range(20)]
+    plain, zipped = (make_mocked_request("GET", "/metrics", headers) for headers in ({}, {"Accept-Encoding": "gzip"}))
+    together = [asyncio.create_task(server._metrics(request)) for request in [plain, zipped] * 10]
     await asyncio.to_thread(counters.asked.wait, 60)
-    together.append(asyncio.create_task(server._metrics(None)))
+    together.append(asyncio.create_task(server._metrics(zipped)))
     counters.go.set()
-    bodies = {answer.body for answer in await asyncio.gather(*together)}
-    assert (counters.made, len(bodies)) == (1, 1)
-    await server._metrics(None)
+    bodies = {id(answer.body): answer.body for answer in await asyncio.gather(*together)}
+    assert (counters.made, len(bodies)) == (1, 2), "one of each kind"
+    short, long = sorted(bodies.values(), key=len)
+    assert gzip.decompress(short) == long
+    await server._metrics(plain)
     assert counters.made == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "zipped"),
+    [
+        ("gzip", True),
+        ("gzip;q=0.5, deflate", True),
+        ("br, GZIP", True),
+        ("gzip;q=0", False),
+        ("deflate", False),
+        ("", False),
+    ],
+)
+async def test_metrics_are_compressed_for_those_who_ask(server, asked, zipped):
+    async with (
+        aiohttp.ClientSession(server.url, auto_decompress=False) as session,
+        session.get("/metrics", headers={"Accept-Encoding": asked}) as response,
+    ):
+        body = await response.read()
+        assert response.headers.get("Content-Encoding") == ("gzip" if zipped else None)
+        assert response.headers["Vary"] == "Accept-Encoding"
+        assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert b"upsell_ready" in (gzip.decompress(body) if zipped else body)
+
+
+PATHS = ("/metrics", "/livez", "/readyz", "/api/v1/rates", "/page.json", "/", "/page.css", "/page.js")
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_head_is_get_without_a_body_and_other_methods_are_refused(server, view, path):
+    await view.refresh()
+    async with aiohttp.ClientSession(server.url) as session:
+        async with session.get(path) as got, session.head(path) as response:
+            assert (response.status, await response.read()) == (200, b"")
+            assert got.headers["Content-Type"] == response.headers["Content-Type"]
+            assert int(response.headers["Content-Length"]) > 0
+        for method in ("OPTIONS", "POST", "PUT", "DELETE"):
+            async with session.request(method, path) as response:
+                assert (response.status, response.headers["Allow"]) == (405, "GET,HEAD")
 
 
 @pytest.mark.parametrize(

@@ -469,3 +469,62 @@ def test_fits_and_can_be_read(reader, worker, width, scheme):
         assert reader.script(LOW_CONTRAST) == []
         ground = reader.script("return getComputedStyle(document.body).backgroundColor")
         assert (max(map(int, re.findall(r"\d+", ground))) < 64) == (scheme == "dark")
+
+
+@pytest.fixture
+def token(worker, chrome, tmp_path):
+    """The file with the token that the worker asks for. The browser has no cookie of another test."""
+    chrome.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    file = tmp_path / "token"
+    file.write_text("a-token-of-a-test")
+    worker.leave()
+    worker.server = worker.serving(SETTINGS.model_copy(update={"http_token_file": file, "http_port": 0}))
+    worker.do(worker.server.start())
+    return file
+
+
+def log_in(reader, token):
+    reader.find("#token").send_keys(token, Keys.ENTER)
+
+
+@pytest.mark.browser
+def test_a_person_logs_in_once_without_javascript_and_the_page_works(token, reader, worker):
+    reader.chrome.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        reader.open()
+        log_in(reader, "mistaken")
+        reader.wait(lambda: "The token is wrong." in reader.text("body"))
+        log_in(reader, token.read_text())
+        reader.wait(lambda: reader.text("h2") == "Rates")
+    finally:
+        reader.chrome.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    reader.open().until("Live")
+    assert "30.0%" in reader.card("upsell_cross_sell_rate")
+    (cookie,) = reader.chrome.get_cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"], cookie["secure"]) == (True, "Strict", False)
+    assert reader.script("return document.cookie") == ""
+    assert all("401" in error for error in reader.errors()), "the form's status; nothing violates the policy"
+
+
+@pytest.mark.browser
+def test_when_the_token_changes_the_page_shows_the_form_again(token, reader, worker):
+    reader.open()
+    log_in(reader, token.read_text())
+    reader.until("Live")
+    token.write_text("another")
+    reader.poll_now()
+    reader.wait(lambda: reader.chrome.find_elements(By.CSS_SELECTOR, "#token"))
+    log_in(reader, "another")
+    reader.until("Live")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_form_fits_and_can_be_read(token, reader, width, scheme):
+    with reader.emulating(width=width, scheme=scheme):
+        reader.open()
+        log_in(reader, "mistaken")
+        reader.wait(lambda: "The token is wrong." in reader.text("body"))
+        assert reader.script("return document.documentElement.scrollWidth") == width
+        assert reader.script(LOW_CONTRAST) == []

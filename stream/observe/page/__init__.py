@@ -34,6 +34,11 @@ HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
 }
 """HTTP headers of every file."""
+LOGIN_HEADERS: Final[Mapping[str, str]] = {
+    **HEADERS,
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+}
+"""HTTP headers of the form for the token, `login.html`: no script, and it may be sent here only."""
 
 _KPIS: Final = [{"name": kpi.name, "formula": kpi.formula, "unit": kpi.unit, "bands": kpi.bands} for kpi in KPIS]
 

@@ -118,6 +118,7 @@ async function poll() {
   const ask = (path) => fetch(path, { signal, cache: "no-store" });
   try {
     const [rates, state] = await Promise.all([ask("api/v1/rates"), ask("page.json")]);
+    if (state.status === 401) return location.reload(); // the token has changed, or the cookie has expired: shows the form
     if (!state.ok) throw new Error(`it answered ${state.status}`);
     latest = { rates: rates.ok ? await rates.json() : null, state: await state.json(), received: performance.now() };
     kpis = latest.state.kpis;
