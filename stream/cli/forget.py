@@ -85,7 +85,7 @@ def erasure(customer: str, source: str, id: str, time: datetime) -> bytes:  # no
 async def _send(settings: Settings, erasures: Iterable[tuple[str, bytes]]) -> None:
     topics = tuple(settings.input_topics)
     async with producer(settings) as sender:
-        numbers = zip(topics, await partitions(settings, sender, topics), strict=True)
+        numbers = zip(topics, await partitions(settings, topics), strict=True)
         shards = [(topic, number) for topic, those in numbers for number in sorted(those)]
         for customer, value in erasures:
             sent = [

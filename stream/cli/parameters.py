@@ -4,6 +4,7 @@ import math
 import re
 import sys
 from datetime import timedelta
+from time import time_ns
 from typing import Any, Final
 
 import click
@@ -68,3 +69,16 @@ class Duration(click.ParamType):
                 f"{value!r} is not a whole number with m, h or d, such as 12h or 30d, of at most 400d", param, ctx
             )
         return duration
+
+
+class Since(Time):
+    """A time in RFC 3339, or how long ago (`15m`, `1h`, `2d`, at most 400 days), converted to microseconds since the epoch."""
+
+    name = "since"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse the time or the duration; raises `click.BadParameter` if it is neither."""
+        if value.endswith(tuple(_UNITS)):
+            ago = Duration().convert(value, param, ctx)
+            return time_ns() // 1_000 - ago // timedelta(microseconds=1)
+        return super().convert(value, param, ctx)

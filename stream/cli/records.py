@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import click
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAuthorizationFailedError
 
 from stream.cli.options import INPUT, KAFKA
 from stream.cli.screen import progress, quiet_clients
 from stream.core.shard.write_set import ShardId
 from stream.kafka.producer import connect, disconnect
 from stream.kafka.security import client_options, refusal
+from stream.kafka.topic_lookup import TopicUnusableError, check_usable, look_up
 from stream.kafka.topic_plan import planned_inputs
 from stream.kafka.topics import TopicError, admin_client, create_topics
 from stream.settings import Settings
@@ -57,9 +58,13 @@ def run(settings: Settings, work: Coroutine[Any, Any, _T]) -> _T:
     except KafkaConnectionError:
         reason = asyncio.run(refusal(settings))
         raise click.ClickException(f"cannot connect to Kafka at {servers}: {reason}") from None
+    except TopicAuthorizationFailedError as error:
+        raise click.ClickException(
+            f"Kafka at {servers} refuses this user: grant it Describe, and Read or Write, on the topic ({error})"
+        ) from None
     except KafkaError as error:
         raise click.ClickException(f"Kafka at {servers} returned an error: {error!r}") from None
-    except (TopicError, OSError) as error:
+    except (TopicError, TopicUnusableError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -82,18 +87,17 @@ async def _connected(settings: Settings) -> AIOKafkaProducer:
     return await connect(settings.kafka_bootstrap_servers, security, linger_ms=_LINGER_MS, max_batch_size=_BATCH_BYTES)
 
 
-async def partitions(settings: Settings, sender: AIOKafkaProducer, topics: Sequence[str]) -> list[set[int]]:
+async def partitions(settings: Settings, topics: Sequence[str]) -> list[frozenset[int]]:
     """The partitions of each topic.
 
     Raises:
-        click.ClickException: a topic does not exist. (Kafka may create a topic that a producer asks for.)
+        TopicUnusableError: a topic does not exist, or this user may not see it. (Kafka may create a topic that a producer asks for.)
     """
     async with admin_client(settings.kafka_bootstrap_servers, client_options(settings)) as admin:
-        existing = await admin.list_topics()
+        states = await look_up(admin, topics)
     for topic in topics:
-        if topic not in existing:
-            raise click.ClickException(f"topic {topic} does not exist; check the names of the topics in the settings")
-    return [await sender.partitions_for(topic) for topic in topics]
+        check_usable(topic, states[topic])
+    return [states[topic].partitions for topic in topics]
 
 
 def deliver(records: Iterable[Emitted], settings: Settings, to_file: str | None, *, total: int | None = None) -> None:

@@ -1,30 +1,34 @@
-"""`upsell-stream redrive`: sends dead letters back to the topic that they were read from, after the cause is fixed.
+"""`upsell-stream redrive`: sends dead letters back to where they belong, after the cause is fixed.
 
-Rules: the record goes back unchanged, to its topic and partition. Its event counts in the windows of its own time, and once, however often it is sent:
-it keeps its identity. The dead letter topic is only read, so an interrupted run can be repeated. A record that is sent back has the header
-`upsell-redriven`. If it is rejected again, its new dead letter has the header too and is skipped: the first dead letter represents it.
+Rules: a rejected record goes back unchanged, to its topic and partition. Its event counts in the windows of its own time, and once, however often it is
+sent: it keeps its identity. An outcome that was too large goes to the topic of outcomes, as it would have been published; its consumers drop repeats by
+id. The topic of dead letters is only read, so an interrupted run can be repeated. A record that is sent back has the header `upsell-redriven`. If it is
+rejected again, its new dead letter has the header too and is skipped: the first dead letter represents it.
 """
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, NamedTuple, get_args
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError
 from rich.table import Table
 from rich.text import Text
 
 from stream.cli.interrupt import Stop, stopping
 from stream.cli.options import INPUT, KAFKA, with_settings
-from stream.cli.parameters import Time
-from stream.cli.records import partitions, producer, run
+from stream.cli.parameters import Since, Time
+from stream.cli.records import producer, run
 from stream.cli.screen import output, printable, progress
-from stream.events.decode import Reason
-from stream.events.outcome import HEADER_PREFIX
-from stream.kafka.producer import CUT, OUTCOME_TOO_LARGE
+from stream.events.outcome import OUTCOME_HEADERS
+from stream.kafka.dead_letters import REASONS, REDRIVEN, DeadLetter, dead_letter, dead_letter_reader
 from stream.kafka.security import client_options
+from stream.kafka.topic_lookup import TopicUnusableError, check_usable, look_up
+from stream.kafka.topics import admin_client
 from stream.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,8 +36,6 @@ if TYPE_CHECKING:
 
     from aiokafka.structs import RecordMetadata
 
-REDRIVEN: Final = f"{HEADER_PREFIX}redriven"
-"""Header of a record that was sent back: when."""
 _SENT: Final = "sent"
 _IN_FLIGHT: Final = 500
 """Records that are sent before their acknowledgements are awaited."""
@@ -54,23 +56,29 @@ Examples:
   upsell-stream redrive --dry-run
   upsell-stream redrive --reason invalid --since 2026-01-31T12:00:00Z
   upsell-stream redrive --reason future --topic checkout-events --json
+  upsell-stream redrive --reason outcome_too_large --since 2d
 """
 )
 @click.option(
     "--reason",
     "reasons",
     multiple=True,
-    type=click.Choice(get_args(Reason)),
+    type=click.Choice(REASONS),
     help="Only dead letters with this reason; repeatable.",
 )
-@click.option("--since", metavar="TIME", type=Time(), help="Only dead letters written at this time or later.")
+@click.option(
+    "--since",
+    metavar="TIME",
+    type=Since(),
+    help="Only dead letters written since then: a time like 2026-01-31T12:00:00Z, or how long ago, like 15m, 1h or 2d.",
+)
 @click.option("--until", metavar="TIME", type=Time(), help="Only dead letters written before this time.")
 @click.option(
     "--topic", "topics", multiple=True, metavar="NAME", help="Only records that were read from this topic; repeatable."
 )
 @click.option("--dry-run", is_flag=True, help="Send nothing; print what would be sent.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON instead of a table.")
-@with_settings((*KAFKA, *INPUT, "dead_letter_topic"))
+@with_settings((*KAFKA, *INPUT, "outcome_topic", "dead_letter_topic"))
 def redrive(
     settings: Settings,
     *,
@@ -83,9 +91,10 @@ def redrive(
 ) -> None:
     """Send dead letters back to the topic and partition that they were read from. Fix the cause first.
 
-    An event counts in the windows of its own time, and once, however often it is sent. The command skips dead letters that were
-    outcomes, whose value was cut, or whose topic and partition are unknown. It also skips a further dead letter of a record that was
-    sent back before: the first one represents the record.
+    An event counts in the windows of its own time, and once, however often it is sent. An outcome that was too large for its topic
+    (outcome_too_large) is published to the topic of outcomes; raise max.message.bytes of the topic first. The command skips dead letters
+    whose value was cut, or whose topic and partition are unknown. It also skips a further dead letter of a record that was sent back
+    before: the first one represents the record.
     """
     selection = Selection(reasons, since, until, topics)
     with stopping() as stop:
@@ -98,105 +107,112 @@ def redrive(
 async def _redrive(settings: Settings, selection: Selection, stop: Stop, *, dry_run: bool) -> Counter[tuple[str, str]]:
     """The number of dead letters by (reason, result)."""
     counts: Counter[tuple[str, str]] = Counter()
-    async with producer(settings) as sender:
-        topics = (settings.checkout_topic, settings.subscription_topic)
-        inputs = dict(zip(topics, await partitions(settings, sender, topics), strict=True))
-        sent: list[asyncio.Future[RecordMetadata]] = []
+    targets = await _targets(settings)
+    async with dead_letter_reader(settings) as reader, producer(settings) as sender:
+        sending = _Sending(sender, settings.outcome_topic)
         with progress() as bar:
             task = bar.add_task("dead letters")
-            async for letter in _letters(settings, sender, stop):
-                headers = dict(letter.headers)
-                reason = _text(headers, "reason")
-                if not _is_selected(letter, headers, selection):
-                    continue
-                result = _result(headers, inputs)
-                counts[reason, result] += 1
-                if result == _SENT and not dry_run:
-                    sent.append(await _send_back(sender, letter, headers))
-                    if len(sent) >= _IN_FLIGHT:
-                        await _acknowledged(sent)
-                bar.advance(task)
-        await _acknowledged(sent)
+            async with aclosing(reader.records(selection.since, lambda: stop.requested)) as records:
+                async for record in records:
+                    letter = dead_letter(record)
+                    if not _is_selected(letter, selection):
+                        continue
+                    result = _result(letter, targets, settings.outcome_topic)
+                    counts[letter.reason, result] += 1
+                    if result == _SENT and not dry_run:
+                        await sending.send(letter)
+                    bar.advance(task)
+        await sending.acknowledged()
     return counts
 
 
-async def _acknowledged(sent: "list[asyncio.Future[RecordMetadata]]") -> None:
-    while sent:
-        await sent.pop()
+async def _targets(settings: Settings) -> dict[str, frozenset[int]]:
+    """The partitions of the topics to which a dead letter can go back. The topic of outcomes may be missing."""
+    inputs = (settings.checkout_topic, settings.subscription_topic)
+    async with admin_client(settings.kafka_bootstrap_servers, client_options(settings)) as admin:
+        states = await look_up(admin, (*inputs, settings.outcome_topic))
+    for topic in inputs:
+        check_usable(topic, states[topic])
+    return {topic: state.partitions for topic, state in states.items()}
 
 
-async def _letters(settings: Settings, sender: AIOKafkaProducer, stop: Stop) -> AsyncIterator[ConsumerRecord]:
-    """The dead letters that are in the topic when the command starts to read it."""
-    topic = settings.dead_letter_topic
-    async with AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap_servers,
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-        max_partition_fetch_bytes=16 * 1024 * 1024,
-        **client_options(settings),
-    ) as consumer:
-        if topic not in await consumer.topics():
-            raise click.ClickException(f"topic {topic} does not exist; check the names of the topics in the settings")
-        left = {TopicPartition(topic, number) for number in await sender.partitions_for(topic)}
-        consumer.assign(left)
-        # Some brokers return too low an end offset here and the right one with the first fetch.
-        ends: dict[TopicPartition, int] = await consumer.end_offsets(list(left))
-        fetched_from: set[TopicPartition] = set()
-        while left and not stop.requested:
-            fetched = await consumer.getmany(*left, timeout_ms=200)
-            for partition in list(left):
-                if partition not in fetched_from and (end := consumer.highwater(partition)) is not None:
-                    ends[partition] = max(ends[partition], end)
-                    fetched_from.add(partition)
-                for letter in fetched.get(partition, ()):
-                    if letter.offset < ends[partition] and not stop.requested:
-                        yield letter
-                if partition in fetched_from and await consumer.position(partition) >= ends[partition]:
-                    left.remove(partition)
+class _Sending:
+    """Sends dead letters back, some at a time."""
+
+    def __init__(self, sender: AIOKafkaProducer, outcome_topic: str) -> None:
+        self._sender = sender
+        self._outcome_topic = outcome_topic
+        self._unacknowledged: list[tuple[str, DeadLetter, asyncio.Future[RecordMetadata]]] = []
+
+    async def send(self, letter: DeadLetter) -> None:
+        """Put a dead letter into the producer's buffer; waits for acknowledgements from time to time. Raises as `acknowledged`."""
+        topic = self._outcome_topic if letter.is_outcome else letter.topic
+        try:
+            if letter.is_outcome:
+                # As the worker would have published it: a repeat has to be the same message.
+                sent = await self._sender.send(
+                    topic, letter.record.value, key=letter.record.key, headers=[*OUTCOME_HEADERS]
+                )
+            else:
+                sent = await self._sender.send(
+                    topic,
+                    letter.record.value,
+                    key=letter.record.key,
+                    partition=letter.partition,
+                    # With a new timestamp: an event that was rejected as `future` may be valid now.
+                    headers=[*letter.own_headers, (REDRIVEN, datetime.now(UTC).isoformat().encode())],
+                )
+        except MessageSizeTooLargeError:
+            raise _too_large(topic, letter) from None
+        self._unacknowledged.append((topic, letter, sent))
+        if len(self._unacknowledged) >= _IN_FLIGHT:
+            await self.acknowledged()
+
+    async def acknowledged(self) -> None:
+        """Wait until Kafka has acknowledged everything.
+
+        Raises:
+            TopicUnusableError: a record is larger than its topic allows.
+            KafkaError: Kafka refused a record for another reason.
+        """
+        while self._unacknowledged:
+            topic, letter, sent = self._unacknowledged.pop()
+            try:
+                await sent
+            except MessageSizeTooLargeError:
+                raise _too_large(topic, letter) from None
 
 
-def _is_selected(letter: ConsumerRecord, headers: Mapping[str, bytes], selection: Selection) -> bool:
-    written = letter.timestamp * 1_000
-    return (
-        (not selection.reasons or _text(headers, "reason") in selection.reasons)
-        and (selection.since is None or written >= selection.since)
-        and (selection.until is None or written < selection.until)
-        and (not selection.topics or _text(headers, "source-topic") in selection.topics)
+def _too_large(topic: str, letter: DeadLetter) -> TopicUnusableError:
+    size = len(letter.record.value or b"")
+    return TopicUnusableError(
+        f"topic {topic} refuses a record as too large (one of {size:,} bytes, or one that was sent with it): raise its max.message.bytes "
+        f"(kafka-configs.sh --alter --topic {topic} --add-config max.message.bytes=…), then run the command again. "
+        "What was sent before counts once"
     )
 
 
-def _result(headers: Mapping[str, bytes], inputs: Mapping[str, set[int]]) -> str:
+def _is_selected(letter: DeadLetter, selection: Selection) -> bool:
+    return (
+        (not selection.reasons or letter.reason in selection.reasons)
+        and (selection.until is None or letter.written < selection.until)
+        and (not selection.topics or letter.topic in selection.topics)
+    )
+
+
+def _result(letter: DeadLetter, targets: Mapping[str, frozenset[int]], outcome_topic: str) -> str:
     """`sent`, or why the dead letter is skipped."""
-    if CUT in headers:
+    if letter.cut is not None:
         return "cut"
-    if _text(headers, "reason") == OUTCOME_TOO_LARGE:
-        return "no event"
-    if _text(headers, "source-partition") == "":
+    if letter.is_outcome:
+        return _SENT if targets[outcome_topic] else "no such topic"
+    if letter.partition is None:
         return "no source"
-    if int(_text(headers, "source-partition")) not in inputs.get(_text(headers, "source-topic"), ()):
+    if letter.topic == outcome_topic or letter.partition not in targets.get(letter.topic, ()):
         return "no such partition"
-    if REDRIVEN in headers:
+    if letter.redriven:
         return "sent back before"
     return _SENT
-
-
-async def _send_back(
-    sender: AIOKafkaProducer, letter: ConsumerRecord, headers: Mapping[str, bytes]
-) -> "asyncio.Future[RecordMetadata]":
-    own = [(name, value) for name, value in letter.headers if not name.startswith(HEADER_PREFIX)]
-    sent: asyncio.Future[RecordMetadata] = await sender.send(
-        _text(headers, "source-topic"),
-        letter.value,
-        key=letter.key,
-        partition=int(_text(headers, "source-partition")),
-        # With a new timestamp: an event that was rejected as `future` may be valid now.
-        headers=[*own, (REDRIVEN, datetime.now(UTC).isoformat().encode())],
-    )
-    return sent
-
-
-def _text(headers: Mapping[str, bytes], name: str) -> str:
-    return (headers.get(HEADER_PREFIX + name) or b"").decode(errors="replace")
 
 
 def _print_counts(counts: Mapping[tuple[str, str], int], *, dry_run: bool, as_json: bool) -> None:

@@ -16,6 +16,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "rates": "Show the current figures, read from Redis.",
     "check": "Check Kafka, its topics, Redis and the settings; say what to do.",
     "forget": "Erase customers from all state; counts stay.",
+    "dead-letters": "Show the newest dead letters: what was refused, and why.",
     "redrive": "Send dead letters back to their topic, after the cause is fixed.",
     "classify": "Judge events from files, without Kafka and Redis.",
     "simulate": "Send a realistic stream of events to Kafka, or write it to a file.",
@@ -25,7 +26,7 @@ _INTERRUPTED: Final = 130
 
 
 class _Commands(click.Group):
-    """The subcommands. Each is imported from the module with its name when it runs."""
+    """The subcommands. Each is imported when it runs, from the module with its name (with `_` for `-`)."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
         return list(_COMMANDS)
@@ -33,7 +34,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's interface
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"stream.cli.{cmd_name}"), cmd_name)
+        module = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"stream.cli.{module}"), module)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's interface

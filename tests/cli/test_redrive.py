@@ -1,4 +1,4 @@
-"""`redrive`: dead letters go back unchanged to their partition, and only once."""
+"""`redrive`: dead letters go back unchanged to their partition, and only once; outcomes go to the topic of outcomes."""
 
 import asyncio
 import json
@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from support.workers import read_topic
 
 from stream.cli.root import cli
+from stream.events.outcome import OUTCOME_HEADERS, rejection_headers
 from stream.kafka.topics import Topic, create_topics
 
 
@@ -21,7 +22,7 @@ def letter(value, reason="invalid", topic="checkout", partition=b"1", **more):
 def redrive(embedded_broker, name_prefix):
     """Write dead letters to the topic, and run the command."""
     servers = embedded_broker.bootstrap_servers
-    names = {name: f"{name_prefix}{name}" for name in ("checkout", "subscription", "dead-letter")}
+    names = {name: f"{name_prefix}{name}" for name in ("checkout", "subscription", "outcome", "dead-letter")}
     asyncio.run(create_topics(servers, [Topic(name, 2) for name in names.values()]))
 
     async def put(letters):
@@ -65,7 +66,7 @@ def test_only_selected_dead_letters_are_sent(redrive):
 def test_skipped_dead_letters_are_reported(redrive):
     letters = [
         letter(b"", upsell_cut_bytes=b"9"),
-        letter(b"outcome", "outcome_too_large"),
+        letter(b"", "outcome_too_large", upsell_cut_bytes=b"9000000"),
         (b"whence", [("upsell-reason", b"invalid")]),
         letter(b"gone", partition=b"7"),
         letter(b"elsewhere", topic=b"another-topic"),
@@ -74,6 +75,24 @@ def test_skipped_dead_letters_are_reported(redrive):
     told, topics = redrive("--json", put_first=letters)
     assert json.loads(told)["reasons"] == {
         "invalid": {"cut": 1, "no source": 1, "no such partition": 2, "sent back before": 1},
-        "outcome_too_large": {"no event": 1},
+        "outcome_too_large": {"cut": 1},
     }
+    assert topics["checkout"] == topics["subscription"] == []
+
+
+def test_outcomes_are_published_as_they_would_have_been(redrive):
+    outcome = (
+        b'{"type": "commerce.sale.judged.v1"}',
+        rejection_headers("outcome_too_large", "too large", None, "t", "1", "2"),
+    )
+    dry, topics = redrive("--dry-run", put_first=[outcome])
+    assert "outcome_too_large  1             would be sent" in dry
+    assert topics["outcome"] == []
+    for _ in range(2):
+        printed, topics = redrive("--reason", "outcome_too_large", "--json")
+        assert json.loads(printed)["reasons"] == {"outcome_too_large": {"sent": 1}}
+    first, repeat = topics["outcome"]
+    assert (first.key, first.value) == (b"key", outcome[0])
+    assert (first.key, first.value, first.partition) == (repeat.key, repeat.value, repeat.partition)
+    assert tuple(first.headers) == OUTCOME_HEADERS
     assert topics["checkout"] == topics["subscription"] == []

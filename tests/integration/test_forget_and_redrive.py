@@ -14,6 +14,8 @@ from support.commands import output, started
 from support.workers import LIMIT, group, read_topic
 
 from stream.core.entities.customer import member
+from stream.events.outcome import OUTCOME_HEADERS
+from stream.kafka.topics import Topic, create_topics
 from stream.settings import load
 
 SERVERS = [
@@ -138,3 +140,34 @@ async def test_an_interrupted_redrive_can_be_repeated_and_everything_counts_once
         workers.sent += rejected
         await workers.applied()
         assert f'result="duplicate",topic="{topic}"' in await worker.get("/metrics")
+
+
+@pytest.mark.kafka
+@pytest.mark.redis
+async def test_outcomes_that_were_too_large_are_published_once_the_topic_has_room(
+    kafka, redis_server, name_prefix, tmp_path
+):
+    servers = kafka.bootstrap_servers
+    with group(servers, redis_server.url, name_prefix, tmp_path) as workers:
+        settings = workers.settings
+        await create_topics(servers, [Topic(settings.outcome_topic, 2, {"max.message.bytes": "200"})])
+        await workers.begin(traffic.checkouts(50))
+        assert await read_topic(servers, settings.outcome_topic) == []
+        letters = await read_topic(servers, settings.dead_letter_topic)
+        assert {dict(each.headers)["upsell-reason"] for each in letters} == {b"outcome_too_large"}
+        shown = await output("dead-letters", "--reason", "outcome_too_large", settings=settings)
+        assert b"raise its max.message.bytes" in shown
+        refused = await started("redrive", settings=settings)
+        _, errors = await refused.communicate()
+        assert refused.returncode == 1
+        assert f"topic {settings.outcome_topic} refuses a record as too large" in errors.decode()
+        assert "--add-config max.message.bytes=" in errors.decode()
+        await refuse_larger_than(kafka, settings.outcome_topic, 1_000_000)
+        report = json.loads(await output("redrive", "--json", "--dry-run", settings=settings))
+        assert report["reasons"] == {"outcome_too_large": {"sent": len(letters)}}
+        assert await read_topic(servers, settings.outcome_topic) == []
+        report = json.loads(await output("redrive", "--json", settings=settings))
+        assert report["reasons"] == {"outcome_too_large": {"sent": len(letters)}}
+        outcomes = await read_topic(servers, settings.outcome_topic)
+        assert sorted((each.key, each.value) for each in outcomes) == sorted((each.key, each.value) for each in letters)
+        assert {tuple(each.headers) for each in outcomes} == {OUTCOME_HEADERS}
