@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple
 
@@ -179,7 +180,13 @@ def demo(ctx: click.Context, *, duration: float | None, rate: float, seed: int, 
     with stopping() as stop:
         try:
             report = asyncio.run(_Demo(wanted, duration, console, stop).run())
-        except (ServerUnavailableError, ServerFailedError, KafkaError, TablesUnavailableError) as error:
+        except (
+            ServerUnavailableError,
+            ServerFailedError,
+            KafkaError,
+            TablesUnavailableError,
+            aiohttp.ClientError,
+        ) as error:
             raise click.ClickException(str(error)) from None
     if as_json:
         click.echo(json.dumps(report.document(), indent=2))
@@ -249,7 +256,10 @@ class _Demo:
 
     @asynccontextmanager
     async def _shown(self, tables: Tables, worker: _Worker) -> AsyncIterator[asyncio.Task[None]]:
-        """Show the figures in a task while the context is open. The task requests a stop when it ends, which it does only with an error."""
+        """Show the figures in a task while the context is open, and on a terminal once more at its end.
+
+        The task requests a stop when it ends, which it does only with an error.
+        """
         with ExitStack() as stack:
             seconds, show = _LINE, self._print
             if self._console.is_terminal:
@@ -263,12 +273,14 @@ class _Demo:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+            if self._console.is_terminal and (seen := await _look(tables)) is not None:
+                show(*seen)
 
     def _draw(self, live: Live, figures: Figures, applied: int) -> None:
-        hint = "" if self._duration is not None else "; compare and stop with Ctrl-C"
-        head = [Text(f"{self._sent:,} events sent, {applied:,} applied{hint}")]
+        hint = "" if self._duration is not None else "   Ctrl-C: compare"
+        head = [Text(f"{self._sent:,} events sent, {applied:,} applied   {self._page}{hint}")]
         tables = list(by_window(figures.plain()["windows"], brief=True))
-        live.update(on_screen(self._console, head, tables, f"all are at {self._page}"), refresh=True)
+        live.update(on_screen(self._console, head, tables, "all are on the page"), refresh=True)
 
     def _print(self, figures: Figures, applied: int) -> None:
         window, figure_set = next(
@@ -310,14 +322,21 @@ async def _repeat(tables: Tables, worker: _Worker, seconds: float, show: Callabl
     while worker.pid:
         # The next attempt may succeed.
         with suppress(TablesUnavailableError):
-            summaries = await tables.summaries()
-            figures = figures_of(summaries)
-            if figures.select(TOTAL).sales[Count.TRANSACTIONS]:
-                owners = await tables.owners([each.shard for each in summaries])
-                show(figures, sum(owner.offset or 0 for owner in owners))
+            if (seen := await _look(tables)) is not None:
+                show(*seen)
                 await asyncio.sleep(seconds)
                 continue
         await asyncio.sleep(_POLL)
+
+
+async def _look(tables: Tables) -> tuple[Figures, int] | None:
+    """The figures and the number of applied records; None while there are no figures."""
+    summaries = await tables.summaries()
+    figures = figures_of(summaries)
+    if not figures.select(TOTAL).sales[Count.TRANSACTIONS]:
+        return None
+    owners = await tables.owners([each.shard for each in summaries])
+    return figures, sum(owner.offset or 0 for owner in owners)
 
 
 def _settings(bootstrap_servers: str, redis_url: str) -> Settings:
@@ -401,11 +420,12 @@ async def _foreign(settings: Settings, sender: Sender, state: _State) -> Foreign
     own = sum(len(sent) for ranges in sender.acknowledged.values() for sent in ranges)
     if sum(state.offsets.values()) == own:
         return None
+    ours = {shard: sorted(ranges, key=attrgetter("start")) for shard, ranges in sender.acknowledged.items()}
     with_them, without_them = Recount(settings, state.moments), Recount(settings, state.moments)
     foreign = 0
     async for record in records(settings, state.offsets):
         with_them.add(record)
-        if contains(sender.acknowledged.get(ShardId(record.topic, record.partition), ()), record.offset):
+        if contains(ours.get(ShardId(record.topic, record.partition), ()), record.offset):
             without_them.add(record)
         else:
             foreign += 1

@@ -3,8 +3,10 @@
 Rules: shards share nothing, so each partition is counted by itself, in the order of its log. Windows stand at the moment of the worker's windows.
 """
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -117,5 +119,6 @@ async def records(settings: Settings, ends: Mapping[ShardId, int]) -> AsyncItera
 
 
 def contains(ranges: Sequence[range], offset: int) -> bool:
-    """Whether an offset is in one of the ranges. The newest are asked first."""
-    return any(offset in each for each in reversed(ranges))
+    """Whether an offset is in one of the ranges, which are sorted and do not overlap."""
+    place = bisect_right(ranges, offset, key=attrgetter("start"))
+    return place > 0 and offset in ranges[place - 1]

@@ -231,7 +231,7 @@ def test_ctrl_c_before_the_end_of_duration_compares_too(tmp_path):
 def test_on_80_by_24_no_row_is_lost_in_silence_and_the_page_stays_in_view():
     with terminal("demo", "--rate", "50") as screen:
         lines = screen.until(lambda lines: any(line.startswith("subscription ") for line in lines))
-        assert "; compare and stop with Ctrl-C" in "".join(lines[:2])
+        assert re.search(r" applied   http://127\.0\.0\.1:\d+/   Ctrl-C: compare$", "\n".join(lines[:2]), re.MULTILINE)
         assert sum(line.startswith("transactions ") for line in lines) == 2
         assert not any("…" in line for line in lines)
         screen.type("C-c")
@@ -240,7 +240,7 @@ def test_on_80_by_24_no_row_is_lost_in_silence_and_the_page_stays_in_view():
         assert lines[-2].endswith("the measured figures equal the shop's own counts")
     with terminal("demo", "--rate", "50", size=(80, 16)) as screen:
         lines = screen.until(lambda lines: "rows left out: " in lines[-1])
-        assert re.fullmatch(r"\d+ rows left out: subscription; all are at http://127\.0\.0\.1:\d+/", lines[-1])
+        assert re.fullmatch(r"\d+ rows left out: subscription; all are on the page", lines[-1])
         screen.type("C-c")
         screen.until(ended)
 
@@ -267,6 +267,21 @@ def test_ctrl_c_compares_and_leaves_nothing_behind(tmp_path):
     assert any("stream worker" in command for command in children.values())
     assert [command for pid, command in children.items() if Path(f"/proc/{pid}").exists()] == []
     assert list(tmp_path.iterdir()) == [foreign]
+
+
+def masked(text):
+    """Lines without what is different in each run, and as if called as in the README."""
+    text = text.replace(f"{sys.executable} -m stream", ".venv/bin/upsell-stream")
+    return {re.sub("[▲●▼]", "▲", re.sub(r"[0-9][0-9.,]*", "0", " ".join(line.split()))) for line in text.splitlines()}
+
+
+@pytest.mark.terminal
+def test_the_readme_shows_what_the_demo_prints():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    shown = readme.partition("printed this")[2].partition("```text\n")[2].partition("```")[0]
+    with terminal("demo", "--duration", "3", size=(200, 60)) as screen:
+        printed = screen.until(ended, history=True)
+    assert masked(shown) <= masked("\n".join(printed))
 
 
 @pytest.mark.parametrize("lines", [0, 2, 7])
