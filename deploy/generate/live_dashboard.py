@@ -16,6 +16,7 @@ from deploy.generate.panels import (
     lines,
     now,
     side_by_side,
+    state_of_figures,
     states,
     thresholds,
 )
@@ -69,6 +70,7 @@ def live() -> dashboard.Dashboard:
                 Series(f"sum by (journey) ({transactions})", "{{journey}}"),
             )
         )
+        .with_panel(state_of_figures(7, Series(view("upsell_journey_up", JOURNEY), "{{journey}}")))
         .with_row(row(101, "Rates against target"))
         .with_panel(
             lines(

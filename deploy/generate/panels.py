@@ -59,8 +59,9 @@ def now(
     colors: dashboard.ThresholdsConfig | None = None,
     width: int = 4,
     decimals: int | None = None,
+    names: dict[str, str] | None = None,
 ) -> stat.Panel:
-    """One large number per series."""
+    """One large number per series; `names` maps a value to the text that stands for it."""
     panel = (
         stat.Panel()
         .id(identity)
@@ -84,6 +85,12 @@ def now(
     )
     if decimals is not None:
         panel.decimals(decimals)
+    if names is not None:
+        texts = {
+            value: models.ValueMappingResult(text=text, index=number)
+            for number, (value, text) in enumerate(names.items())
+        }
+        panel.mappings([models.ValueMap(options=texts)])
     for query in _instant(series, PromQueryFormat.TIME_SERIES):
         panel.with_target(query)
     return panel
@@ -102,6 +109,20 @@ def kpi_now(identity: int, title: str, kpi: str, *series: Series, width: int = 4
         colors=bands(row),
         width=width,
         decimals=1 if row.unit == "percent" else 2,
+    )
+
+
+def state_of_figures(identity: int, series: Series, width: int = 24) -> stat.Panel:
+    """Whether the figures of journeys are live."""
+    return now(
+        identity,
+        "State of the figures",
+        "Whether the figures of a journey are live. If not, `upsell-stream status` says why.",
+        units.Short,
+        series,
+        colors=thresholds((None, "red"), (1, "green")),
+        width=width,
+        names={"0": "not live", "1": "live"},
     )
 
 

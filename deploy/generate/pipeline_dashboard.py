@@ -4,7 +4,7 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import units
 
 from deploy.generate.frame import empty, row, variable
-from deploy.generate.panels import ANY_IS_BAD, PER_SECOND, lines, now, thresholds
+from deploy.generate.panels import ANY_IS_BAD, PER_SECOND, Column, figures, lines, now, state_of_figures, thresholds
 from deploy.generate.queries import ENV, Series, per_second, quantile, view
 
 UID = "upsell-pipeline"
@@ -45,7 +45,7 @@ def pipeline() -> dashboard.Dashboard:
             now(
                 3,
                 "Halted shards",
-                "Shards that wait for an operator's decision. The log of their worker gives the reason.",
+                "Shards that wait for an operator's decision. The table below has the reasons.",
                 units.Short,
                 # A shard that never halted has no series.
                 Series(f"sum (upsell_shard_halted{{{ENV}}}) or 0 * sum (upsell_ready{{{ENV}}})", "halted"),
@@ -70,6 +70,39 @@ def pipeline() -> dashboard.Dashboard:
                 "Workers of each version.",
                 units.Short,
                 Series(f"count by (version) (upsell_build_info{{{ENV}}})", "{{version}}"),
+            )
+        )
+        .with_panel(state_of_figures(7, Series(view("upsell_journey_up"), "{{journey}}"), width=6))
+        .with_panel(
+            figures(
+                8,
+                "Halted shards and why",
+                "Empty if no shard is halted. What to do for each reason is in the runbook UpsellShardHalted.",
+                ("topic", "partition", "reason"),
+                Column(
+                    f"max by (topic, partition, reason) ({view('upsell_shard_halt_info', shard)})",
+                    "halted",
+                    units.Short,
+                ),
+                width=9,
+                height=4,
+            )
+        )
+        .with_panel(
+            figures(
+                9,
+                "Input topics",
+                "Partitions that are read, and the workers that can read the topic. With 0 workers it is missing, or Kafka refuses to let them read it.",
+                ("topic",),
+                Column(f"max by (topic) ({view('upsell_input_topic_partitions', shard)})", "partitions", units.Short),
+                Column(
+                    f"sum by (topic) (upsell_input_topic_up{{{ENV}, {shard}}})",
+                    "workers that can read it",
+                    units.Short,
+                    thresholds((None, "red"), (1, "green")),
+                ),
+                width=9,
+                height=4,
             )
         )
         .with_row(row(101, "Throughput, lag and delay"))
@@ -129,6 +162,27 @@ def pipeline() -> dashboard.Dashboard:
                 colors=thresholds((None, "green"), (30, "red")),
             )
         )
+        .with_panel(
+            lines(
+                16,
+                "Oldest record not applied",
+                "How long the oldest record has waited, by partition. 0 if all are applied.",
+                units.Seconds,
+                Series(
+                    f"max by (topic, partition) (upsell_oldest_unapplied_seconds{{{ENV}, {shard}}})",
+                    "{{topic}}/{{partition}}",
+                ),
+            )
+        )
+        .with_panel(
+            lines(
+                17,
+                "Redis memory",
+                "Used memory, and `maxmemory` if Redis has a limit and lets the worker ask for it.",
+                units.BytesIEC,
+                Series(view("upsell_redis_memory_bytes"), "{{kind}}"),
+            )
+        )
         .with_row(row(102, "Commits"))
         .with_panel(
             lines(
@@ -171,6 +225,29 @@ def pipeline() -> dashboard.Dashboard:
                 "Rejected records by reason. The originals are in the dead-letter topic.",
                 PER_SECOND,
                 Series(per_second("upsell_dead_letters_total", "reason"), "{{reason}}"),
+                width=8,
+            )
+        )
+        .with_panel(
+            lines(
+                36,
+                "Dead letters by topic and type",
+                "Rejected records by the type of their event; `other` if it is unknown or could not be read.",
+                PER_SECOND,
+                Series(
+                    per_second("upsell_events_total", "topic", "type", matchers=('result="rejected"', shard)),
+                    "{{topic}} {{type}}",
+                ),
+                width=8,
+            )
+        )
+        .with_panel(
+            lines(
+                37,
+                "Records without a key",
+                "Kafka spreads the events of one checkout over partitions, so it is counted several times.",
+                PER_SECOND,
+                Series(per_second("upsell_records_without_key_total", "topic", matchers=(shard,)), "{{topic}}"),
                 width=8,
             )
         )

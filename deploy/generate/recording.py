@@ -1,6 +1,7 @@
 """The recording rules: one value of each gauge that all workers expose, and for every KPI its numerator, denominator, rate and upper bound.
 
-Rules: a global gauge is read only here, as the `max` over workers of the last value within 2 minutes, so that one failed scrape leaves no gap.
+Rules: a global gauge is read only here, as the `max` over workers of the last value within `RECENT` (figures: 2 minutes), so that one failed scrape
+leaves no gap.
 Ratios are ratios of sums. Which KPI divides what comes from the product's own table. No rule aggregates `by`, so that the labels of the scrape
 target (`env`, `job`, …) are kept.
 
@@ -41,10 +42,14 @@ _GAUGES = (
     "upsell_window_customers",
     "upsell_window_intent_transactions",
     "upsell_target_ratio",
-    "upsell_newest_event_timestamp_seconds",
-    "upsell_shard_age_seconds",
 )
-"""Gauges that have the same value on every worker."""
+"""Gauges of the figures, with the same value on every worker."""
+_STATES = ("upsell_journey_up", "upsell_shard_age_seconds", "upsell_shard_halt_info", "upsell_redis_memory_bytes")
+"""Gauges of the product's state, with the same value on every worker."""
+RECENT = "90s"
+"""How old a value of the product's state may be: a restarted worker's last values must not keep an alert for more than two minutes."""
+_PRESENT = "30m"
+"""A counter without a sample for so long is new. Long enough that a few failed scrapes do not make an old counter look new."""
 _COUNTS = {
     Count.OPPORTUNITIES: "upsell:window_opportunities:max",
     Count.TRANSACTIONS: "upsell:window_transactions:max",
@@ -64,8 +69,45 @@ _SHARES = {
 """Shares of transactions that are no KPIs but are judged in the same way: the part, the whole."""
 
 
-def _latest(metric: str) -> str:
-    return f"max without (instance, pod) (last_over_time({metric}[2m]))"
+def _latest(metric: str, within: str = "2m") -> Record:
+    return Record(
+        name=f"upsell:{metric.removeprefix('upsell_')}:max",
+        expr=f"max without (instance, pod) (last_over_time({metric}[{within}]))",
+    )
+
+
+def growth(counter: str, within: str) -> str:
+    """How much each series of a counter has grown, including its first value.
+
+    `increase` ignores the first value of a series, but a series appears only when there is something to count, and that may be a whole burst.
+    So a series without a sample before is new, and its highest value is its growth, even if the worker has restarted since.
+    """
+    before = f"present_over_time({counter}[{_PRESENT}] offset {within})"
+    return f"(max_over_time({counter}[{within}]) unless {before}) or increase({counter}[{within}])"
+
+
+def _counted(name: str, counter: str, drop: str = "") -> Iterator[Record]:
+    """The growth of a counter within an hour over all workers, and the same only while it goes on.
+
+    It goes on if anything was counted within 5 minutes or, where fewer than 60 are counted an hour, within 30: with less, five more would be expected.
+    """
+    without = ", ".join(filter(None, ("instance", "pod", drop)))
+    hour = f"upsell:{name}:increase1h"
+
+    def counted_within(window: str) -> str:
+        return f"sum without ({without}) ({growth(counter, window)}) > 0"
+
+    yield Record(name=hour, expr=f"sum without ({without}) ({growth(counter, '1h')})")
+    yield Record(
+        name=f"upsell:{name}:ongoing1h",
+        # The maximum, because the number sinks while nothing is counted any more.
+        expr=(
+            f"    {hour}\nand\n  (\n"
+            f"    {counted_within('5m')}\n"
+            f"  or\n    (max_over_time({hour}[30m]) < 60 and {counted_within('30m')})\n"
+            f"  )"
+        ),
+    )
 
 
 def _sums() -> Iterator[Record]:
@@ -165,7 +207,7 @@ GROUPS = (
     Group(
         "upsell-kpis",
         (
-            *(Record(name=f"upsell:{name.removeprefix('upsell_')}:max", expr=_latest(name)) for name in _GAUGES),
+            *map(_latest, _GAUGES),
             *_sums(),
             *_proportions(),
             *_against_last_week(),
@@ -175,8 +217,11 @@ GROUPS = (
     Group(
         "upsell-pipeline",
         (
+            *(_latest(name, RECENT) for name in _STATES),
             # While a shard moves, its former worker and its new one both expose its lag.
-            Record(name="upsell:consumer_lag_records:max", expr=_latest("upsell_consumer_lag_records")),
+            _latest("upsell_consumer_lag_records", RECENT),
+            _latest("upsell_oldest_unapplied_seconds", RECENT),
+            _latest("upsell_input_topic_up", RECENT),
             Record(
                 name="upsell:consumer_lag_records:sum",
                 expr="sum without (topic, partition) (upsell:consumer_lag_records:max)",
@@ -185,6 +230,19 @@ GROUPS = (
                 name="upsell:events:rate5m",
                 expr="sum without (instance, pod, topic, type, result) (rate(upsell_events_total[5m]))",
             ),
+        ),
+    ),
+    Group(
+        "upsell-input",
+        (
+            Record(
+                name="upsell:events:increase1h",
+                expr=f"sum without (instance, pod, result) ({growth('upsell_events_total', '1h')})",
+            ),
+            *_counted("rejected_events", 'upsell_events_total{result="rejected"}', drop="result"),
+            *_counted("dead_letters", "upsell_dead_letters_total"),
+            *_counted("records_without_key", "upsell_records_without_key_total"),
+            *_counted("label_overflow", "upsell_label_overflow_total"),
         ),
     ),
 )

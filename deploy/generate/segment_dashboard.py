@@ -4,7 +4,18 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import units
 
 from deploy.generate.frame import ALL, RATE, WINDOWS, empty, row, variable
-from deploy.generate.panels import KPI, UNITS, Column, bands, figures, kpi_now, lines, now, side_by_side
+from deploy.generate.panels import (
+    KPI,
+    UNITS,
+    Column,
+    bands,
+    figures,
+    kpi_now,
+    lines,
+    now,
+    side_by_side,
+    state_of_figures,
+)
 from deploy.generate.queries import JOURNEY, WINDOW, Series, by_value, matrix, ratio, target, view
 
 UID = "upsell-segment"
@@ -44,6 +55,7 @@ def segment() -> dashboard.Dashboard:
         .with_panel(kpi_now(4, "Cross-sell ratio", "cross_sell_ratio", _one("cross_sell_ratio")))
         .with_panel(kpi_now(5, "Revenue ratio", "upsell_revenue_ratio", _one("upsell_revenue_ratio")))
         .with_panel(kpi_now(6, "Customers with either", "customer_any_rate", _one("customer_any_rate")))
+        .with_panel(state_of_figures(7, Series(view("upsell_journey_up", JOURNEY), "{{journey}}")))
         .with_row(row(101, "Over time"))
         .with_panel(
             lines(

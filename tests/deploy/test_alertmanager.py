@@ -13,6 +13,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -78,7 +79,7 @@ def test_exactly_the_critical_alerts_go_to_a_pager():
 
 
 def labels_of(alert: Alert, **more: str) -> dict[str, str]:
-    return {"alertname": alert.name, "env": "prod", **alert.plain(TimeScale(), Links())["labels"], **more}
+    return {"alertname": alert.name, "env": "prod", **alert.labels, **more}
 
 
 class Alertmanager(Server):
@@ -102,8 +103,10 @@ class Alertmanager(Server):
         connection.sendall(b"GET /-/ready HTTP/1.0\r\n\r\n")
         return b" 200 " in connection.recv(64)
 
-    def post(self, *alerts: dict[str, str]) -> None:
-        body = json.dumps([{"labels": labels, "annotations": {"summary": "s"}} for labels in alerts])
+    def post(self, *alerts: dict[str, str], ended: bool = False) -> None:
+        """Send alerts as Prometheus does: they fire, or have just ended."""
+        end = {"endsAt": datetime.now(UTC).isoformat()} if ended else {}
+        body = json.dumps([{"labels": labels, "annotations": {"summary": "s"}} | end for labels in alerts])
         connection = HTTPConnection(HOST, self.port, timeout=10)
         connection.request("POST", "/api/v2/alerts", body, {"Content-Type": "application/json"})
         assert connection.getresponse().status == 200
@@ -172,6 +175,8 @@ def live(directory: Path) -> Iterator[tuple[Alertmanager, Inbox]]:
             url = f"http://{HOST}:{box.server_port}/"
             receiver["webhook_configs"] = [{"url": url, "send_resolved": True}]
         configuration["route"] |= {"group_wait": "1s", "group_interval": "1s"}
+        for route in configuration["route"]["routes"]:
+            route.pop("group_interval", None)
         (directory / "alertmanager.yaml").write_text(yaml.safe_dump(configuration))
         with started(Alertmanager(directory)) as server:
             yield server, box
@@ -230,12 +235,45 @@ ELSEWHERE = {"env": "staging"}
         ),
         pytest.param(
             ("UpsellCommitsFailing", {"reason": "connection"}),
-            [("UpsellNoWorkerReady", SHARD), ("UpsellWorkerUnready", {}), ("UpsellRateBelowTarget", PLACE)],
+            [
+                ("UpsellNoWorkerReady", SHARD),
+                ("UpsellWorkerUnready", {}),
+                ("UpsellShardUnowned", SHARD),
+                ("UpsellFiguresNotLive", {"journey": "checkout"}),
+                ("UpsellRateBelowTarget", PLACE),
+            ],
             [("UpsellNoWorkerReady", SHARD | ELSEWHERE)],
             id="Redis is away",
         ),
         pytest.param(
-            ("UpsellUnknownIntentsHigh", {"journey": "checkout"}),
+            ("UpsellFiguresNotLive", {"journey": "checkout"}),
+            [("UpsellRateBelowTarget", PLACE), ("UpsellNoOpportunities", {"journey": "checkout"})],
+            [
+                ("UpsellRateBelowTarget", PLACE | {"journey": "subscription"}),
+                ("UpsellRateBelowTarget", PLACE | ELSEWHERE),
+            ],
+            id="the figures of a journey are late",
+        ),
+        pytest.param(
+            ("UpsellInputTopicDown", {"topic": "checkout-events"}),
+            [("UpsellWorkerUnready", {}), ("UpsellNoWorkerReady", SHARD), ("UpsellRateBelowTarget", PLACE)],
+            [("UpsellWorkerUnready", ELSEWHERE), ("UpsellRedisMemoryHigh", {})],
+            id="a topic may not be read",
+        ),
+        pytest.param(
+            ("UpsellTypeRefused", {"topic": "t", "type": "a", "severity": "critical"}),
+            [("UpsellTypeRefused", {"topic": "t", "type": "a"})],
+            [("UpsellTypeRefused", {"topic": "t", "type": "b"}), ("UpsellTypeRefused", {"topic": "u", "type": "a"})],
+            id="most events of one type are refused",
+        ),
+        pytest.param(
+            ("UpsellNoOpportunities", {"journey": "checkout"}),
+            [("UpsellOpportunitiesDrop", {"journey": "checkout"})],
+            [("UpsellOpportunitiesDrop", {"journey": "subscription"})],
+            id="nothing is sold any more",
+        ),
+        pytest.param(
+            ("UpsellUnknownIntentsHigh", {"journey": "checkout", "inhibits": "rates"}),
             [
                 ("UpsellRateBelowTarget", PLACE),
                 ("UpsellRateBelowLastWeek", PLACE),
@@ -257,6 +295,8 @@ ELSEWHERE = {"env": "staging"}
                 ("UpsellPipelineStalled", SHARD),
                 ("UpsellNoWorkerReady", SHARD),
                 ("UpsellWorkerUnready", {}),
+                ("UpsellRedisMemoryHigh", {}),
+                ("UpsellRedisFillingUp", {}),
             ],
             [("UpsellShardUnowned", SHARD | ELSEWHERE), ("UpsellShardHalted", SHARD)],
             id="Redis is full",
@@ -266,6 +306,12 @@ ELSEWHERE = {"env": "staging"}
             [("UpsellPipelineStalled", SHARD), ("UpsellShardUnowned", SHARD)],
             [("UpsellShardUnowned", OTHER_SHARD), ("UpsellShardUnowned", SHARD | ELSEWHERE)],
             id="a shard halts",
+        ),
+        pytest.param(
+            ("UpsellShardHalted", SHARD),
+            [("UpsellNoWorkerReady", SHARD)],
+            [("UpsellNoWorkerReady", OTHER_SHARD)],
+            id="a shard halts for a reason of its worker",
         ),
     ],
 )
@@ -280,6 +326,31 @@ def test_a_cause_silences_what_follows_from_it_and_nothing_else(cause, silenced,
         expected = {frozenset(labels(alert).items()): "active" for alert in (cause, *heard)}
         expected |= {frozenset(labels(alert).items()): "suppressed" for alert in silenced}
         eventually(lambda: server.states_of() == expected, server.states_of)
+
+
+def test_a_sale_alert_is_heard_as_soon_as_its_cause_has_ended(tmp_path):
+    with live(tmp_path) as (server, box):
+        stalled = labels_of(ALERTS["UpsellPipelineStalled"], **SHARD)
+        low = labels_of(ALERTS["UpsellRateBelowTarget"], **PLACE)
+        server.post(stalled)
+        eventually(lambda: bool(box.notifications), server.states)
+        server.post(low)
+        eventually(lambda: server.states().get("UpsellRateBelowTarget") == "suppressed", server.states)
+        server.post(stalled, ended=True)
+        eventually(lambda: server.states() == {"UpsellRateBelowTarget": "active"}, server.states)
+        eventually(lambda: len(box.notifications) >= 3, lambda: box.notifications)
+    assert sorted(box.notifications) == [
+        ("commerce-pager", "firing", ["UpsellRateBelowTarget"]),
+        ("platform-pager", "firing", ["UpsellPipelineStalled"]),
+        ("platform-pager", "resolved", ["UpsellPipelineStalled"]),
+    ]
+
+
+def test_the_end_of_a_pipeline_alert_is_sent_within_half_a_minute():
+    route = yaml.safe_load(CONFIG.read_text())["route"]
+    (pager,) = [child for child in route["routes"] if child["receiver"] == "platform-pager"]
+    assert route["group_interval"] == "30s"
+    assert "group_interval" not in pager
 
 
 def test_a_low_rate_is_one_notification_however_many_segments(tmp_path):

@@ -1,4 +1,4 @@
-"""When the alerts fire: promtool runs the committed rules with made-up series.
+"""When the alerts fire, and when they end: promtool runs the committed rules with made-up series.
 
 Each story says which alerts fire at which time, and so also which do not. One run of promtool has all stories, so that it is quick.
 """
@@ -35,10 +35,11 @@ def series(metric: str, values: str, **labels: str) -> Series:
     return Series(metric, values, labels)
 
 
-def alive(length: int) -> list[Series]:
+def alive(length: int, age: str = "") -> list[Series]:
+    """A worker without a problem. `age`: of its shard, if it is not always 2 seconds."""
     return [
         series("upsell_build_info", f"1+0x{length}", version="1", python="3", faust="0"),
-        series("upsell_shard_age_seconds", f"2+0x{length}", topic="t", partition="0"),
+        series("upsell_shard_age_seconds", age or f"2+0x{length}", topic="t", partition="0"),
         series("up", f"1+0x{length}"),
         series("upsell_ready", f"1+0x{length}"),
     ]
@@ -76,7 +77,7 @@ class Story:
 
     @property
     def env(self) -> str:
-        return self.name.replace(" ", "-").translate({ord(mark): None for mark in ",:;"})
+        return self.name.replace(" ", "-").translate({ord(mark): None for mark in ",:;%'+"})
 
     def plain(self) -> dict:
         # An alert on metrics that do not exist at all has no `env`.
@@ -320,6 +321,72 @@ WEEK_STORIES = [
     ),
 ]
 
+
+def intents(known: str, unknown: str, window: str) -> list[Series]:
+    return [
+        series("upsell_window_intent_transactions", v, intent=intent, window=window, **JOURNEY)
+        for intent, v in (("known", known), ("unknown", unknown))
+    ]
+
+
+FIRST_DAY_STORIES = [
+    Story(
+        "most intents are unknown from the first minute on, until the producer is corrected",
+        [
+            *alive(100),
+            *intents("0+1x60 60+10x40", "0+10x60 600+0x40", "1h"),
+            *intents("1+0x60 50+0x40", "50+0x60 0+0x40", "5m"),
+        ],
+        {"3m": {}, "11m": {"UpsellUnknownIntentsHigh": 1}, "60m": {"UpsellUnknownIntentsHigh": 1}, "67m": {}},
+    ),
+    Story(
+        "most intents of a small shop are unknown, which a day shows",
+        [*alive(100), *intents("1+0x100", "2+0x100", "1h"), *intents("10+0x100", "60+0x100", "24h")],
+        {"3m": {}, "8m": {"UpsellUnknownIntentsHigh": 1}},
+    ),
+    Story(
+        "one intent of three is unknown, and in another hour twenty of twenty",
+        [*alive(100), *intents("200+0x50 0+0x50", "100+0x50 20+0x50", "1h"), *intents("9+0x100", "9+0x100", "5m")],
+        {"20m": {}, "80m": {}},
+    ),
+    Story(
+        "a large shop is silent on its first day, and goes on",
+        [
+            *alive(100),
+            series("upsell_journey_up", "1+0x100", **JOURNEY),
+            *sales({"1h": "200+0x30 0+0x30 20+0x40", "24h": "4500+0x100"}, {}),
+        ],
+        {"30m": {}, "38m": {"UpsellNoOpportunities": 1}, "60m": {"UpsellNoOpportunities": 1}, "75m": {}},
+    ),
+    Story(
+        "a quiet hour of a shop with 100 an hour",
+        [*alive(100), *sales({"1h": "100+0x30 0+0x70", "24h": "2400+0x100"}, {})],
+        {"30m": {}, "60m": {}, "99m": {}},
+    ),
+    Story(
+        "a shop with 100 an hour is silent for seven hours",
+        [*alive(50), *sales({"1h": "100+0x10 0+0x40", "24h": "2400+0x50"}, {})],
+        {"600m": {}, "720m": {"UpsellNoOpportunities": 1}},
+        interval="30m",
+    ),
+    Story(
+        "nothing has ever arrived",
+        [*alive(50), series("upsell_journey_up", "1+0x50", **JOURNEY)],
+        {"330m": {}, "390m": {"UpsellNoOpportunities": 1}, "1500m": {"UpsellNoOpportunities": 1}},
+        interval="30m",
+    ),
+    Story(
+        "a small shop pauses for a weekend, and then for good",
+        [
+            *alive(400),
+            series("upsell_journey_up", "1+0x400", **JOURNEY),
+            *sales({"1h": "0+0x400", "24h": "30+0x47 0+0x76 30+0x47 0+0x200"}, {}),
+        ],
+        {"2880m": {}, "3720m": {}, "8040m": {}, "8160m": {"UpsellNoOpportunities": 1}},
+        interval="30m",
+    ),
+]
+
 SHARD = {"topic": "checkout-events", "partition": "3"}
 
 
@@ -332,16 +399,41 @@ PIPELINE_STORIES = [
         "a shard stalls with lag, and goes on",
         [
             series("upsell_consumer_lag_records", "0+0x10 50+0x50 0+0x60", **SHARD),
-            series("upsell_newest_event_timestamp_seconds", "0+60x10 600+0x50 3660+60x60", **SHARD),
+            series("upsell_oldest_unapplied_seconds", "0+0x10 0+60x50 0+0x60", **SHARD),
             series("upsell_events_total", "0+60x120", topic="t", type="x", result="applied"),
         ],
-        {"14m": {}, "25m": {"UpsellPipelineStalled": 1}, "60m": {"UpsellPipelineStalled": 1}, "80m": {}},
+        {"14m": {}, "25m": {"UpsellPipelineStalled": 1}, "60m": {"UpsellPipelineStalled": 1}, "63m": {}},
+    ),
+    pipeline(
+        "events are old when they are sent, and are applied at once",
+        [
+            series("upsell_consumer_lag_records", "50+0x120", **SHARD),
+            series("upsell_oldest_unapplied_seconds", "1+0x120", **SHARD),
+            series("upsell_newest_event_timestamp_seconds", "0+0x120", **SHARD),
+            series("upsell_events_total", "0+600x120", topic="t", type="x", result="applied"),
+        ],
+        {"25m": {}, "60m": {}},
+    ),
+    pipeline(
+        "figures are late by two minutes, for which no alert has a cause",
+        [
+            series("upsell_journey_up", "1+0x10 0+0x30 1+0x80", journey="checkout"),
+            series("upsell_journey_up", "1+0x10 0+0x5 1+0x105", journey="subscription"),
+            series("upsell_oldest_unapplied_seconds", "0+0x10 120+0x30 0+0x80", **SHARD),
+        ],
+        {"20m": {}, "22m": {"UpsellFiguresNotLive": 1}, "40m": {"UpsellFiguresNotLive": 1}, "43m": {}},
     ),
     pipeline(
         "a quiet night: no event, no lag",
         [
             series("upsell_consumer_lag_records", "0+0x120", **SHARD),
             series("upsell_newest_event_timestamp_seconds", "0+0x120", **SHARD),
+            series("upsell_oldest_unapplied_seconds", "0+0x120", **SHARD),
+            series("upsell_journey_up", "1+0x120", journey="checkout"),
+            series("upsell_input_topic_up", "1+0x120", topic="checkout-events"),
+            series("upsell_redis_memory_bytes", "70+0x120", kind="used"),
+            series("upsell_redis_memory_bytes", "100+0x120", kind="limit"),
+            series("upsell_records_without_key_total", "0+0x50 1+0x70", topic="t"),
             series("upsell_events_total", "1000+0x120", topic="t", type="x", result="applied"),
             series("upsell_commits_total", "1000+0x120"),
             series("upsell_dead_letters_total", "1+0x50 2+0x70", reason="invalid"),
@@ -350,13 +442,13 @@ PIPELINE_STORIES = [
     ),
     pipeline(
         "a shard that never applied anything",
-        [series("upsell_consumer_lag_records", "5+0x120", **SHARD)],
-        {"4m": {}, "6m": {"UpsellPipelineStalled": 1}},
+        [series("upsell_oldest_unapplied_seconds", "0+60x120", **SHARD)],
+        {"5m": {}, "9m": {"UpsellPipelineStalled": 1}},
     ),
     pipeline(
         "no worker owns a shard",
         [series("upsell_shard_age_seconds", "2+0x10 60+60x20 2+0x80", **SHARD)],
-        {"10m": {}, "15m": {"UpsellShardUnowned": 1}, "45m": {"UpsellShardUnowned": 1}, "60m": {}},
+        {"10m": {}, "15m": {"UpsellShardUnowned": 1}, "31m": {"UpsellShardUnowned": 1}, "33m": {}},
     ),
     pipeline(
         "a rebalance",
@@ -369,9 +461,33 @@ PIPELINE_STORIES = [
         {f"{minute}m": {} for minute in range(9, 40, 2)},
     ),
     pipeline(
-        "a shard halts",
-        [series("upsell_shard_halted", "0+0x10 1+0x20 0+0x80", **SHARD)],
-        {"10m": {}, "13m": {"UpsellShardHalted": 1}, "31m": {"UpsellShardHalted": 1}, "60m": {}},
+        "shards halt for two reasons",
+        [
+            series("upsell_shard_halted", "0+0x10 1+0x20 0+0x80", **SHARD),
+            series("upsell_shard_halt_info", "_x10 1+0x20 stale", **SHARD, reason="records_deleted"),
+            series("upsell_shard_halt_info", "_x10 1+0x20 stale", topic="t", partition="0", reason="other_application"),
+            # Every worker tells it.
+            series("upsell_shard_halt_info", "_x10 1+0x20 stale", **SHARD, reason="records_deleted", instance="w2"),
+        ],
+        {"10m": {}, "13m": {"UpsellShardHalted": 2}, "30m": {"UpsellShardHalted": 2}, "33m": {}},
+    ),
+    pipeline(
+        "a topic grows by two partitions, which are accepted",
+        [
+            series("upsell_shard_halt_info", "_x10 1+0x20 stale", topic="t", partition=p, reason="partitions_grown")
+            for p in ("4", "5")
+        ],
+        {"10m": {}, "13m": {"UpsellPartitionsGrown": 1}, "30m": {"UpsellPartitionsGrown": 1}, "33m": {}},
+    ),
+    pipeline(
+        "one topic may not be read; of the other, one worker alone has a wrong user",
+        [
+            series("upsell_input_topic_up", "1+0x10 0+0x20 1+0x90", topic="a"),
+            series("upsell_input_topic_up", "1+0x10 0+0x20 1+0x90", topic="a", instance="w2"),
+            series("upsell_input_topic_up", "1+0x10 0+0x20 1+0x90", topic="b"),
+            series("upsell_input_topic_up", "1+0x120", topic="b", instance="w2"),
+        ],
+        {"10m": {}, "12m": {"UpsellInputTopicDown": 1}, "30m": {"UpsellInputTopicDown": 1}, "33m": {}},
     ),
     Story(
         "no figures are exposed",
@@ -380,7 +496,7 @@ PIPELINE_STORIES = [
             series("up", "1+0x120"),
             series("upsell_shard_age_seconds", "2+0x10 _x20 2+0x80", **SHARD),
         ],
-        {"11m": {}, "19m": {"UpsellMetricsAbsent": 1}, "40m": {"UpsellMetricsAbsent": 1}, "50m": {}},
+        {"11m": {}, "19m": {"UpsellMetricsAbsent": 1}, "30m": {"UpsellMetricsAbsent": 1}, "33m": {}},
     ),
     Story("nothing is scraped at all", [], {"4m": {}, "6m": {"UpsellMetricsAbsent": 1}}, alone=True),
     Story(
@@ -389,6 +505,7 @@ PIPELINE_STORIES = [
             series("upsell_build_info", "1+0x9 _ 1+0x50", version="1", python="3", faust="0"),
             series("upsell_shard_age_seconds", "2+0x9 _ 2+0x50", **SHARD),
             series("upsell_shard_halted", "0+0x9 _ 0+0x50", **SHARD),
+            series("upsell_journey_up", "1+0x9 _ 1+0x50", **JOURNEY),
             series("up", "1+0x9 0 1+0x50"),
         ],
         {f"{minute}m": {} for minute in range(8, 30, 2)},
@@ -400,7 +517,7 @@ PIPELINE_STORIES = [
             series("up", "1+0x10 0+0x39 1+0x60", instance="w2"),
             series("up", "0+0x120", job="another", instance="db"),
         ],
-        {"10m": {}, "17m": {"UpsellWorkerDown": 1}, "49m": {"UpsellWorkerDown": 1}, "60m": {}},
+        {"10m": {}, "17m": {"UpsellWorkerDown": 1}, "49m": {"UpsellWorkerDown": 1}, "52m": {}},
     ),
     pipeline(
         "a worker is not ready",
@@ -408,7 +525,7 @@ PIPELINE_STORIES = [
             series("upsell_ready", "1+0x10 0+0x20 1+0x80", instance="w2"),
             series("up", "1+0x120", instance="w2"),
         ],
-        {"12m": {}, "17m": {"UpsellWorkerUnready": 1}, "45m": {}},
+        {"12m": {}, "17m": {"UpsellWorkerUnready": 1}, "30m": {"UpsellWorkerUnready": 1}, "33m": {}},
     ),
     pipeline(
         "Kafka does not answer: the lag stays, windows move, an idle worker is ready",
@@ -422,8 +539,8 @@ PIPELINE_STORIES = [
         {
             "17m": {"UpsellWorkerUnready": 1},
             "19m": {"UpsellWorkerUnready": 1, "UpsellNoWorkerReady": 1},
-            "54m": {"UpsellNoWorkerReady": 1},
-            "60m": {},
+            "41m": {"UpsellWorkerUnready": 1, "UpsellNoWorkerReady": 1},
+            "43m": {},
         },
     ),
     pipeline(
@@ -435,7 +552,7 @@ PIPELINE_STORIES = [
             series("upsell_consumer_lag_records", "_x10 0+0x110", **SHARD),
             series("upsell_newest_event_timestamp_seconds", "0+60x120", **SHARD),
         ],
-        {"19m": {"UpsellWorkerUnready": 1}, "40m": {"UpsellWorkerUnready": 1}, "60m": {}},
+        {"19m": {"UpsellWorkerUnready": 1}, "40m": {"UpsellWorkerUnready": 1}, "43m": {}},
     ),
     Story(
         "workers start while Kafka does not answer",
@@ -488,7 +605,7 @@ PIPELINE_STORIES = [
             series("upsell_consumer_lag_records", "0+0x10 0+1000x40 0+0x60", **SHARD),
             series("upsell_newest_event_timestamp_seconds", "0+60x120", **SHARD),
         ],
-        {"12m": {}, "30m": {"UpsellLagGrowing": 1}, "90m": {}},
+        {"12m": {}, "30m": {"UpsellLagGrowing": 1}, "53m": {}},
     ),
     pipeline(
         "a busy shop's lag comes and goes",
@@ -499,21 +616,65 @@ PIPELINE_STORIES = [
         ],
         {f"{minute}m": {} for minute in range(10, 90, 11)},
     ),
-    pipeline(
+    Story(
         "Redis is full, then does not answer, then works again",
         [
+            *alive(120, "2+0x10 60+60x20 2+0x19 60+60x20 2+0x50"),
             series("upsell_commit_failures_total", "0+0x10 0+30x20 600+0x80", reason="full"),
             series("upsell_commit_failures_total", "0+0x50 0+30x20 600+0x40", reason="connection"),
         ],
         {
             "10m": {},
-            "14m": {"UpsellRedisFull": 1},
-            "30m": {"UpsellRedisFull": 1},
-            "50m": {},
+            "14m": {"UpsellRedisFull": 1, "UpsellShardUnowned": 1},
+            "31m": {"UpsellRedisFull": 1, "UpsellShardUnowned": 1},
+            "33m": {},
             "54m": {},
-            "60m": {"UpsellCommitsFailing": 1},
-            "95m": {},
+            "60m": {"UpsellCommitsFailing": 1, "UpsellShardUnowned": 1},
+            "74m": {},
         },
+    ),
+    pipeline(
+        "every tenth commit fails, and succeeds when it is repeated",
+        [series("upsell_commit_failures_total", "0+3x120", reason="timeout")],
+        {f"{minute}m": {} for minute in range(2, 40, 5)},
+    ),
+    pipeline(
+        "Redis has used 80 % of its memory, and then has more",
+        [
+            series("upsell_redis_memory_bytes", "81+0x120", kind="used"),
+            series("upsell_redis_memory_bytes", "100+0x50 200+0x70", kind="limit"),
+        ],
+        {"3m": {}, "7m": {"UpsellRedisMemoryHigh": 1}, "50m": {"UpsellRedisMemoryHigh": 1}, "52m": {}},
+    ),
+    pipeline(
+        "Redis has no limit, or a user that may not ask for it",
+        [series("upsell_redis_memory_bytes", "70+10x120", kind="used")],
+        {"60m": {}, "119m": {}},
+    ),
+    Story(
+        "Redis fills up, slowly and then fast",
+        [
+            *alive(140),
+            # Units are hundredths of a percent: by 0.4 % an hour, then 2.4 %, then 12 %; then Redis has ten times the memory.
+            series("upsell_redis_memory_bytes", "5200+3x40 5340+20x60 6560+100x20 8560+0x10", kind="used"),
+            series("upsell_redis_memory_bytes", "10000+0x122 100000+0x10", kind="limit"),
+        ],
+        {
+            "195m": {},
+            "480m": {"UpsellRedisFillingUp": 1},
+            "575m": {"UpsellRedisFillingUp": 2},
+            "610m": {"UpsellRedisFillingUp": 2, "UpsellRedisMemoryHigh": 1},
+            "615m": {},
+        },
+        interval="5m",
+    ),
+    pipeline(
+        "Redis fills up while it is nearly empty",
+        [
+            series("upsell_redis_memory_bytes", "1+0.3x120", kind="used"),
+            series("upsell_redis_memory_bytes", "100+0x120", kind="limit"),
+        ],
+        {"60m": {}, "119m": {}},
     ),
     pipeline(
         "dead letters: many of few records, few of many",
@@ -522,17 +683,62 @@ PIPELINE_STORIES = [
             series("upsell_dead_letters_total", "0+0x20 0+2x10 20+0x89", reason="not_json"),
             series("upsell_dead_letters_total", "0+0x20 1+0x99", reason="future"),
         ],
-        {"20m": {}, "40m": {"UpsellDeadLetters": 1}, "119m": {}},
+        {"20m": {}, "35m": {"UpsellDeadLetters": 1}, "55m": {"UpsellDeadLetters": 1}, "62m": {}},
+    ),
+    pipeline(
+        "a rare type is refused: 40 an hour of 60,000 records",
+        [
+            series("upsell_events_total", "0+1000x120", topic="t", type="x", result="applied"),
+            series("upsell_events_total", "_x9 1+0.7x90 65+0x20", topic="t", type="refunded", result="rejected"),
+            series("upsell_events_total", "_x105 1+0x15", topic="t", type="refunded", result="applied"),
+            series("upsell_dead_letters_total", "_x9 1+0.7x90 65+0x20", reason="invalid"),
+        ],
+        {"12m": {}, "30m": {"UpsellTypeRefused": 1}, "98m": {"UpsellTypeRefused": 2}, "119m": {"UpsellTypeRefused": 1}},
+    ),
+    pipeline(
+        "a handful of a frequent type is refused",
+        [
+            series("upsell_events_total", "0+100x120", topic="t", type="x", result="applied"),
+            series("upsell_events_total", "_x9 1+1x90 91+0x20", topic="t", type="x", result="rejected"),
+        ],
+        {"12m": {}, "40m": {}, "98m": {}},
+    ),
+    Story(
+        "all of six events of a type in a day are refused, and then one is accepted",
+        [
+            *alive(60),
+            series("upsell_events_total", "0+1000x60", topic="t", type="x", result="applied"),
+            series(
+                "upsell_events_total",
+                "_x5 1+0x5 2+0x5 3+0x5 4+0x5 5+0x5 6+0x30",
+                topic="t",
+                type="y",
+                result="rejected",
+            ),
+            series("upsell_events_total", "_x45 1+0x15", topic="t", type="y", result="unmatched"),
+        ],
+        {"510m": {}, "930m": {"UpsellTypeRefused": 1}, "1320m": {"UpsellTypeRefused": 1}, "1380m": {}},
+        interval="30m",
+    ),
+    pipeline(
+        "records without a key: some among few, few among many",
+        [
+            series("upsell_events_total", "0+10x120", topic="a", type="x", result="applied"),
+            series("upsell_records_without_key_total", "0+0x20 0+10x30 300+0x70", topic="a"),
+            series("upsell_events_total", "0+1000x120", topic="b", type="x", result="applied"),
+            series("upsell_records_without_key_total", "0+0x20 0+1x100", topic="b"),
+        ],
+        {"20m": {}, "24m": {"UpsellRecordsWithoutKey": 1}, "50m": {"UpsellRecordsWithoutKey": 1}, "57m": {}},
     ),
     pipeline(
         "workers take shards from each other",
         [series("upsell_fenced_total", "0+0x20 0+1x10 10+0x89")],
-        {"22m": {}, "31m": {"UpsellFenced": 1}, "115m": {}},
+        {"22m": {}, "26m": {"UpsellFenced": 1}, "30m": {"UpsellFenced": 1}, "33m": {}},
     ),
     pipeline(
         "more segments than the limit",
         [series("upsell_label_overflow_total", "0+0x5 0+1x10 10+0x104", label="segment")],
-        {"10m": {}, "25m": {"UpsellLabelOverflow": 1}, "100m": {}},
+        {"6m": {}, "9m": {"UpsellLabelOverflow": 1}, "45m": {"UpsellLabelOverflow": 1}, "50m": {}},
     ),
     pipeline(
         "a worker's first dead letters are a burst",
@@ -540,7 +746,7 @@ PIPELINE_STORIES = [
             series("upsell_events_total", "_x20 1000+0x99", topic="t", type="other", result="rejected"),
             series("upsell_dead_letters_total", "_x20 1000+0x99", reason="not_json"),
         ],
-        {"19m": {}, "26m": {"UpsellDeadLetters": 1}, "79m": {"UpsellDeadLetters": 1}, "95m": {}},
+        {"19m": {}, "22m": {"UpsellDeadLetters": 1}, "27m": {}},
     ),
     pipeline(
         "few dead letters among a worker's first records",
@@ -553,7 +759,7 @@ PIPELINE_STORIES = [
     Story(
         "values beyond the limit, a burst and a few more, are counted once",
         [*alive(120), series("upsell_label_overflow_total", "_x20 40+1x10 50+0x99", label="segment")],
-        {"34m": {}, "36m": {"UpsellLabelOverflow": 1}, "100m": {}},
+        {"19m": {}, "22m": {"UpsellLabelOverflow": 1}, "36m": {"UpsellLabelOverflow": 1}, "65m": {}},
         alone=True,
         alert={
             "eval_time": "40m",
@@ -601,7 +807,8 @@ PIPELINE_STORIES = [
         ],
         {
             **{f"{minute}m": {} for minute in range(100, 300, 7)},
-            "320m": {"UpsellDeadLetters": 1, "UpsellLabelOverflow": 1},
+            "303m": {"UpsellDeadLetters": 1, "UpsellLabelOverflow": 1},
+            "320m": {"UpsellLabelOverflow": 1},
         },
     ),
     pipeline(
@@ -610,16 +817,98 @@ PIPELINE_STORIES = [
             series("upsell_events_total", "5000+0x69 _x2 1000+0x47", topic="t", type="other", result="rejected"),
             series("upsell_dead_letters_total", "5+0x69 _x2 1000+0x47", reason="not_json"),
         ],
-        {"71m": {}, "80m": {"UpsellDeadLetters": 1}},
+        {"71m": {}, "74m": {"UpsellDeadLetters": 1}, "79m": {}},
     ),
 ]
 
-STORIES = [*KPI_STORIES, REVENUE_STORY, *WEEK_STORIES, *PIPELINE_STORIES]
+
+BAD = 160
+"""Samples while a cause lasts, every 15 seconds as workers are scraped: 40 minutes, longer than any alert waits."""
+GONE = "stale _"
+"""The end of a series, as when a worker is replaced."""
+
+
+def until_fixed(metric: str, bad: str, fixed: str, **labels: str) -> Series:
+    return series(metric, f"{bad}x{BAD} {fixed}x10", **labels)
+
+
+def fixed(alert: str, *inputs: Series, consequences: tuple[str, ...] = (), instead_of: tuple[str, ...] = ()) -> Story:
+    """An alert and its `consequences` fire, and no longer two minutes after the fix. `instead_of`: metrics of the healthy worker to leave out."""
+    healthy = [line for line in alive(BAD + 11) if line.metric not in instead_of]
+    firing = dict.fromkeys((alert, *consequences), 1)
+    name = f"{alert}: {inputs[0].metric} {inputs[0].values.split()[1]}"
+    return Story(name, [*healthy, *inputs], {f"{BAD // 4}m": firing, f"{BAD // 4 + 2}m15s": {}}, interval="15s")
+
+
+W2 = {"instance": "w2"}
+AGES = until_fixed("upsell_shard_age_seconds", "61+15", "2+0", topic="t", partition="0")
+UNOWNED = {"consequences": ("UpsellShardUnowned",), "instead_of": ("upsell_shard_age_seconds",)}
+LIMIT = until_fixed("upsell_redis_memory_bytes", "1000+0", "9000+0", kind="limit")
+
+FIXED = [
+    fixed("UpsellFiguresNotLive", until_fixed("upsell_journey_up", "0+0", "1+0", **JOURNEY)),
+    fixed("UpsellPipelineStalled", until_fixed("upsell_oldest_unapplied_seconds", "400+15", "0+0", **SHARD)),
+    fixed("UpsellPipelineStalled", until_fixed("upsell_oldest_unapplied_seconds", "400+15", GONE, **SHARD)),
+    fixed("UpsellShardUnowned", until_fixed("upsell_shard_age_seconds", "61+15", "2+0", **SHARD)),
+    fixed("UpsellShardHalted", until_fixed("upsell_shard_halt_info", "1+0", GONE, **SHARD, reason="codec")),
+    fixed(
+        "UpsellPartitionsGrown", until_fixed("upsell_shard_halt_info", "1+0", GONE, **SHARD, reason="partitions_grown")
+    ),
+    fixed("UpsellInputTopicDown", until_fixed("upsell_input_topic_up", "0+0", "1+0", topic="t")),
+    fixed("UpsellInputTopicDown", until_fixed("upsell_input_topic_up", "0+0", GONE, topic="t")),
+    fixed(
+        "UpsellMetricsAbsent",
+        until_fixed("upsell_shard_age_seconds", "_ _", "2+0", topic="t", partition="0"),
+        instead_of=("upsell_shard_age_seconds",),
+    ),
+    fixed(
+        "UpsellLagGrowing",
+        until_fixed("upsell_consumer_lag_records", "0+100", "16000-1000", **SHARD),
+        series("upsell_events_total", f"0+10x{BAD + 11}", topic="t", type="x", result="applied"),
+    ),
+    fixed(
+        "UpsellRedisFull", until_fixed("upsell_commit_failures_total", "0+7", "1120+0", reason="full"), AGES, **UNOWNED
+    ),
+    fixed(
+        "UpsellCommitsFailing",
+        until_fixed("upsell_commit_failures_total", "0+1", "160+0", reason="refused"),
+        AGES,
+        **UNOWNED,
+    ),
+    fixed(
+        "UpsellNoWorkerReady",
+        until_fixed("upsell_ready", "0+0", "1+0"),
+        consequences=("UpsellWorkerUnready",),
+        instead_of=("upsell_ready",),
+    ),
+    fixed(
+        "UpsellWorkerDown",
+        until_fixed("up", "0+0", "1+0", **W2),
+        series("upsell_build_info", f"1+0x{BAD + 11}", version="1", python="3", faust="0", **W2),
+    ),
+    fixed(
+        "UpsellWorkerUnready",
+        until_fixed("upsell_ready", "0+0", "1+0", **W2),
+        series("up", f"1+0x{BAD + 11}", **W2),
+    ),
+    fixed("UpsellFenced", until_fixed("upsell_fenced_total", "0+1", "160+0")),
+    fixed("UpsellRedisMemoryHigh", until_fixed("upsell_redis_memory_bytes", "850+0", "850+0", kind="used"), LIMIT),
+    fixed("UpsellRedisFillingUp", until_fixed("upsell_redis_memory_bytes", "510+0.1", "526+0.1", kind="used"), LIMIT),
+]
+
+
+STORIES = [*KPI_STORIES, REVENUE_STORY, *WEEK_STORIES, *FIRST_DAY_STORIES, *PIPELINE_STORIES, *FIXED]
 FIRED = {alert for story in STORIES for expected in story.firing.values() for alert in expected}
 
 
 def test_every_alert_has_a_story():
     assert FIRED | {"UpsellWatchdog"} == {alert.name for alert in rules.ALERTS}
+
+
+def test_every_alert_on_the_pipeline_ends_two_minutes_after_the_fix():
+    ended = {alert for story in FIXED for alert in next(iter(story.firing.values()))}
+    assert ended == {alert.name for alert in rules.ALERTS if alert.scope == "pipeline"} - {"UpsellWatchdog"}
+    assert not [alert.name for alert in rules.ALERTS if alert.scope == "pipeline" and alert.keep]
 
 
 @pytest.mark.prometheus
@@ -636,6 +925,7 @@ def test_alerts_fire_when_they_should_and_only_then(tmp_path):
                     "group_eval_order": [
                         "upsell-kpis",
                         "upsell-pipeline",
+                        "upsell-input",
                         "upsell-kpi-alerts",
                         "upsell-pipeline-alerts",
                     ],

@@ -10,12 +10,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import promql_parser
 import pytest
 from support.prometheus_server import PrometheusServer
 from support.servers import started
 
+from deploy.generate import rules
+from deploy.generate.rule import Links
 from stream.core.counting.kpi import KPIS
 from stream.observe.manifest import METRICS
 
@@ -179,9 +182,9 @@ VALUES = {
     "kpi": [kpi.name for kpi in KPIS],
     "journey": ["checkout", "subscription"],
     "channel": ["app", "web"],
-    "segment": ["all", "new"],
+    "segment": ["all", "new & old"],
     "window": ["5m", "1h"],
-    "kind": ["all", "upsell", "cross_sell", "downsell", "restored", "any"],
+    "kind": ["all", "upsell", "cross_sell", "downsell", "restored", "any", "used", "limit"],
     "part": ["initial", "upsell", "cross_sell", "downsell", "restored", "final", "total", "reversed"],
     "currency": ["EUR"],
     "category": ["shoes", "socks"],
@@ -190,23 +193,23 @@ VALUES = {
     "partition": ["0", "1"],
     "detail": ["channel_segment", "revenue", "reversed"],
     "type": ["commerce.checkout.started.v1", "other"],
-    "result": ["applied", "duplicate"],
-    "reason": ["not_json", "full"],
+    "result": ["applied", "duplicate", "rejected"],
+    "reason": ["not_json", "full", "partitions_grown"],
     "label": ["channel", "segment"],
     "version": ["0.1.0"],
     "python": ["3.11.7"],
     "faust": ["0.15.3"],
-    "dimension": [("all", "all"), ("channel", "web"), ("segment", "new")],
+    "dimension": [("all", "all"), ("channel", "web"), ("segment", "new & old")],
 }
-CHOSEN = {"journey": "checkout", "segment": "new", "window": "1h", "__rate_interval": "1m"}
+CHOSEN = {"journey": "checkout", "segment": "new & old", "window": "1h", "__rate_interval": "1m"}
 WEEK = 7 * 24 * 3600
 LENGTH, STEP = 600, 30
 
 
-def substituted(expr, uid, env):
-    """The query with its variables replaced: all values if several may be chosen, otherwise one."""
+def substituted(expr, uid, env, **variables):
+    """The query with its variables replaced: by those given, by all values if several may be chosen, otherwise by one."""
     several = {variable["name"]: ".*" for variable in DASHBOARDS[uid]["templating"]["list"] if variable["multi"]}
-    chosen = CHOSEN | several | {"env": env}
+    chosen = CHOSEN | several | {"env": env} | variables
     return re.sub(r"\$([a-z_]\w*)", lambda match: chosen[match[1]], expr)
 
 
@@ -214,6 +217,8 @@ def label_sets(metric):
     names = [name for name in metric.labels if name != "value"]
     for values in itertools.product(*(VALUES[name] for name in names)):
         labels = dict(zip(names, values, strict=True))
+        if labels.get("segment") == "all" and metric.name != "upsell_target_ratio":
+            continue  # counts are by segment; only a target may be of all
         if "dimension" in labels:
             labels["dimension"], labels["value"] = labels["dimension"]
         yield labels
@@ -252,7 +257,7 @@ def samples(end):
         for moment in moments:
             for state in ("pending", "firing"):
                 alert = {"alertname": "UpsellRateBelowTarget", "alertstate": state, "severity": "critical"}
-                where = {"env": env, "journey": "checkout", "segment": "new"}
+                where = {"env": env, "journey": "checkout", "segment": "new & old"}
                 yield line("ALERTS", alert | where, 1, moment)
 
 
@@ -269,8 +274,8 @@ def prometheus(now):
         yield server
 
 
-def answered(prometheus, uid, target, env, now):
-    expr = substituted(target["expr"], uid, env)
+def answered(prometheus, uid, target, env, now, **variables):
+    expr = substituted(target["expr"], uid, env, **variables)
     if target["instant"]:
         return prometheus.query(expr, now)
     return prometheus.query_range(expr, now - 300, now, 60)
@@ -354,3 +359,84 @@ def test_a_variable_has_values(uid, variable, prometheus, now):
     found = prometheus.label_values(label, substituted(selector, uid, "two"), now - 300, now)
     assert found
     assert variable.get("current", {"value": "$__all"})["value"] in {*found, "$__all"}
+
+
+# Links of alerts
+
+LABELS = {
+    **{label: values[0] for label, values in VALUES.items()},
+    "segment": "new & old",
+    "env": "two",
+    "instance": "a:8080",
+}
+SHOP_WIDE = {"segment": "all"}
+"""Labels as those of an alert about all segments."""
+NO_ENV = {"env": ""}
+"""Labels as those of an alert on metrics that do not exist."""
+
+
+@pytest.fixture(scope="module")
+def links(tmp_path_factory):
+    """The dashboard's address in every alert, for three sets of labels: made by a Prometheus in which every alert fires."""
+    directory = tmp_path_factory.mktemp("rules")
+    groups = []
+    for number, more in enumerate(({}, SHOP_WIDE, NO_ENV)):
+        expr = "vector(1)"
+        for label, value in (LABELS | more).items():
+            if isinstance(value, str):
+                expr = f'label_replace({expr}, "{label}", "{value}", "", "")'
+        groups += [
+            {
+                "name": f"{number} {place}",
+                "rules": [
+                    {
+                        "alert": alert.name,
+                        "expr": expr,
+                        "labels": alert.labels,
+                        "annotations": {"dashboard_url": f"{Links().grafana}{alert.dashboard}"},
+                    }
+                ],
+            }
+            for place, alert in enumerate(rules.ALERTS)
+        ]
+    (directory / "rules.yaml").write_text(json.dumps({"groups": groups}))
+    config = {"global": {"evaluation_interval": "1s"}, "rule_files": [f"{directory}/rules.yaml"]}
+    with started(PrometheusServer(config=json.dumps(config))) as server:
+        deadline = time.monotonic() + 120
+        while len(alerts := server.alerts()) < len(groups):
+            assert time.monotonic() < deadline, alerts
+            time.sleep(0.2)
+    return {
+        (alert["labels"]["alertname"], alert["annotations"]["dashboard_url"])
+        for alert in alerts
+        if alert["labels"].get("env") or alert["labels"]["alertname"] == "UpsellMetricsAbsent"
+    }
+
+
+@pytest.mark.prometheus
+def test_the_link_of_every_alert_opens_panels_with_data(links, prometheus, now):
+    assert {name for name, _ in links} == {alert.name for alert in rules.ALERTS}
+    opened = set()
+    for name, link in links:
+        address = urlsplit(link)
+        uid = address.path.removeprefix("/d/")
+        chosen = {variable.removeprefix("var-"): value for variable, (value,) in parse_qs(address.query).items()}
+        there = {variable["name"] for variable in DASHBOARDS[uid]["templating"]["list"]}
+        assert chosen.keys() <= there, link
+        opened.add((uid, *sorted(chosen.items())))
+        env = chosen.pop("env", "two")
+        for panel in panels(DASHBOARDS[uid]):
+            for target in panel["targets"]:
+                assert answered(prometheus, uid, target, env, now, **chosen), (
+                    f"{name}: {link}: {panel['title']} is empty"
+                )
+    assert ("upsell-segment", ("env", "two"), ("journey", "checkout"), ("segment", "new & old")) in opened
+    assert {uid for uid, *_ in opened} == DASHBOARDS.keys()
+
+
+@pytest.mark.prometheus
+def test_the_dashboard_of_a_segment_has_nothing_about_all_segments(prometheus, now):
+    uid = "upsell-segment"
+    (rate,) = [panel for panel in panels(DASHBOARDS[uid]) if panel["id"] == 1]
+    assert answered(prometheus, uid, rate["targets"][0], "two", now)
+    assert not answered(prometheus, uid, rate["targets"][0], "two", now, segment="all")

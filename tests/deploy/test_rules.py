@@ -38,7 +38,10 @@ def test_an_alert_has_all_that_its_receiver_needs(alert):
     assert notes["summary"]
     assert notes["description"].endswith(".")
     assert notes["runbook_url"].endswith(f"/{alert['alert']}.md")
-    assert re.fullmatch(r"http://[^/]+/d/upsell-(live|segment|pipeline)(\?.*)?", notes["dashboard_url"])
+    # The chart replaces what precedes `/d/`. Where the address leads is tested by tests/deploy/test_dashboards.py.
+    assert re.match(r"http://[^/]+/d/upsell-", notes["dashboard_url"])
+    runbook = ROOT / notes["runbook_url"]
+    assert runbook.is_file(), "the default leads to a file of this repository"
     if labels["scope"] == "kpi":
         assert (alert["keep_firing_for"], "for" in alert) == ("10m", True)
 
@@ -48,7 +51,14 @@ def test_every_alert_has_its_runbook_and_every_runbook_its_alert():
     assert pages.keys() == NAMES
     for name, text in pages.items():
         headings = re.findall(r"^#+ .*$", text, re.MULTILINE)
-        assert headings == [f"# {name}", "## Meaning", "## First look", "## Likely causes", "## What to do"], name
+        assert headings == [
+            f"# {name}",
+            "## Meaning",
+            "## First look",
+            "## Likely causes",
+            "## What to do",
+            "## It is over when",
+        ], name
     index = (RUNBOOKS / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"\]\((Upsell\w+)\.md\)", index)) == NAMES
 

@@ -58,6 +58,10 @@ class PrometheusServer(DirectoryServer):
         """The values of a label in the selected series."""
         return self._get(f"label/{label}/values", **{"match[]": selector}, start=start, end=end)
 
+    def alerts(self) -> list[dict]:
+        """All alerts that are pending or firing, with their labels and annotations."""
+        return self._get("alerts")["alerts"]
+
     def command(self) -> Sequence[str]:
         return [
             program("prometheus", "prometheus"),
@@ -81,4 +85,4 @@ class PrometheusServer(DirectoryServer):
             connection.close()
         assert answer["status"] == "success", answer
         data = answer["data"]
-        return data if isinstance(data, list) else data["result"]
+        return data["result"] if isinstance(data, dict) and "result" in data else data
