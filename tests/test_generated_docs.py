@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from docs.generate import __main__ as generate
-from docs.generate import configuration, metrics, schemas
+from docs.generate import alerts, configuration, metrics, schemas
 from docs.generate.page import with_sections
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +26,8 @@ def copy(monkeypatch, tmp_path):
     monkeypatch.setattr("docs.generate.__main__.ROOT", tmp_path)
     for module, name in ((configuration, "PAGE"), (metrics, "PAGE"), (schemas, "FOLDER")):
         monkeypatch.setattr(module, name, tmp_path / getattr(module, name).name)
+    monkeypatch.setattr(alerts, "PAGE", tmp_path / "README.md")
+    (tmp_path / "README.md").write_text("<!-- alerts -->\n<!-- /alerts -->\n")
     (tmp_path / "configuration.md").write_text("<!-- settings -->\n<!-- /settings -->\n")
     (tmp_path / "metrics.md").write_text(
         "".join(f"<!-- {x} -->\n<!-- /{x} -->\n" for x in ("kpis", "global", "worker"))
@@ -36,7 +38,9 @@ def copy(monkeypatch, tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["configuration.md", "metrics.md", "events/commerce.sale.judged.v1.schema.json"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "configuration.md", "metrics.md", "events/commerce.sale.judged.v1.schema.json"]
+)
 def test_a_stale_file_is_named(copy, name):
     path = copy / name
     path.write_text(path.read_text(encoding="utf-8").replace("upsell", "ups"), encoding="utf-8")

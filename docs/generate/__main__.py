@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from docs.generate import configuration, metrics, schemas
+from docs.generate import alerts, configuration, metrics, schemas
 from docs.generate.page import ROOT
 
 
@@ -14,7 +14,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--check", action="store_true", help="write nothing; name the stale files and exit with status 1"
     )
     check = parser.parse_args(arguments).check
-    wanted = {**configuration.files(), **metrics.files(), **schemas.files()}
+    wanted = {**alerts.files(), **configuration.files(), **metrics.files(), **schemas.files()}
     obsolete = schemas.obsolete()
     if not check:
         for path, text in wanted.items():

@@ -50,15 +50,11 @@ def test_every_alert_has_its_runbook_and_every_runbook_its_alert():
     pages = {path.stem: path.read_text(encoding="utf-8") for path in RUNBOOKS.glob("Upsell*.md")}
     assert pages.keys() == NAMES
     for name, text in pages.items():
-        headings = re.findall(r"^#+ .*$", text, re.MULTILINE)
-        assert headings == [
-            f"# {name}",
-            "## Meaning",
-            "## First look",
-            "## Likely causes",
-            "## What to do",
-            "## It is over when",
-        ], name
+        headings = re.findall(r"^##? .*$", text, re.MULTILINE)
+        sections = ["Meaning", "First look", "Likely causes", "What to do", "It is over when"]
+        assert headings == [f"# {name}", *(f"## {section}" for section in sections)], name
+        first = text.partition("## First look\n")[2]
+        assert re.match(r"\n```\w+\nupsell-stream status\n", first), name
     index = (RUNBOOKS / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"\]\((Upsell\w+)\.md\)", index)) == NAMES
 
