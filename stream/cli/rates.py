@@ -32,7 +32,9 @@ from stream.settings import Settings
 from stream.tables.interface import Application, IncompatibleStateError, ShardSummary, TablesUnavailableError
 from stream.tables.redis import connect
 
-_HOW: Final = "use --dimension NAME or no --watch"
+_HOW: Final = "see --dimension, or omit --watch"
+_HOW_OF_ONE: Final = "omit --watch to see all"
+"""How to see rows for which the terminal has no room."""
 
 
 @click.command(
@@ -78,11 +80,12 @@ async def _rates(settings: Settings, window: str | None, dimension: str | None, 
     console = output()
     try:
         if watch and not as_json and console.is_terminal:
+            how = _HOW if dimension is None else _HOW_OF_ONE
             with Live(console=console, auto_refresh=False, screen=True) as live:
                 while True:
                     document = _document(await tables.application(), await tables.now(), settings)
                     shown = _sections(document["windows"], window, dimension, brief=True)
-                    live.update(on_screen(console, _head(document), shown, _HOW), refresh=True)
+                    live.update(on_screen(console, _head(document), shown, how), refresh=True)
                     await asyncio.sleep(STEP / MICROSECONDS)
         while True:
             application, now = await tables.application(), await tables.now()

@@ -5,6 +5,7 @@ Rules: a pipe or a file gets the same text as a terminal, without colours and wi
 
 import logging
 import sys
+from io import TextIOWrapper
 from typing import Final
 
 from rich.console import Console
@@ -29,6 +30,8 @@ class _Output(Console):
 def output(*, stderr: bool = False) -> Console:
     """A console on standard output, or on standard error."""
     stream = sys.stderr if stderr else sys.stdout
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="replace")  # a sign or a label that the locale does not have
     return _Output(stderr=stderr, width=None if stream.isatty() else _PIPE, highlight=False)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import signal
 import subprocess
@@ -197,7 +198,7 @@ def test_watch_shows_whole_rows_on_80_by_24_and_says_how_many_are_left_out(argum
         for kpi in KPIS:
             assert sum(line.split(" ")[0] == kpi.name for line in lines) == 2 * ("all" in kpi.dimensions)
         assert sum(line.startswith("transactions ") for line in lines) == 2
-        assert lines[-1] == "33 rows left out: segment, channel, category; use --dimension NAME or no --watch"
+        assert lines[-1] == "33 rows left out: segment, channel, category; see --dimension, or omit --watch"
         coloured = "\n".join(screen.screen(colours=True))
         assert set(re.findall(r"(\x1b\[3[236]m) *([▲●▼])", coloured)) == {("\x1b[32m", "▲"), ("\x1b[33m", "▼")}
         screen.type("C-c")
@@ -210,7 +211,7 @@ def test_watch_of_one_dimension_shows_as_many_rows_as_fit(arguments, settings):
     with terminal(*arguments, "--watch", "--dimension", "category", "--window", "1h") as screen:
         lines = screen.until(lambda lines: "left out" in lines[-1])
     assert sum(line.startswith("category-") for line in lines) == 20
-    assert lines[-1] == "10 rows left out: category; use --dimension NAME or no --watch"
+    assert lines[-1] == "10 rows left out: category; omit --watch to see all"
 
 
 @pytest.mark.terminal
@@ -239,6 +240,14 @@ def test_without_colours_the_signs_still_tell_the_bands(arguments, settings):
     assert "▲ 50.0%" in text
     assert "▼ 0.0%" in text
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", text)
+
+
+def test_an_output_that_cannot_hold_the_signs_gets_question_marks(arguments, settings):
+    asyncio.run(committed(settings, 1))
+    command = [sys.executable, "-m", "stream", *arguments]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    text = subprocess.run(command, capture_output=True, text=True, check=True, env=ascii_only, timeout=60).stdout
+    assert "? 50.0%" in text
 
 
 def test_watch_runs_until_ctrl_c(arguments, settings):
