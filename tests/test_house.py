@@ -62,6 +62,22 @@ def test_no_tracked_file_has(rule):
     assert not found, "\n".join(found)
 
 
+DEFECT = "cannot be applied: {error!r}. This is a defect"
+"""The one message that shows an exception as code: it is for those who correct the code."""
+
+
+def test_no_message_for_people_shows_an_exception_as_code():
+    """Such as `Retry('timeout: …')` or `UnknownError()`: `stream.kafka.errors.in_words` has the words of Kafka's."""
+    shown = re.compile(r"log\.(?:info|warning|error|critical)\([^)]*%r|\{(?:error|reason|exc)!r\}")
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in tracked_files()
+        if path.is_relative_to(ROOT / "stream") and path.suffix == ".py"
+        for match in shown.finditer(path.read_text(encoding="utf-8").replace(DEFECT, ""))
+    ]
+    assert not found, "\n".join(found)
+
+
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 

@@ -20,6 +20,7 @@ from rich.table import Table
 from stream.cli.options import EVERYTHING, with_settings
 from stream.cli.parameters import Number
 from stream.cli.screen import output, quiet_clients
+from stream.kafka.errors import in_words
 from stream.kafka.security import client_options, refusal
 from stream.settings import Settings, variable
 from stream.tables.interface import IncompatibleStateError, TablesUnavailableError
@@ -130,7 +131,7 @@ async def _about_kafka(settings: Settings, limit: float) -> list[Finding]:
         )
         return [Finding("error", "Kafka", f"no answer from {servers} within {limit:g} s; {hint}")]
     except (KafkaError, OSError) as error:
-        return [Finding("error", "Kafka", f"request to {servers} failed: {str(error) or type(error).__name__}")]
+        return [Finding("error", "Kafka", f"request to {servers} failed: {in_words(error)}")]
 
 
 async def _kafka_findings(admin: AIOKafkaAdminClient, settings: Settings) -> AsyncIterator[Finding]:

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAuthorization
 from stream.cli.options import INPUT, KAFKA
 from stream.cli.screen import progress, quiet_clients
 from stream.core.shard.write_set import ShardId
+from stream.kafka.errors import in_words
 from stream.kafka.producer import connect, disconnect
 from stream.kafka.security import client_options, refusal
 from stream.kafka.topic_lookup import TopicUnusableError, check_usable, look_up
@@ -63,7 +64,7 @@ def run(settings: Settings, work: Coroutine[Any, Any, _T]) -> _T:
             f"Kafka at {servers} refuses this user: grant it Describe, and Read or Write, on the topic ({error})"
         ) from None
     except KafkaError as error:
-        raise click.ClickException(f"Kafka at {servers} returned an error: {error!r}") from None
+        raise click.ClickException(f"Kafka at {servers} returned an error: {in_words(error)}") from None
     except (TopicError, TopicUnusableError, OSError) as error:
         raise click.ClickException(str(error)) from None
 

@@ -40,6 +40,7 @@ from stream.consumer.liveness import CHECK_EVERY, Liveness
 from stream.consumer.record_batches import Records
 from stream.core.shard.write_set import ShardId
 from stream.kafka.cursor import CREDITS, Batch, Cursor, ShardHaltedError
+from stream.kafka.errors import in_words
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -250,7 +251,7 @@ class BatchConsumer(driver.Consumer):
             await self.seek_wait(starts)
         except (IllegalStateError, TimeoutError, KafkaError) as error:
             # No longer assigned, or Kafka is unavailable. Partitions that still want it are sought in the next round.
-            log.warning("cannot seek: %r; trying again", error)
+            log.warning("cannot seek: %s; trying again", in_words(error))
             await self._wait_for_change(IDLE_POLL)
             return
         for tp, start in starts.items():
@@ -290,7 +291,7 @@ class BatchConsumer(driver.Consumer):
         try:
             beginnings, ends = await self.earliest_offsets(tp), await self.highwaters(tp)
         except (IllegalStateError, TimeoutError, KafkaError) as error:
-            log.warning("cannot ask where the log of %s/%d begins and ends: %r; trying again", *tp, error)
+            log.warning("cannot ask where the log of %s/%d begins and ends: %s; trying again", *tp, in_words(error))
             return None
         return cursor.missing(beginnings[tp], ends[tp])
 

@@ -13,6 +13,7 @@ from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
 from aiokafka.structs import TopicPartition
 
 from stream.kafka.cursor import CREDITS
+from stream.kafka.errors import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,4 +120,4 @@ class Liveness:
             coordinator.check_errors()
         except KafkaError as error:
             hint = f" ({_SESSION_HINT})" if isinstance(error, InvalidSessionTimeoutError) else ""
-            report(f"Kafka refuses this member of the group: {error!r}{hint}")
+            report(f"Kafka refuses this member of the group: {in_words(error)}{hint}")

@@ -23,6 +23,7 @@ from aiokafka.errors import (
 )
 
 from stream.events.outcome import HEADER_PREFIX, rejection_headers
+from stream.kafka.errors import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -145,14 +146,14 @@ class Publisher:
                 futures.append(_failed(too_large))
             except KafkaError as refused:
                 # Kafka is unavailable and the buffer is full: each further message would wait for the same timeout.
-                reason = _in_words(refused, message.topic)
+                reason = _explained(refused, message.topic)
                 break
         if futures:
             await asyncio.wait(futures, timeout=TIMEOUT)
         for message, future in zip(messages, futures, strict=False):
             error = future.exception() if future.done() else KafkaTimeoutError(f"no answer within {TIMEOUT:.0f} s")
             if error is not None:
-                reason = _in_words(error, message.topic)
+                reason = _explained(error, message.topic)
                 left.append(self._smaller(message) if isinstance(error, MessageSizeTooLargeError) else message)
         left.extend(messages[len(futures) :])
         if reason is not None:
@@ -197,7 +198,9 @@ class Publisher:
             try:
                 self._producer = await self._connect()
             except KafkaError as error:
-                log.warning("cannot connect a new producer: %r; trying again with the next publication", error)
+                log.warning(
+                    "cannot connect a new producer: %s; trying again with the next publication", in_words(error)
+                )
                 return
         await disconnect(failed)
 
@@ -219,12 +222,12 @@ def _is_not_about_producer_ids(record: logging.LogRecord) -> bool:
     return "InitProducerIdRequest" not in str(record.msg)
 
 
-def _in_words(error: BaseException, topic: str) -> str:
+def _explained(error: BaseException, topic: str) -> str:
     if isinstance(error, UnknownTopicOrPartitionError):
         return f"topic {topic} does not exist: create it"
     if isinstance(error, TopicAuthorizationFailedError):
         return f"this user may not write to topic {topic}: grant Write and Describe on it"
-    return repr(error)
+    return in_words(error)
 
 
 def _failed(error: BaseException) -> asyncio.Future[Any]:

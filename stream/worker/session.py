@@ -21,6 +21,7 @@ from stream.core.config import DAY
 from stream.core.shard.shard import Shard
 from stream.core.shard.state import UnreadableStateError
 from stream.kafka.cursor import ShardHaltedError
+from stream.kafka.errors import in_words
 from stream.kafka.log_identity import LogIdentity, resume
 from stream.tables.interface import EXPIRY_PARTS, Commit, CommitResult, Owner, TablesUnavailableError
 from stream.worker.health import HealthReport
@@ -221,4 +222,4 @@ async def _register(context: WorkerContext, waiting: Waiting, labels: Sequence[L
 
 
 def _no_topic_id(error: KafkaError) -> str:
-    return f"Kafka does not return the topic's id: {error}"
+    return f"Kafka does not return the topic's id: {in_words(error)}"
