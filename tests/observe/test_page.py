@@ -24,6 +24,7 @@ from stream.observe.counters import Counters
 from stream.observe.http import HttpServer
 from stream.observe.view import WITHDRAWN_AFTER, View
 from stream.settings import Settings, Target
+from stream.tables.interface import WITHOUT_KEY, Halt, ShardHealth
 
 PATIENCE = 60
 DASH = "\N{EN DASH}"
@@ -374,8 +375,52 @@ def test_figures_of_an_unreachable_worker_are_removed(reader, worker, monkeypatc
 def test_figures_that_stand_still_are_not_called_live(reader, worker):
     worker.tables.time = NOW + 60_000_000
     worker.refresh()
-    reader.open().until("Figures stand still")
-    assert "2 of them silent: checkout-events/0, subscription-events/0" in reader.text("#pipeline")
+    reader.open().until("Stopped")
+    assert reader.find("#state").get_attribute("data-state") == "down"
+    assert "Checkout: stopped. no commit for 63 s" in reader.text("#trouble")
+    assert "Subscription: stopped." in reader.text("#trouble")
+    assert "2, of them 2 silent" in reader.text("#pipeline")
+
+
+@pytest.mark.browser
+def test_halted_shards_are_shown_with_their_cause_once(reader, worker):
+    halt = Halt("topic_recreated", "the topic was deleted and created again", NOW)
+    others = [shard(partition=number) for number in (1, 2)]
+    worker.tables.shards = [*worker.tables.shards[:1], *others, *worker.tables.shards[1:]]
+    worker.tables.halts = {other.shard: halt for other in others}
+    worker.refresh()
+    reader.open().until("Partial")
+    assert reader.text("#trouble") == (
+        "Checkout: partial. the topic was deleted and created again (checkout-events/1, checkout-events/2)."
+    )
+    reader.find("details summary").click()
+    assert reader.row("shards", "checkout-events/1")[1] == "halted: topic_recreated"
+    assert reader.row("shards", "checkout-events/0")[1] == "working"
+
+
+@pytest.mark.browser
+def test_dead_letters_records_without_key_and_old_records_are_shown(reader, worker):
+    health = ShardHealth(NOW - 120_000_000, ((NOW, {"invalid": 37, "no_key": 1, WITHOUT_KEY: 60}),))
+    worker.tables.shards = [shard(cells=SMALL, customers=SMALL_CUSTOMERS, health=health)]
+    worker.refresh()
+    reader.open().until("Behind")
+    assert "the oldest record that is not applied is 2 min old" in reader.text("#trouble")
+    pipeline = reader.text("#pipeline")
+    for part in (
+        "38: invalid 37, no_key 1",
+        "60: a checkout may count as several",
+        "2 min ago",
+        "1 MiB of 4 MiB (25.0%)",
+    ):
+        assert part in pipeline
+
+
+@pytest.mark.browser
+def test_an_application_without_events_is_called_empty(reader, worker):
+    worker.tables.shards = [shard(at=0)]
+    worker.refresh()
+    reader.open().until("Empty")
+    assert "no event has come" in reader.text("#trouble")
 
 
 @pytest.mark.browser

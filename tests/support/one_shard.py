@@ -115,6 +115,7 @@ class ShardWorker:
         self.topics = Topics()
         self.counters = Counters()
         self.fencing_backoff = 0.0
+        self.admission = None
         self.chunk = 7
         self.beginning = 0
         self.end = len(log)
@@ -132,7 +133,7 @@ class ShardWorker:
         context = WorkerContext(
             app_id="test", cluster="cluster", core=CoreConfig(), labels=LabelRegistry(), tables=self.tables, clock=clock,
             decoder=Decoder({SHARD.topic: self.journey}, 600_000_000), publisher=self.publisher, outcome_topic="outcomes",
-            dead_letter_topic="dead", counters=self.counters, fencing_backoff=self.fencing_backoff, topics=self.topics,
+            dead_letter_topic="dead", counters=self.counters, fencing_backoff=self.fencing_backoff, topics=self.topics, admission=self.admission,
         )  # fmt: skip
         self.task = ShardTask(SHARD, self.journey, context, asyncio.Event(), 1000)
         enter = self.task._enter

@@ -65,7 +65,7 @@ def shard(
     summary = Summary(
         journey="checkout" if topic.startswith("checkout") else "subscription",
         at=at,
-        stream_time=at - 1_500_000,
+        stream_time=at - 1_500_000 if at else 0,
         windows=[(name, entries) for name in windows],
         total=entries if total is None else list(total.items()),
     )
@@ -73,7 +73,7 @@ def shard(
     return ShardSummary(
         ShardId(topic, partition),
         encode_summary(summary),
-        encode_recent(summary.stream_time, STEP, {}, NEVER),
+        encode_recent(summary.stream_time or NEVER, STEP, {}, NEVER),
         NOW - 3_000_000,
         counts,
         health or ShardHealth(),

@@ -5,9 +5,12 @@ const EVERY = 5000; // milliseconds between two polls
 const PATIENCE = 10000; // milliseconds until a poll fails
 const KEPT = 15 * 60 * 1000; // milliseconds of history
 const GAP = 4 * EVERY; // milliseconds; longer gaps interrupt a line
-const OLD = 30; // seconds; a shard or figures without a commit for longer are shown as a problem
+const SILENT = 30; // seconds without a commit after which a shard is shown as silent
 const JOURNEYS = { all: "Both", checkout: "Checkout", subscription: "Subscription" };
 const DASH = "–";
+// State of the figures -> how the page shows it. The first one that a journey has is the page's.
+const STATES = { stopped: ["down", "Stopped"], partial: ["warn", "Partial"], behind: ["warn", "Behind"], live: ["live", "Live"], empty: ["wait", "Empty"] };
+const WITHOUT_KEY = "without key";
 
 // Name of a KPI -> its title, and the counts or amounts that it divides.
 const KPIS = {
@@ -186,9 +189,18 @@ function diagnosis() {
   const age = figuresAge();
   const detail = age === null ? "no figures yet" : `figures of ${new Date(latest.rates.as_of).toLocaleTimeString("en-GB")}, ${ago(age)}`;
   if (held()) return ["wait", "Paused", detail, ""];
-  if (age !== null && age > OLD) return ["warn", "Figures stand still", detail, `No shard has committed for more than ${OLD} s; see Pipeline.`];
+  const states = Object.entries(latest.state.states);
+  const worst = Object.keys(STATES).find((name) => states.some(([, own]) => own.state === name)) ?? "empty";
+  const [sign, word] = STATES[worst];
+  if (sign !== "live" && sign !== "wait") return [sign, word, detail, states.filter(([, own]) => own.reasons.length).map(explained).join(" ")];
   if (!latest.state.ready) return ["warn", "Worker not ready", detail, latest.state.reasons.join("; ")];
-  return ["live", "Live", detail, ""];
+  return [sign, word, detail, worst === "empty" ? "Nothing was applied yet: no event has come." : ""];
+}
+
+// The state of a journey's figures in words: each cause once, with its shards.
+function explained([journey, { state, reasons }]) {
+  const causes = reasons.map(({ text, shards }) => `${text} (${shards.slice(0, 4).join(", ")}${shards.length > 4 ? ` and ${shards.length - 4} more` : ""})`);
+  return `${JOURNEYS[journey]}: ${STATES[state][1].toLowerCase()}. ${causes.join("; ")}.`;
 }
 
 function choices(windows) {
@@ -372,18 +384,37 @@ function momentOf(text) {
 function pipeline() {
   const { state } = latest;
   const since = passed();
-  const behind = state.shards.filter((shard) => shard.age + since > OLD);
+  const halted = state.shards.filter((shard) => shard.halt !== null);
+  const silent = state.shards.filter((shard) => shard.halt === null && shard.age + since > SILENT);
+  const amiss = [...(halted.length ? [`${halted.length} halted`] : []), ...(silent.length ? [`${silent.length} silent`] : [])];
+  const { [WITHOUT_KEY]: withoutKey = 0, ...rejected } = state.attention;
+  const letters = Object.values(rejected).reduce((sum, count) => sum + count, 0);
+  const oldest = Math.max(0, ...state.shards.map((shard) => shard.unapplied));
   const newest = state.shards.map((shard) => shard.newest_event).filter((age) => age !== null);
   const facts = {
     "This worker": away !== null ? "does not answer" : state.ready ? "ready" : `not ready: ${state.reasons.join("; ")}`,
     "Its lag": `${whole.format(state.lag)} ${state.lag === 1 ? "record" : "records"} to be applied`,
     "Newest event": newest.length ? ago(Math.min(...newest) + since) : DASH,
     Figures: state.unavailable ?? (state.age === null ? "none yet" : ago(figuresAge())),
-    Shards: state.shards.length ? `${state.shards.length}, ${behind.length ? `${behind.length} of them silent: ${behind.map(shardName).join(", ")}` : "all up to date"}` : DASH,
+    Shards: state.shards.length ? `${state.shards.length}, ${amiss.length ? `of them ${amiss.join(", ")}` : "all up to date"}` : DASH,
+    "Oldest record not applied": oldest ? ago(oldest) : "none",
+    "Dead letters in the last hour": letters ? `${whole.format(letters)}: ${Object.entries(rejected).map(([reason, count]) => `${reason} ${whole.format(count)}`).join(", ")}` : "none",
+    "Records without a key in the last hour": withoutKey ? `${whole.format(withoutKey)}: a checkout may count as several` : "none",
+    "Memory of Redis": state.memory === null ? DASH : memory(state.memory),
   };
   put("pipeline", ...Object.entries(facts).flatMap(([name, text]) => [element("dt", {}, name), element("dd", {}, text)]));
-  const rows = state.shards.map((shard) => [shardName(shard), ago(shard.age + since), shard.newest_event === null ? DASH : ago(shard.newest_event + since)]);
-  table("shards", "Shards of all workers", ["Shard", "Last commit", "Newest event"], rows, "No shard is known.");
+  const rows = state.shards.map((shard) => [
+    shardName(shard),
+    shard.halt !== null ? `halted: ${shard.halt.reason}` : shard.age + since > SILENT ? "silent" : "working",
+    shard.age === null ? "never" : ago(shard.age + since),
+    shard.newest_event === null ? DASH : ago(shard.newest_event + since),
+  ]);
+  table("shards", "Shards of all workers", ["Shard", "State", "Last commit", "Newest event"], rows, "No shard is known.");
+}
+
+function memory({ used, limit }) {
+  const mebibytes = (bytes) => `${whole.format(Math.round(bytes / 1048576))} MiB`;
+  return limit ? `${mebibytes(used)} of ${mebibytes(limit)} (${percent.format(used / limit)})` : `${mebibytes(used)}, no limit`;
 }
 
 const shardName = (shard) => `${shard.topic}/${shard.partition}`;
