@@ -1,0 +1,233 @@
+"""The whole application at one look, from Redis and Kafka, and what somebody should do about it.
+
+Rules: only reads. A server that cannot be asked is a finding, not an error: the rest is shown all the same. What is listed in `to_do` is wrong now and
+stays wrong until a person acts; everything else is shown for information.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError, KafkaError, for_code
+
+from stream.core.config import MICROSECONDS
+from stream.core.counting.summary import decode_summary
+from stream.core.shard.write_set import ShardId
+from stream.kafka.metadata import MetadataClient
+from stream.kafka.security import CLIENT_ID, client_options, refusal
+from stream.kafka.topic_watch import describe
+from stream.observe.state import (
+    SILENT_AFTER,
+    JourneyState,
+    ShardView,
+    attention,
+    is_up,
+    journey_states,
+    shard_views,
+)
+from stream.settings import Settings
+from stream.tables.interface import (
+    WITHOUT_KEY,
+    Application,
+    IncompatibleStateError,
+    Owner,
+    ServerMemory,
+    TablesUnavailableError,
+)
+from stream.tables.redis import connect
+
+FULL: Final = 0.8
+"""Share of Redis' memory limit from which on somebody should act."""
+
+
+class Shard(msgspec.Struct, frozen=True):
+    """One shard. Ages in seconds."""
+
+    topic: str
+    partition: int
+    state: str
+    """working, silent or halted."""
+    reason: str | None
+    """Of a halted shard."""
+    text: str | None
+    age: float | None
+    """Since its last commit or tick; None if there was none."""
+    oldest_unapplied: float
+    """Age of the oldest record that was not applied then; 0 if all were."""
+    lag: int | None
+    """Records in Kafka that are not applied; None if Kafka cannot be asked."""
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """Memory of Redis, bytes."""
+
+    used: int
+    limit: int | None
+    """None: no limit."""
+
+
+class Inspection(msgspec.Struct, frozen=True):
+    """What was found."""
+
+    app_id: str
+    to_do: Sequence[str]
+    """What somebody should do now; empty if all is well."""
+    journeys: Mapping[str, JourneyState]
+    workers: Sequence[str] | None
+    """Hosts of the members of the consumer group; None if Kafka does not say."""
+    shards: Sequence[Shard]
+    lag: int | None
+    """Sum over all shards."""
+    dead_letters: Mapping[str, int]
+    """Of the last hour, by reason."""
+    without_key: int
+    """Records of the last hour that were applied although they have no key."""
+    redis: Memory | None
+    """None if Redis does not say."""
+
+
+class _Tables(msgspec.Struct, frozen=True):
+    application: Application
+    owners: Mapping[ShardId, Owner]
+    memory: ServerMemory | None
+    now: int
+
+
+class _Kafka(msgspec.Struct, frozen=True):
+    lags: Mapping[ShardId, int]
+    workers: Sequence[str] | None
+    problems: Sequence[str]
+
+
+async def inspect(settings: Settings, limit: float) -> Inspection:
+    """Look at everything; each server has `limit` seconds to answer. Never raises for a server that does not."""
+    to_do: list[str] = []
+    try:
+        async with asyncio.timeout(limit):
+            tables = await _ask_redis(settings)
+    except TimeoutError:
+        tables = None
+        to_do.append(f"Redis does not answer within {limit:g} s: there are no figures. Run `upsell-stream check`")
+    except (TablesUnavailableError, IncompatibleStateError, OSError) as error:
+        tables = None
+        to_do.append(f"{error}: there are no figures. Run `upsell-stream check`")
+    try:
+        async with asyncio.timeout(limit):
+            kafka = await _ask_kafka(settings, {} if tables is None else tables.owners)
+            to_do += kafka.problems
+    except KafkaConnectionError:
+        kafka = None
+        to_do.append(f"cannot connect to Kafka: {await refusal(settings)}")
+    except TimeoutError:
+        kafka = None
+        to_do.append(f"Kafka does not answer within {limit:g} s. Run `upsell-stream check`")
+    except (KafkaError, OSError) as error:
+        kafka = None
+        to_do.append(f"Kafka refuses a request: {str(error) or type(error).__name__}. Run `upsell-stream check`")
+    return _inspection(settings, tables, kafka, to_do)
+
+
+def _inspection(settings: Settings, tables: _Tables | None, kafka: _Kafka | None, to_do: list[str]) -> Inspection:
+    workers = None if kafka is None else kafka.workers
+    if workers is not None and not workers:
+        to_do.append("no worker is a member of the consumer group: start one")
+    if tables is None:
+        return Inspection(settings.app_id, to_do, {}, workers, (), None, {}, 0, None)
+    application, now = tables.application, tables.now
+    summaries = [decode_summary(shard.summary, shard.recent) for shard in application.shards]
+    views = shard_views(application, summaries, now)
+    journeys = journey_states(views, application.topics, now, settings.behind, tuple(settings.input_topics.values()))
+    to_do += [
+        f"{journey} is {state.state}: {reason.text} ({_places(reason.shards)})"
+        for journey, state in journeys.items()
+        if not is_up(state)
+        for reason in state.reasons
+    ]
+    memory = None if tables.memory is None else Memory(tables.memory.used, tables.memory.limit or None)
+    if memory is not None and memory.limit is not None and memory.used > FULL * memory.limit:
+        to_do.append(
+            f"Redis has used {memory.used / memory.limit:.0%} of its memory; at 100 % nothing is applied. Raise maxmemory, or see "
+            "docs/runbooks/UpsellRedisFull.md"
+        )
+    counts = attention(application, now)
+    without_key = counts.pop(WITHOUT_KEY, 0)
+    lags = {} if kafka is None else kafka.lags
+    shards = [_shard(view, lags.get(view.shard)) for view in views]
+    lag = sum(lags.values()) if lags else None
+    return Inspection(settings.app_id, to_do, journeys, workers, shards, lag, counts, without_key, memory)
+
+
+def _shard(view: ShardView, lag: int | None) -> Shard:
+    silent = view.age is None or view.age > SILENT_AFTER
+    return Shard(
+        view.shard.topic,
+        view.shard.partition,
+        "halted" if view.halt is not None else "silent" if silent else "working",
+        None if view.halt is None else view.halt.reason,
+        None if view.halt is None else view.halt.text,
+        None if view.age is None else round(view.age / MICROSECONDS, 1),
+        round(view.unapplied / MICROSECONDS, 1),
+        lag,
+    )
+
+
+def _places(shards: Sequence[str]) -> str:
+    return ", ".join(shards[:3]) + (f" and {len(shards) - 3} more" if len(shards) > 3 else "")
+
+
+async def _ask_redis(settings: Settings) -> _Tables:
+    tables = connect(settings)
+    try:
+        application = await tables.application()
+        known = {
+            ShardId(topic, number)
+            for topic, stored in application.topics.items()
+            for number in range(stored.partitions)
+        }
+        shards = sorted(known | {each.shard for each in application.shards} | application.halts.keys())
+        owners = dict(zip(shards, await tables.owners(shards), strict=True)) if shards else {}
+        return _Tables(application, owners, await tables.server_memory(), await tables.now())
+    finally:
+        await tables.close()
+
+
+async def _ask_kafka(settings: Settings, owners: Mapping[ShardId, Owner]) -> _Kafka:
+    options = client_options(settings)
+    servers, topics = settings.kafka_bootstrap_servers, settings.input_topics
+    client = MetadataClient(servers, CLIENT_ID, options)
+    try:
+        answer = await client.topics(list(topics))
+    finally:
+        await client.close()
+    described = [describe(topic, topics[topic.name]) for topic in answer]
+    present = [TopicPartition(topic.name, number) for topic in described for number in range(topic.partitions or 0)]
+    problems = [topic.problem for topic in described if topic.problem is not None]
+    lags: dict[ShardId, int] = {}
+    if present:
+        async with AIOKafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False, **options) as consumer:
+            ends = await consumer.end_offsets(present)
+            beginnings = await consumer.beginning_offsets(present)
+        for partition in present:
+            owner = owners.get(ShardId(*partition))
+            start = owner.offset if owner is not None and owner.offset is not None else beginnings[partition]
+            lags[ShardId(*partition)] = max(0, ends[partition] - start)
+    return _Kafka(lags, await _workers(settings), problems)
+
+
+async def _workers(settings: Settings) -> list[str] | None:
+    """Hosts of the members of the consumer group; None if this Kafka or this user's rights do not allow to ask."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers, **client_options(settings))
+    try:
+        await admin.start()
+        (answer,) = await admin.describe_consumer_groups([settings.app_id])
+        error, _, _, _, _, members, *_ = answer.groups[0]
+        if error:
+            raise for_code(error)
+        return sorted(str(host).lstrip("/") for _, _, host, *_ in members)
+    except (KafkaError, RuntimeError, IndexError, ValueError):
+        return None
+    finally:
+        await admin.close()
