@@ -1,11 +1,11 @@
-"""The tables of KPIs and metrics, from `KPIS` and the manifest of metrics."""
+"""The tables of reasons, KPIs and metrics, from `KPIS` and the manifest of metrics."""
 
 from pathlib import Path
 from typing import Final
 
 from docs.generate.page import ROOT, table, with_sections
 from stream.core.counting.kpi import KPIS, Kpi
-from stream.observe.manifest import MANIFEST, Metric
+from stream.observe.manifest import MANIFEST, REASONS, Metric
 
 PAGE: Final = ROOT / "docs/reference/metrics.md"
 
@@ -13,6 +13,7 @@ PAGE: Final = ROOT / "docs/reference/metrics.md"
 def files() -> dict[Path, str]:
     """The page with its current tables."""
     sections = {
+        "reasons": table(("reason", "means"), ((f"`{name}`", text) for name, text in REASONS.items())),
         "kpis": table(("KPI", "formula", "figure sets", "bands"), map(_kpi, KPIS)),
         **{
             scope: table(
