@@ -159,6 +159,7 @@ async def test_a_new_token_is_in_force_at_once_and_ends_the_old_cookies(client, 
         "9" * 5000 + ".x",
         "\N{SUPERSCRIPT TWO}.x",
     ],
+    ids=["empty", "text", "dot", "token", "another token", "expired", "changed time", "long", "no digit"],
 )
 async def test_a_made_up_or_expired_cookie_is_refused(client, value):
     async with client.get("/page.json", headers={"Cookie": f"upsell-shop.eu={value}"}) as response:
