@@ -216,10 +216,12 @@ class _Demo:
             settings = _settings(broker.bootstrap_servers, valkey.url)
             worker = await stack.enter_async_context(_Worker(settings))
             self._page = f"{worker.url}/"
+            where = f"--app-id {settings.app_id} --redis-url {valkey.url}"
             self._console.print(
                 f"page     {self._page}\nmetrics  {worker.url}/metrics\nrates    {worker.url}/api/v1/rates\n"
                 f"Kafka    {broker.bootstrap_servers}\nRedis    {valkey.url}\n\nfrom another terminal:\n"
-                f"{_program()} rates --watch --app-id {settings.app_id} --redis-url {valkey.url}\n",
+                f"{_program()} rates --watch {where}\n"
+                f"{_program()} status {where} --bootstrap-servers {broker.bootstrap_servers}\n",
                 soft_wrap=True,
             )
             tables = connect(settings)

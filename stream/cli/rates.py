@@ -54,7 +54,7 @@ Examples:
 )
 @click.option("--watch", is_flag=True, help="Continue, with new figures every 5 seconds; a terminal shows what fits.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; with --watch one per line.")
-@with_settings(("app_id", *REDIS))
+@with_settings(("app_id", *REDIS, "behind_seconds"))
 def rates(
     settings: Settings, *, window: str | None, dimension: Label | Literal["all"] | None, watch: bool, as_json: bool
 ) -> None:

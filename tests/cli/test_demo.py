@@ -105,13 +105,13 @@ def test_wrong_options_of_the_demo_are_wrong_usage(words):
 
 
 def heading(process):
-    """What the demo prints first: addresses by name, and the command for another terminal."""
+    """What the demo prints first: addresses by name, and the commands for another terminal."""
     addresses = dict(process.stdout.readline().split() for _ in range(5))
     assert process.stdout.readline() == "\n"
     assert process.stdout.readline() == "from another terminal:\n"
-    command = process.stdout.readline()
+    commands = [shlex.split(process.stdout.readline()) for _ in range(2)]
     assert process.stdout.readline() == "\n"
-    return addresses, shlex.split(command)
+    return addresses, commands
 
 
 def event(kind, number, time, **data):
@@ -187,16 +187,19 @@ def test_the_report_never_says_equal_of_figures_that_differ():
     assert "its counts DIFFER from the shop's own" in core_is_wrong
 
 
-def test_the_command_that_is_printed_shows_the_demo_s_figures(tmp_path):
+def test_the_commands_that_are_printed_show_the_demo_s_figures_and_state(tmp_path):
     with demo("--rate", "50", directory=tmp_path) as process:
-        _, command = heading(process)
-        assert command[:4] == [sys.executable, "-m", "stream", "rates"]
+        _, (rates, status) = heading(process)
+        assert rates[:5] == [sys.executable, "-m", "stream", "rates", "--watch"]
         assert "events sent" in process.stdout.readline()
-        figures = subprocess.run(
-            [word for word in command if word != "--watch"], capture_output=True, text=True, check=True, timeout=60
+        rates.remove("--watch")
+        figures, state = (
+            subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+            for command in (rates, status)
         )
         assert "upsell_cross_sell_rate" in figures.stdout
-        assert figures.stderr == ""
+        assert "Nothing to do." in state.stdout
+        assert figures.stderr == state.stderr == ""
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=120)
 
