@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 import signal
+import time
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +20,7 @@ from aiokafka.errors import KafkaError
 
 from stream import logs
 from stream.consumer.faust_app import App, add_agent, heartbeat
+from stream.consumer.liveness import CHECK_EVERY
 from stream.events.decode import Decoder
 from stream.kafka.producer import Publisher
 from stream.kafka.security import CLIENT_ID, client_options, refusal
@@ -29,18 +31,19 @@ from stream.kafka.topics import TopicError, admin_client, create_topics
 from stream.observe.counters import Counters
 from stream.observe.http import HttpServer
 from stream.observe.view import View
+from stream.settings import variable
 from stream.tables.interface import IncompatibleStateError, TablesRefusedError, TablesUnavailableError
 from stream.tables.redis import CLUSTER, connect
 from stream.worker.admission import Admission
 from stream.worker.clock import Clock
 from stream.worker.context import WorkerContext
-from stream.worker.retry import Waiting, retry
+from stream.worker.retry import LONGEST_PAUSE, Waiting, retry
 from stream.worker.shard_set import ShardSet
 from stream.worker.status import Status
 from stream.worker.watchdog import Watchdog, end_within, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from stream.kafka.topic_watch import InputTopic
     from stream.settings import Settings
@@ -48,6 +51,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SILENCE: Final = 120.0
+"""Seconds without any answer to the consumer after which all of Kafka's clients are made again."""
+CONNECT_TIMEOUT: Final = 60.0
+"""Seconds for the consumer to connect, once Kafka has answered other clients."""
 LOOP_TIMEOUT: Final = 60.0
 """Seconds that the event loop may be blocked."""
 STOP_TIMEOUT: Final = 25.0
@@ -64,6 +71,9 @@ class Worker:
         self.http: HttpServer | None = None
         self._ended: asyncio.Future[None] | None = None
         self._parts = AsyncExitStack()
+        self._kafka = AsyncExitStack()
+        """The parts that are made again when Kafka has not answered for long."""
+        self._disconnecting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start everything; returns when the worker is a member of its group or is about to become one.
@@ -90,10 +100,23 @@ class Worker:
         await self.http.start()
         parts.push_async_callback(self.http.stop)
         log.info("metrics, health and rates at %s", self.http.url)
-        self._run(view.run())
+        self._run(view.run(), parts)
         clock = Clock(tables)
         redis = self.status.waiting = Waiting("waiting for Redis")
         await retry(partial(reach, tables, clock), TablesUnavailableError, redis)
+        parts.push_async_callback(self._disconnect)
+        connect_kafka = partial(self._connect, tables, clock, security)
+        await self._connect_or_wait(connect_kafka)
+        self._run(self._reconnect_after_silence(connect_kafka), parts)
+
+    async def _connect(self, tables: RedisTables, clock: Clock, security: dict[str, Any]) -> None:
+        """Start everything that belongs to Kafka. Waits until Kafka answers; every name is resolved again.
+
+        Raises:
+            TopicError: Kafka refused to create a topic.
+            KafkaError, TimeoutError: Kafka has ceased to answer meanwhile.
+        """
+        settings, parts = self.settings, self._kafka
         kafka = self.status.waiting = Waiting("waiting for Kafka")
         cluster = await retry(partial(cluster_id, settings, security), ConnectionError, kafka)
         if settings.kafka_create_topics:
@@ -107,7 +130,7 @@ class Worker:
         watched = TopicWatch(settings.kafka_bootstrap_servers, journeys, CLIENT_ID, security, self._note_topics)
         parts.push_async_callback(watched.close)
         await retry(watched.ask, KafkaError, kafka)
-        self._run(watched.run())
+        self._run(watched.run(), parts)
         topics = TopicIds(settings.kafka_bootstrap_servers, journeys, CLIENT_ID, security)
         parts.push_async_callback(topics.close)
         context = WorkerContext(
@@ -131,17 +154,68 @@ class Worker:
         app = App(settings, shards)
         add_agent(app, journeys, shards)
         parts.push_async_callback(app.stop)
-        await app.start()
-        self._run(app.wait_until_stopped(), lambda: app.crash_reason)
-        self._run(watch(shards, self.status, clock, self.counters, context.attention))
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            await app.start()
+        self._run(app.wait_until_stopped(), parts, lambda: app.crash_reason)
+        self._run(watch(shards, self.status, clock, self.counters, context.attention), parts)
+
+    async def _disconnect(self) -> None:
+        """Stop everything that belongs to Kafka: release the shards, leave the group, close the clients.
+
+        It continues if its caller is cancelled; the next caller waits for its end.
+        """
+        if self._disconnecting is None or self._disconnecting.done():
+            self._disconnecting = asyncio.create_task(self._close_kafka())
+        await asyncio.shield(self._disconnecting)
+
+    async def _close_kafka(self) -> None:
+        parts, self._kafka = self._kafka, AsyncExitStack()
+        await parts.aclose()
+        self.status.shards = None
+        self.counters.ready(False)
+
+    async def _connect_or_wait(self, connect: Callable[[], Awaitable[None]], *refused: type[Exception]) -> None:
+        """Connect; again and again if Kafka ceases to answer meanwhile, or for an error that is one of `refused`."""
+        while True:
+            try:
+                return await connect()
+            except (KafkaError, TimeoutError, *refused) as error:
+                log.warning("cannot connect to Kafka: %r. Nothing is lost; trying again", error)
+            await self._disconnect()
+            await asyncio.sleep(LONGEST_PAUSE)
+
+    async def _reconnect_after_silence(self, connect: Callable[[], Awaitable[None]]) -> None:
+        """Connect again whenever Kafka has not answered for `SILENCE`. Never returns.
+
+        aiokafka's consumer asks only the addresses that Kafka has named, and never the bootstrap servers again.
+        """
+        while True:
+            await asyncio.sleep(CHECK_EVERY)
+            shards = self.status.shards
+            if shards is None or time.monotonic() - shards.answered_at < SILENCE:
+                continue
+            log.warning(
+                "Kafka has not answered for %.0f s: connecting again to %s, with all names resolved again. Nothing is lost",
+                SILENCE,
+                variable("kafka_bootstrap_servers"),
+            )
+            self.status.reconnecting = True
+            await self._disconnect()
+            await self._connect_or_wait(connect, TopicError)
+            log.info("connected to Kafka again")
 
     def _note_topics(self, topics: Mapping[str, InputTopic]) -> None:
         self.status.topics = topics
         for name, topic in topics.items():
             self.counters.input_topic_up(name, topic.problem is None)
 
-    def _run(self, work: Coroutine[Any, Any, None], reason: Callable[[], BaseException | None] = lambda: None) -> None:
-        """Run a part in a task of its own; the worker ends if that part ends before it is cancelled."""
+    def _run(
+        self,
+        work: Coroutine[Any, Any, None],
+        parts: AsyncExitStack,
+        reason: Callable[[], BaseException | None] = lambda: None,
+    ) -> None:
+        """Run a part in a task of its own until `parts` are closed; the worker ends if that part ends before."""
 
         async def supervised() -> None:
             try:
@@ -152,7 +226,12 @@ class Worker:
                 self._fail(reason() or RuntimeError("a part of the worker ended"))
 
         task = asyncio.create_task(supervised())
-        self._parts.callback(task.cancel)
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.wait({task})
+
+        parts.push_async_callback(end)
 
     def _fail(self, error: BaseException) -> None:
         if self._ended is not None and not self._ended.done():

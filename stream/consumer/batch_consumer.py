@@ -36,7 +36,7 @@ from faust.exceptions import ImproperlyConfigured
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from stream.consumer.liveness import CHECK_EVERY, Liveness
+from stream.consumer.liveness import CHECK_EVERY, KAFKA_TIMEOUT, Liveness
 from stream.consumer.record_batches import Records
 from stream.core.shard.write_set import ShardId
 from stream.kafka.cursor import CREDITS, Batch, Cursor, ShardHaltedError
@@ -68,6 +68,11 @@ records before it."""
 COMMIT_TIMEOUT: Final = 2.0
 """Seconds for a commit to Kafka, which is only a display; shorter than Faust's interval between two (2.8 s)."""
 
+LEAVE_TIMEOUT: Final = 10.0
+"""Seconds to leave the group and close the client."""
+CLOSE_TIMEOUT: Final = 2.0
+"""The same while Kafka does not answer."""
+
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
@@ -78,14 +83,29 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         return consumer
 
     async def on_thread_stop(self) -> None:
-        """Close the client. While Kafka is unavailable aiokafka awaits a task that it has cancelled, and is closed only in part."""
+        """Leave the group and close the client, within a limit: to leave aiokafka waits for Kafka as long as for any answer, more than a minute.
+
+        While Kafka is unavailable aiokafka also awaits a task that it has cancelled, and is closed only in part.
+        """
+        silent = time.monotonic() - cast("BatchConsumer", self.consumer).shards.answered_at > KAFKA_TIMEOUT
         try:
-            await super().on_thread_stop()
+            async with asyncio.timeout(CLOSE_TIMEOUT if silent else LEAVE_TIMEOUT):
+                await super().on_thread_stop()
+        except TimeoutError:
+            log.warning("left the group without Kafka's answer; it keeps this member until its session ends")
+            await self._close_client()
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._consumer is None or (task is not None and task.cancelling()):
                 raise
-            await self._consumer._client.close()  # noqa: SLF001 - the part that is still open
+            await self._close_client()
+
+    async def _close_client(self) -> None:
+        """Close the part that is still open. The tasks that are left are cancelled with the thread's loop."""
+        if self._consumer is not None:
+            with suppress(TimeoutError, asyncio.CancelledError):
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await self._consumer._client.close()  # noqa: SLF001 - see above
 
 
 class BatchConsumer(driver.Consumer):
@@ -114,6 +134,12 @@ class BatchConsumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the client's thread runs."""
+        thread = self._thread._thread  # noqa: SLF001 - Faust has no public way to it
+        return thread is not None and thread.is_alive()
 
     def _client(self) -> aiokafka.AIOKafkaConsumer:
         return self._thread._ensure_consumer()  # noqa: SLF001 - Faust has no public way to the client

@@ -14,7 +14,7 @@ from faust.app.base import BootStrategy
 from faust.assignor.partition_assignor import PartitionAssignor
 from faust.tables.manager import TableManager
 
-from stream.consumer.batch_consumer import BatchTransport
+from stream.consumer.batch_consumer import BatchConsumer, BatchTransport
 from stream.kafka.security import CLIENT_ID, faust_credentials
 
 if TYPE_CHECKING:
@@ -86,6 +86,17 @@ class App(faust.App):
         )
         self.shards = shards
         self.on_before_shutdown.connect(self._drain)
+
+    async def stop(self) -> None:
+        """Release the shards, leave the group, close the client.
+
+        Raises:
+            RuntimeError: the client still runs. Then the process must end: another client beside it would share the partitions with it.
+        """
+        await super().stop()
+        consumer = self._consumer
+        if isinstance(consumer, BatchConsumer) and consumer.is_alive:
+            raise RuntimeError("the consumer of Kafka did not stop")
 
     def _new_transport(self) -> TransportT:
         return BatchTransport(self.conf.broker_consumer, self)

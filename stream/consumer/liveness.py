@@ -66,6 +66,9 @@ class Liveness:
     def check(self, now: float) -> None:
         """Note whether Kafka answers this member's heartbeats, and the fetches of each shard, even if without records. `now` by the monotonic clock."""
         client = self._client()
+        connections = list(client._client._conns.values())  # noqa: SLF001 - also those for metadata, which is asked for every few seconds
+        for connected in connections:
+            self._shards.answered_at = max(self._shards.answered_at, connected._last_action)  # noqa: SLF001 - when its last answer arrived
         coordinator = (client._coordinator.coordinator_id, ConnectionGroup.COORDINATION)  # noqa: SLF001 - who answers heartbeats
         connection = client._client._conns.get(coordinator)  # noqa: SLF001 - where the answers arrive
         if not self._shards.assigned:

@@ -50,6 +50,8 @@ class ShardSet:
         """Kafka has not answered this member's heartbeats for some seconds."""
         self._committed = False
         """Whether a shard that was released since has committed."""
+        self.answered_at = time.monotonic()
+        """When Kafka last answered anything that the consumer asked; by the monotonic clock."""
         self._context = context
         self._journeys = journeys
         self._cache = cache

@@ -33,6 +33,8 @@ class Status:
     """None until the worker has reached Redis and Kafka."""
     waiting: Waiting | None = None
     """What the worker waits for before it has `shards`."""
+    reconnecting: bool = False
+    """The worker has had `shards` before: Kafka has not answered for long, and all clients are made again."""
     stopping: bool = False
     topics: Mapping[str, InputTopic] = field(default_factory=dict)
     """What Kafka last said of the input topics, by name; empty until it has answered."""
@@ -54,7 +56,8 @@ class Status:
             return False, ["the worker is stopping"]
         if shards is None:
             reason = None if self.waiting is None else self.waiting.reason
-            return False, [f"not started yet: {reason or 'connecting to Redis and Kafka'}"]
+            begun = "connecting to Kafka again" if self.reconnecting else "not started yet"
+            return False, [f"{begun}: {reason or 'connecting to Redis and Kafka'}"]
         missing = [] if shards.assigned else [shards.refused or "Kafka has not assigned partitions"]
         if shards.unanswered:
             missing.append(_NO_ANSWER)

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from aiokafka.client import ConnectionGroup
 from aiokafka.errors import InvalidSessionTimeoutError
 from aiokafka.structs import TopicPartition
 from support.consumers import A, B, Consumer
@@ -24,6 +25,18 @@ async def test_unanswered_heartbeats_are_noted_until_they_are_answered():
     assert consumer.unanswered(LATER + 1) == set()
     consumer._thread._ensure_consumer()._client._conns.clear()
     assert consumer.unanswered(2 * LATER) == {None, A}
+
+
+async def test_the_last_answer_is_known_whatever_is_assigned_and_whichever_connection_it_came_by():
+    consumer = Consumer(A)
+    consumer.shards.assigned = False
+    connections = consumer._thread._ensure_consumer()._client._conns
+    connections[7, ConnectionGroup.DEFAULT] = SimpleNamespace(_last_action=3.0)
+    consumer.liveness.check(4.0)
+    assert consumer.shards.answered_at == 3.0
+    connections.clear()
+    consumer.liveness.check(5.0)
+    assert consumer.shards.answered_at == 3.0
 
 
 async def test_a_rebalance_may_take_the_group_longer():

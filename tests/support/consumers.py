@@ -37,6 +37,7 @@ class Shards:
         self.unanswered = set()
         """Shards; None for the member's heartbeats."""
         self.refused = []
+        self.answered_at = 0.0
 
     def cursor(self, shard):
         return self.cursors.get(shard)

@@ -26,6 +26,9 @@ LIMIT = 120.0
 """Seconds to wait for any condition, enough for a busy machine."""
 
 
+_START = "from stream.cli.root import cli; cli()"
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """The environment variables for these settings, with lists and tables in the form that users write."""
     given = settings.model_dump(mode="json", exclude_defaults=True)
@@ -42,13 +45,13 @@ def _written(value: object) -> str:
 class Worker:
     """One worker process; its output is in `log`."""
 
-    def __init__(self, settings: Settings, log: Path, code: Path | None = None) -> None:
-        """`code`: directory with the code to run, where it is not this version's."""
+    def __init__(self, settings: Settings, log: Path, code: Path | None = None, before: str | None = None) -> None:
+        """`code`: directory with the code to run, where it is not this version's. `before`: statements to execute first, which set shorter times."""
         self.log = log
         self._stopping = False
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "stream", "worker"],
+                [sys.executable, *(["-m", "stream"] if before is None else ["-c", f"{before}; {_START}"]), "worker"],
                 env=environment(settings) | ({"PYTHONPATH": str(code)} if code else {}),
                 cwd=log.parent,
                 stdin=subprocess.DEVNULL,
@@ -168,9 +171,9 @@ class Group:
         async with _admin(self.settings.kafka_bootstrap_servers) as admin:
             await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before)})
 
-    def start(self, code: Path | None = None) -> Worker:
-        """Start a worker, of this version or of the one whose code is in a directory."""
-        worker = Worker(self.settings, self._directory / f"worker-{len(self.workers)}.log", code)
+    def start(self, code: Path | None = None, before: str | None = None) -> Worker:
+        """Start a worker, of this version or of the one whose code is in a directory; `before` as of `Worker`."""
+        worker = Worker(self.settings, self._directory / f"worker-{len(self.workers)}.log", code, before)
         self.workers.append(worker)
         return worker
 

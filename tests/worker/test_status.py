@@ -40,6 +40,15 @@ def test_a_worker_that_has_not_reached_redis_and_kafka_is_not_ready():
     assert starting.readiness() == (False, ["not started yet: connection: refused"])
 
 
+def test_a_worker_that_connects_to_kafka_again_says_so():
+    waiting = Waiting("waiting for Kafka")
+    waiting.begin("it cannot be reached")
+    assert Status(waiting=waiting, reconnecting=True).readiness() == (
+        False,
+        ["connecting to Kafka again: it cannot be reached"],
+    )
+
+
 def test_a_worker_that_stops_is_not_ready():
     stopping = status()
     stopping.stopping = True
