@@ -22,6 +22,7 @@ from stream import logs
 from stream.consumer.faust_app import App, add_agent, heartbeat
 from stream.consumer.liveness import CHECK_EVERY
 from stream.events.decode import Decoder
+from stream.kafka.errors import in_words
 from stream.kafka.producer import Publisher
 from stream.kafka.security import CLIENT_ID, client_options, refusal
 from stream.kafka.topic_ids import TopicIds
@@ -180,7 +181,7 @@ class Worker:
             try:
                 return await connect()
             except (KafkaError, TimeoutError, *refused) as error:
-                log.warning("cannot connect to Kafka: %r. Nothing is lost; trying again", error)
+                log.warning("cannot connect to Kafka: %s. Nothing is lost; trying again", in_words(error))
             await self._disconnect()
             await asyncio.sleep(LONGEST_PAUSE)
 
