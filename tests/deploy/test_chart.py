@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,8 @@ EXAMPLES = ROOT / "deploy" / "kubernetes" / "examples"
 VALUES = {"defaults": (), "all": ("--values", str(EXAMPLES / "values.yaml"))}
 CUSTOM = yaml.safe_load(Path(__file__).with_name("custom_resources.yaml").read_text(encoding="utf-8"))["$defs"]
 KUBERNETES = ("1.27", "1.37")
+ITS_NAME = ("--set", "fullnameOverride=upsell-stream")
+"""As if the release had the name that it has on the page."""
 SERVICE_MONITOR = (
     "--set",
     "podMonitor.enabled=false,serviceMonitor.enabled=true,serviceMonitor.labels.release=prometheus",
@@ -571,6 +574,63 @@ def test_scaling_ends_at_the_partitions_and_asks_for_a_metric_that_exists():
             "spec": scaler | spec["advanced"]["horizontalPodAutoscalerConfig"],
         }
     )
+
+
+# The page
+
+
+PAGE = (ROOT / "docs" / "how-to" / "deploy.md").read_text(encoding="utf-8")
+CASES = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+COMMANDS = sorted(
+    {
+        line
+        for block in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+        if line.startswith(("helm ", "kubectl "))
+    }
+    | set(re.findall(r"`((?:helm|kubectl) [^`]*--namespace[^`]*)`", PAGE.replace("\n", " ")))
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: str(list(yaml.safe_load(case)["settings"])[-1]))
+def test_the_values_on_the_page_are_valid_and_the_product_loads_them(case, monkeypatch, tmp_path):
+    (tmp_path / "values.yaml").write_text(case)
+    options = ("--values", str(tmp_path / "values.yaml"))
+    for document in rendered("defaults", *options):
+        check(document)
+    assert loaded(environment("defaults", *options), monkeypatch, tmp_path).kafka_partitions == 4
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_on_the_page_names_what_the_chart_creates(line):
+    program, *words = shlex.split(line)
+    if "--namespace" in words:
+        place = words.index("--namespace")
+        assert words[place + 1] == "shop"
+        del words[place : place + 2]
+    match (program, *words):
+        case ("helm", "upgrade", "--install", "upsell-stream", chart, "--values", values):
+            done = run("template", "upsell-stream", str(ROOT / chart), "--values", str(ROOT / values))
+            assert done.returncode == 0, done.stderr
+        case ("helm", "test", "upsell-stream", "--logs") | ("helm", "rollback", "upsell-stream"):
+            pass
+        case ("kubectl", "create", "namespace", "shop"):
+            pass
+        case ("kubectl", "apply", *files):
+            assert {path.name for path in EXAMPLES.iterdir()} - {"values.yaml"} == {
+                Path(name).name for name in files if name != "-f" and (ROOT / name).exists()
+            }
+        case ("kubectl", "rollout", "status", thing):
+            assert thing == f"deployment/{only('Deployment', 'all', *ITS_NAME)['metadata']['name']}"
+        case ("kubectl", "port-forward", "pod/NAME", ports):
+            (worker,) = pod("all", *ITS_NAME)["containers"]
+            assert ports.endswith(f":{worker['ports'][0]['containerPort']}")
+        case ("kubectl", "port-forward", thing, ports):
+            _, every = services("all", *ITS_NAME)
+            assert thing == f"service/{every['metadata']['name']}"
+            assert ports.endswith(f":{every['spec']['ports'][0]['port']}")
+        case _:
+            raise AssertionError(f"not known here: {line}")
 
 
 # The examples
