@@ -16,7 +16,8 @@ import promql_parser
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from support import helm, traffic
+from support import traffic
+from support.helm import run
 from support.programs import program_or_skip
 from support.workers import group
 
@@ -42,15 +43,6 @@ SERVICE_MONITOR = (
 
 pytestmark = pytest.mark.helm
 both = pytest.mark.parametrize("values", VALUES)
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    program = helm.cached()
-    if program is None:
-        pytest.skip(
-            "helm is missing: PYTHONPATH=tests .venv/bin/python -m support.helm (needs Go 1.26, takes five minutes)"
-        )
-    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
 
 
 @cache

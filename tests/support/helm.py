@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 from support.downloads import cache_directory, fetched_once
 
 VERSION = "4.3.1"
@@ -22,6 +23,16 @@ def cached() -> Path | None:
     """Return Helm, or None if it is not built yet."""
     helm = cache_directory(_NAME) / "helm"
     return helm if helm.is_file() else None
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Helm. If it is not built, skip the test and say how to build it."""
+    program = cached()
+    if program is None:
+        pytest.skip(
+            "helm is missing: PYTHONPATH=tests .venv/bin/python -m support.helm (needs Go 1.26, takes five minutes)"
+        )
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
 
 
 def build() -> Path:
