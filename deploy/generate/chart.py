@@ -36,8 +36,6 @@ def render(schema: dict[str, Any]) -> str:
         if not is_secret(name) and name not in SET_BY_THE_CHART | NOT_FOR_A_DEPLOYMENT
     }
     settings["properties"]["redis_url"] |= _WITHOUT_PASSWORD
-    for name in ("checkout_topic", "subscription_topic"):  # empty switches the journey off
-        settings["properties"][name]["pattern"] = f"^$|{settings['properties'][name]['pattern']}"
     for name in files():
         settings["properties"][name]["pattern"] = "^/"
     schema["properties"]["files"]["propertyNames"]["enum"] = files()

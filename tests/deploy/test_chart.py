@@ -275,8 +275,10 @@ def test_every_kind_of_setting_arrives(monkeypatch, tmp_path):
     assert json.loads(json.dumps(found)) == given
 
 
-def test_an_empty_topic_arrives_as_an_empty_one():
-    assert environment("defaults", "--set", "settings.subscription_topic=")["UPSELL_SUBSCRIPTION_TOPIC"] == ""
+def test_an_empty_topic_switches_its_journey_off(monkeypatch, tmp_path):
+    given = environment("defaults", "--set", "settings.subscription_topic=")
+    assert given["UPSELL_SUBSCRIPTION_TOPIC"] == ""
+    assert list(loaded(given, monkeypatch, tmp_path).input_topics.values()) == ["checkout"]
 
 
 def test_variables_volumes_and_annotations_can_be_added():

@@ -6,6 +6,7 @@
 import asyncio
 import re
 import time
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -118,12 +119,24 @@ def start_as(workers: Group, server: RedisServer, user: str) -> Worker:
         workers.settings = own
 
 
-async def load_until(workers: Group, enough: asyncio.Event) -> None:
-    number = 0
-    while not enough.is_set():
-        await workers.send(traffic.checkouts(25, number))
-        number += 25
-        await asyncio.sleep(0.1)
+@asynccontextmanager
+async def loaded(workers: Group):
+    """Send events for the length of a block."""
+    enough = asyncio.Event()
+
+    async def send() -> None:
+        number = 0
+        while not enough.is_set():
+            await workers.send(traffic.checkouts(25, number))
+            number += 25
+            await asyncio.sleep(0.1)
+
+    async with asyncio.TaskGroup() as sending:
+        sending.create_task(send())
+        try:
+            yield
+        finally:
+            enough.set()
 
 
 async def caught_up(workers: Group, shards: set[str]) -> bool:
@@ -153,9 +166,6 @@ async def test_an_update_to_a_redis_user_without_a_right_stops_at_the_first_work
         await workers.create_topics(PARTITIONS, PARTITIONS)
         old = [start_as(workers, server, "good") for _ in range(3)]
         await workers.until_shared(lambda shares: len(shares) == 3 and sum(shares) == 2 * PARTITIONS)
-        enough = asyncio.Event()
-        load = asyncio.create_task(load_until(workers, enough))
-        await workers.until_committed(50)
         rollout = Rollout(spec, old, lambda: start_as(workers, server, "bad"))
 
         # It stops: the new worker says what Redis refuses, and no other old one leaves while the figures of their shards go on.
@@ -163,16 +173,16 @@ async def test_an_update_to_a_redis_user_without_a_right_stops_at_the_first_work
             if not rollout.new or "rates at " not in rollout.new[0].said:
                 return False
             status, why = await rollout.new[0].readiness()
-            return status == 503 and "NOPERM" in why and f"'{missing}'" in why
+            return status == 503 and "Redis refuses the request" in why and f"'{missing}'" in why
 
-        await rollout.until(refused)
-        until = time.monotonic() + 5 * MIN_READY
-        await rollout.until(lambda: asyncio.sleep(0, time.monotonic() > until))
+        async with loaded(workers):
+            await workers.until_committed(50)
+            await rollout.until(refused)
+            until = time.monotonic() + 5 * MIN_READY
+            await rollout.until(lambda: asyncio.sleep(0, time.monotonic() > until))
         assert (len(rollout.old), len(rollout.new)) == (2, 1)
         assert await refused()
         assert [(await worker.readiness())[0] for worker in rollout.old] == [200, 200]
-        enough.set()
-        await load
         kept = {shard for worker in rollout.old for shard in worker.shards}
         assert kept
         await rollout.until(lambda: caught_up(workers, kept))
