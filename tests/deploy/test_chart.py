@@ -477,6 +477,32 @@ async def test_helm_test_succeeds_when_a_worker_answers(embedded_broker, embedde
         assert await worker.stop() == 0
 
 
+@pytest.mark.embedded
+async def test_helm_test_has_the_token_that_the_page_asks_for(embedded_broker, embedded_valkey, name_prefix, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("a-token-of-this-test\n")
+    given = {"http_token_file": token}
+    with group(embedded_broker.bootstrap_servers, embedded_valkey.url, name_prefix, tmp_path, **given) as workers:
+        worker = await workers.begin(traffic.checkouts(20))
+        code, said = await asyncio.to_thread(told, worker.url, worker.url, str(token))
+        assert code == 0, said
+        code, said = await asyncio.to_thread(told, worker.url, worker.url, patience=0.0)
+        assert (code, "answers 401" in said) == (1, True), said
+        assert await worker.stop() == 0
+    options = ("--set", "files.http_token_file.secret=page,files.http_token_file.key=token")
+    command, test = asks("defaults", *options)
+    (container,), (volume,) = test["spec"]["containers"], test["spec"]["volumes"]
+    (mount,) = container["volumeMounts"]
+    (item,) = volume["secret"]["items"]
+    assert (volume["secret"]["secretName"], item["key"]) == ("page", "token")
+    assert (
+        command[-1]
+        == f"{mount['mountPath']}/{item['path']}"
+        == environment("defaults", *options)["UPSELL_HTTP_TOKEN_FILE"]
+    )
+    check(test)
+
+
 async def test_helm_test_says_why_no_worker_is_ready(name_prefix, tmp_path):
     nobody = f"http://127.0.0.1:{free_port()}"
     with group("127.0.0.1:9", "redis://127.0.0.1:9/0", name_prefix, tmp_path) as workers:
@@ -586,7 +612,9 @@ COMMANDS = sorted(
 )
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: str(list(yaml.safe_load(case)["settings"])[-1]))
+@pytest.mark.parametrize(
+    "case", CASES, ids=lambda case: str(list(yaml.safe_load(case).get("files", yaml.safe_load(case)["settings"]))[-1])
+)
 def test_the_values_on_the_page_are_valid_and_the_product_loads_them(case, monkeypatch, tmp_path):
     (tmp_path / "values.yaml").write_text(case)
     options = ("--values", str(tmp_path / "values.yaml"))
