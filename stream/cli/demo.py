@@ -243,7 +243,9 @@ class _Demo:
                 await sender.flush()
                 await _caught_up(tables, settings, worker)
                 seconds = time.monotonic() - began
+            broker.pause()  # while others keep sending, no two answers would be about the same records
             state = await _state(tables, worker)
+            broker.resume()
             foreign = await _foreign(settings, sender, state)
         planted, measured = self._shop.truth.summary(), state.summary
         equal = (
@@ -384,7 +386,7 @@ async def _state(tables: Tables, worker: _Worker) -> _State:
     The customers are those of the longest window, once it contains the newest event: no demo runs longer than that.
 
     Raises:
-        ServerFailedError: records of others kept arriving, so that no two answers were about the same records.
+        ServerFailedError: the worker's answers were never about the same records.
     """
     deadline = time.monotonic() + _TIMEOUT
     while True:
@@ -407,7 +409,7 @@ async def _state(tables: Tables, worker: _Worker) -> _State:
                 return _State(summary, dict(zip(shards, after, strict=True)), moments)
         if late:
             raise ServerFailedError(
-                f"nothing was compared: for {_TIMEOUT:.0f} s the number of records did not stand still; stop what sends them"
+                f"nothing was compared: {worker.name} does not count as many records as it has applied:\n{worker.output}"
             )
         await asyncio.sleep(_POLL)
 

@@ -11,10 +11,12 @@ import sys
 import urllib.request
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from click.testing import CliRunner
 from support.terminal import ended, terminal
 
@@ -175,6 +177,29 @@ def test_events_of_others_are_counted_and_named_and_the_comparison_allows_for_th
         assert first.endswith(f" events, of which {len(mine)} are not the demo's own")
         assert second.startswith("the measured figures equal what the core counts in all ")
         assert third == f"without those {len(mine)}, its counts equal the shop's own"
+
+
+async def keep_sending(bootstrap_servers, process):
+    """Send one cart after the other until the demo has ended; press Ctrl-C after some."""
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers, request_timeout_ms=3000) as producer:
+        for number in count():
+            value = event("checkout.started", number, datetime.now(UTC))
+            with suppress(KafkaError):  # once the broker has ended
+                await producer.send_and_wait("checkout-events", value, key=b"%d" % number)
+            if number == 50:
+                process.send_signal(signal.SIGINT)
+            if process.poll() is not None:
+                return
+            await asyncio.sleep(0.01)
+
+
+def test_others_who_keep_sending_do_not_keep_the_demo_from_comparing(tmp_path):
+    with demo("--rate", "50", directory=tmp_path) as process:
+        addresses, _ = heading(process)
+        asyncio.run(keep_sending(addresses["Kafka"], process))
+        output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, output + errors
+    assert re.search(r"events, of which \d\d+ are not the demo's own\nthe measured figures equal ", output)
 
 
 def test_the_report_never_says_equal_of_figures_that_differ():
