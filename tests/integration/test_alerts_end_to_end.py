@@ -1,6 +1,7 @@
 """The whole chain: a shop, Kafka, two workers, Redis, and Prometheus with our rules, scaled so that an hour lasts two minutes.
 
-The shop sends each record at its event time, so that the rolling windows contain it.
+The shop sends each record at its event time, so that the rolling windows contain it. The second test has the rules in real time, but every alert fires at
+once: it shows when alerts end.
 """
 
 import asyncio
@@ -13,9 +14,12 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
+from redis.asyncio import Redis
 from support.commands import output
 from support.prometheus_server import PrometheusServer
-from support.servers import started
+from support.redis_server import RedisServer
+from support.servers import start, started, stop
+from support.traffic import checkouts
 from support.workers import LIMIT, group
 
 from deploy.generate import rules
@@ -75,9 +79,9 @@ def behave(shop, behaviour):
     shop._world.shifts += (Shift(0, behaviour, SEGMENT),)
 
 
-def prometheus(directory, workers):
-    """A Prometheus that scrapes the workers and applies the rules."""
-    for name, text in rules.files(SCALE, Links()).items():
+def prometheus(directory, workers, files=None):
+    """A Prometheus that scrapes the workers and applies the rules, by default at their scale."""
+    for name, text in (files or rules.files(SCALE, Links())).items():
         (directory / name).write_text(text)
     targets = [urlsplit(worker.url).netloc for worker in workers]
     config = {
@@ -104,11 +108,11 @@ class Watch:
             tuple(series["metric"].get(label, "") for label in labels): float(series["value"][1]) for series in found
         }
 
-    async def until(self, expr, *labels, want):
+    async def until(self, expr, *labels, want, limit=LIMIT):
         """Wait until the series in the result have exactly these values of the labels."""
         found = None
         try:
-            async with asyncio.timeout(LIMIT):
+            async with asyncio.timeout(limit):
                 while found != want:
                     self._workers.check()
                     found = set(await self.now(expr, *labels))
@@ -194,3 +198,59 @@ async def test_an_alert_fires_while_a_segment_has_no_upsells(kafka, redis_server
                 await asyncio.sleep(0.2)
         assert KPI in kpis["checkout"]
         assert await survivor.stop() == 0
+
+
+ENDS_WITHIN = 120
+"""Seconds after the fix, in which the range of 90 s and two scrapes have room."""
+FAULTS = 'ALERTS{scope="pipeline", alertstate="firing", alertname!="UpsellWatchdog"}'
+
+
+async def configure(redis, name, value):
+    """Change a setting of a running Redis."""
+    async with Redis.from_url(redis.url) as client:
+        await client.config_set(name, value)
+
+
+async def ended(watch, workers):
+    """Wait until every worker is ready and no alert on the pipeline fires. Returns how many seconds the last one fired after that."""
+    async with asyncio.timeout(LIMIT):
+        while {(await worker.readiness())[0] for worker in workers} != {200}:  # noqa: ASYNC110 - a page has no event
+            await asyncio.sleep(0.2)
+    fixed = time.time()
+    await watch.until(FAULTS, "alertname", want=set(), limit=2 * LIMIT)
+    last = await watch.now(f"max(max_over_time(timestamp({FAULTS})[10m:1s]))")
+    return last[()] - fixed
+
+
+async def test_a_resolved_incident_pages_for_two_more_minutes_at_most(kafka, name_prefix, tmp_path):
+    soon = {
+        name: re.sub(r"^( +for:) .*$", r"\1 1s", text, flags=re.MULTILINE)
+        for name, text in rules.files(TimeScale(), Links()).items()
+    }
+    with (
+        started(RedisServer(append_only=True)) as redis,
+        group(kafka.bootstrap_servers, redis.url, name_prefix, tmp_path) as workers,
+    ):
+        first = await workers.begin(checkouts(20))
+        with started(prometheus(tmp_path, workers.workers, soon)) as server:
+            watch = Watch(server, workers)
+            await watch.until(FAULTS, "alertname", want=set())
+
+            await configure(redis, "maxmemory", "1mb")
+            await watch.until(
+                f'{FAULTS} and on (alertname) ALERTS{{alertname="UpsellRedisFull"}}',
+                "alertname",
+                want={("UpsellRedisFull",)},
+            )
+            await configure(redis, "maxmemory", "0")
+            assert await ended(watch, workers.workers) <= ENDS_WITHIN
+
+            await stop(redis)
+            await watch.until(
+                f'{FAULTS} and on (alertname) ALERTS{{alertname="UpsellNoWorkerReady"}}',
+                "alertname",
+                want={("UpsellNoWorkerReady",)},
+            )
+            await start(redis)
+            assert await ended(watch, workers.workers) <= ENDS_WITHIN
+        assert await first.stop() == 0
