@@ -1,7 +1,11 @@
 """The committed Prometheus rules: up to date, complete, and with existing metrics. tests/deploy/test_alerts.py runs them."""
 
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import promql_parser
@@ -98,3 +102,22 @@ def test_all_times_follow_the_scale():
     assert 'window="48m"' in scaled
     assert 'window="1m"' in scaled  # the product has none shorter
     assert not re.search(r"offset 1w|for: 5m|\[6h:", scaled)
+
+
+def test_the_rules_are_made_where_only_the_product_is_installed(tmp_path):
+    """With the address of another home, after the installation of the README: `locks/core.txt`, and nothing for contributors."""
+    code = (
+        "import json, runpy, sys; before = set(sys.modules)\n"
+        f"sys.argv = ['rules', '--runbooks', 'https://git.example.com/docs', '--directory', {str(tmp_path)!r}]\n"
+        "runpy.run_module('deploy.generate.rules', run_name='__main__')\n"
+        "print(json.dumps(sorted({name.partition('.')[0] for name in set(sys.modules) - before})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    of = packages_distributions()
+    used = {
+        re.sub("[-_.]+", "-", name.lower()) for module in json.loads(done.stdout) for name in of.get(module, ())
+    } - {"upsell-stream"}
+    locked = re.findall(r"^([a-z0-9._-]+)==", (ROOT / "locks" / "core.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    assert used <= set(locked)
+    text = (tmp_path / "pipeline.yaml").read_text(encoding="utf-8")
+    assert "runbook_url: https://git.example.com/docs/UpsellShardHalted.md" in text
