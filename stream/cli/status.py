@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 import msgspec
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
@@ -53,7 +53,7 @@ async def _status(settings: Settings, limit: float, *, watch: bool, as_json: boo
     if watch and not as_json and console.is_terminal:
         with Live(console=console, auto_refresh=False, screen=True) as live:
             while True:
-                live.update(Group(*_report(await inspect(settings, limit))), refresh=True)
+                live.update(_on_screen(console, [*_report(await inspect(settings, limit))]), refresh=True)
                 await asyncio.sleep(STEP / MICROSECONDS)
     while True:
         found = await inspect(settings, limit)
@@ -64,6 +64,16 @@ async def _status(settings: Settings, limit: float, *, watch: bool, as_json: boo
         if not watch:
             return found
         await asyncio.sleep(STEP / MICROSECONDS)
+
+
+def _on_screen(console: Console, report: list[RenderableType]) -> RenderableType:
+    """As much as fits on the terminal; the last line says if something is left out."""
+    if len(console.render_lines(Group(*report), pad=False)) <= console.height:
+        return Group(*report)
+    note = Text("… there is more; run it without --watch", style="bold")
+    while report and len(console.render_lines(Group(*report, note), pad=False)) > console.height:
+        report = report[:-1]
+    return Group(*report, note)
 
 
 def _report(found: Inspection) -> Iterator[RenderableType]:
