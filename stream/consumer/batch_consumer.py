@@ -277,7 +277,11 @@ class BatchConsumer(driver.Consumer):
             await self.seek_wait(starts)
         except (IllegalStateError, TimeoutError, KafkaError) as error:
             # No longer assigned, or Kafka is unavailable. Partitions that still want it are sought in the next round.
-            log.warning("cannot seek: %s; trying again", in_words(error))
+            log.warning(
+                "cannot ask Kafka where to read %d partitions: %s. Nothing is lost; trying again",
+                len(new),
+                in_words(error),
+            )
             await self._wait_for_change(IDLE_POLL)
             return
         for tp, start in starts.items():
@@ -333,9 +337,6 @@ class BatchConsumer(driver.Consumer):
         else:
             # Errors of libraries other than aiokafka may quote the record.
             reason = repr(error) if isinstance(error, KafkaError) else type(error).__name__
-            log.error(
-                "%s/%d cannot be read: %s. Nothing is lost; trying again in %.0f s", *tp, reason, UNREADABLE_BACKOFF
-            )
             self.shards.note_unreadable(ShardId(*tp), f"cannot be read: {reason}")
             self._unreadable_until[tp] = time.monotonic() + UNREADABLE_BACKOFF
 

@@ -107,11 +107,15 @@ class ShardSet:
     def note_read(self, shard: ShardId, end: int | None, empty: range) -> None:
         """Note that a log was read: up to where it can be, and which offsets after the last record hold none."""
         if (task := self.tasks.get(shard)) is not None:
+            if task.log_view.unreadable is not None:
+                log.info("%s can be read again", task)
             task.log_view.note_read(end, empty)
 
     def note_unreadable(self, shard: ShardId, reason: str) -> None:
-        """Note that the next records of a log cannot be read now."""
+        """Note that the next records of a log cannot be read now, which is tried again; `reason` for people."""
         if (task := self.tasks.get(shard)) is not None:
+            if reason != task.log_view.unreadable:
+                log.error("%s: %s. Nothing is lost; trying again every few seconds", task, reason)
             task.log_view.unreadable = reason
 
     def note_unanswered(self, shard: ShardId, unanswered: bool) -> None:  # noqa: FBT001 - what is noted
@@ -123,6 +127,8 @@ class ShardSet:
         """Note whether Kafka leaves this member's heartbeats unanswered."""
         if unanswered and not self.unanswered:
             log.warning("Kafka does not answer. Nothing is lost; check that the brokers run and can be reached")
+        elif self.unanswered and not unanswered:
+            log.info("Kafka answers again")
         self.unanswered = unanswered
 
     def note_refused(self, reason: str) -> None:
@@ -150,6 +156,8 @@ class ShardSet:
             task.resume()
         for shard in sorted(wanted - self.tasks.keys()):
             self._start(ShardTask(shard, self._journeys[shard.topic], self._context, self.changed, capacity))
+        if self.refused is not None:
+            log.info("Kafka accepts this worker as a member of its group now")
         self.assigned, self.refused = True, None
         self._context.counters.rebalance()
         self.changed.set()
@@ -169,7 +177,8 @@ class ShardSet:
         while any(task.state is ShardState.APPLYING and task.waiting.reason is None for task in self.tasks.values()):
             if time.monotonic() > deadline:
                 log.warning(
-                    "a batch was not finished within %.0f s; it is committed only if no other worker claims its shard first",
+                    "a batch was not finished within %.0f s; it is committed only if no other worker claims its shard first. Nothing is lost: that "
+                    "worker reads its records again",
                     seconds,
                 )
                 return

@@ -296,7 +296,7 @@ class ShardTask:
             self._finish(batch)
             return None
         log.warning(
-            "%s: a batch starts at offset %d instead of %d; reading again from %d",
+            "%s: fetched records start at offset %d instead of %d. Nothing is lost; reading again from %d",
             self,
             batch.start,
             expected,
@@ -348,7 +348,11 @@ class ShardTask:
         """
         self._enter(ShardState.FENCED)
         self._context.counters.fenced()
-        log.warning("%s: another worker has claimed the shard; claiming it back if Kafka does not revoke it", self)
+        log.warning(
+            "%s: another worker has claimed the shard. Nothing is lost; claiming it back if Kafka does not revoke it. If this repeats, see "
+            "docs/runbooks/UpsellFenced.md",
+            self,
+        )
         backoff = self._context.fencing_backoff
         if time.monotonic() - self._assigned_at > backoff:
             await asyncio.sleep(backoff)

@@ -155,3 +155,19 @@ async def test_a_task_that_ends_by_an_error_ends_the_worker(shards):
         while not shards.errors:  # noqa: ASYNC110 - a list has no event
             await asyncio.sleep(0)
     assert shards.errors == [error]
+
+
+async def test_what_the_consumer_reports_again_and_again_is_logged_when_it_begins_and_when_it_is_over(shards, caplog):
+    caplog.set_level("INFO")
+    shards.assign([A])
+    for _ in range(3):
+        shards.note_unreadable(A, "cannot be read: CorruptRecordException()")
+        shards.note_silence(True)
+        shards.note_refused("Kafka refuses this member")
+    for _ in range(3):
+        shards.note_read(A, 5, range(0))
+        shards.note_silence(False)
+        shards.assign([A])
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING", "WARNING", "INFO", "INFO", "INFO"]
+    assert "again" in caplog.messages[3]
+    assert caplog.messages[4] == "Kafka answers again"
