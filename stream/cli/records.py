@@ -20,7 +20,7 @@ from stream.kafka.producer import connect, disconnect
 from stream.kafka.security import client_options, refusal
 from stream.kafka.topic_lookup import TopicUnusableError, check_usable, look_up
 from stream.kafka.topic_plan import planned_inputs
-from stream.kafka.topics import TopicError, admin_client, create_topics
+from stream.kafka.topics import TopicError, create_topics
 from stream.settings import Settings
 from stream.simulate.record import Emitted
 
@@ -88,17 +88,16 @@ async def _connected(settings: Settings) -> AIOKafkaProducer:
     return await connect(settings.kafka_bootstrap_servers, security, linger_ms=_LINGER_MS, max_batch_size=_BATCH_BYTES)
 
 
-async def partitions(settings: Settings, topics: Sequence[str]) -> list[frozenset[int]]:
+async def partitions(settings: Settings, topics: Sequence[str]) -> list[range]:
     """The partitions of each topic.
 
     Raises:
         TopicUnusableError: a topic does not exist, or this user may not see it. (Kafka may create a topic that a producer asks for.)
     """
-    async with admin_client(settings.kafka_bootstrap_servers, client_options(settings)) as admin:
-        states = await look_up(admin, topics)
+    found = await look_up(settings.kafka_bootstrap_servers, client_options(settings), topics)
     for topic in topics:
-        check_usable(topic, states[topic])
-    return [states[topic].partitions for topic in topics]
+        check_usable(found[topic])
+    return [range(found[topic].partitions) for topic in topics]
 
 
 def deliver(records: Iterable[Emitted], settings: Settings, to_file: str | None, *, total: int | None = None) -> None:

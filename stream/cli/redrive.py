@@ -28,7 +28,6 @@ from stream.events.outcome import OUTCOME_HEADERS
 from stream.kafka.dead_letters import REASONS, REDRIVEN, DeadLetter, dead_letter, dead_letter_reader
 from stream.kafka.security import client_options
 from stream.kafka.topic_lookup import TopicUnusableError, check_usable, look_up
-from stream.kafka.topics import admin_client
 from stream.settings import Settings
 
 if TYPE_CHECKING:
@@ -126,14 +125,13 @@ async def _redrive(settings: Settings, selection: Selection, stop: Stop, *, dry_
     return counts
 
 
-async def _targets(settings: Settings) -> dict[str, frozenset[int]]:
+async def _targets(settings: Settings) -> dict[str, range]:
     """The partitions of the topics to which a dead letter can go back. The topic of outcomes may be missing."""
-    inputs = (settings.checkout_topic, settings.subscription_topic)
-    async with admin_client(settings.kafka_bootstrap_servers, client_options(settings)) as admin:
-        states = await look_up(admin, (*inputs, settings.outcome_topic))
-    for topic in inputs:
-        check_usable(topic, states[topic])
-    return {topic: state.partitions for topic, state in states.items()}
+    wanted = (*settings.input_topics, settings.outcome_topic)
+    topics = await look_up(settings.kafka_bootstrap_servers, client_options(settings), wanted)
+    for topic in settings.input_topics:
+        check_usable(topics[topic])
+    return {name: range(topic.partitions) for name, topic in topics.items()}
 
 
 class _Sending:
@@ -200,7 +198,7 @@ def _is_selected(letter: DeadLetter, selection: Selection) -> bool:
     )
 
 
-def _result(letter: DeadLetter, targets: Mapping[str, frozenset[int]], outcome_topic: str) -> str:
+def _result(letter: DeadLetter, targets: Mapping[str, range], outcome_topic: str) -> str:
     """`sent`, or why the dead letter is skipped."""
     if letter.cut is not None:
         return "cut"

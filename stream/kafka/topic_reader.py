@@ -14,7 +14,6 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
 from stream.kafka.topic_lookup import check_usable, look_up
-from stream.kafka.topics import admin_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
@@ -29,7 +28,7 @@ _MOST: Final = 10_000
 
 @asynccontextmanager
 async def topic_reader(
-    bootstrap_servers: str, security: Mapping[str, Any], topics: Iterable[str]
+    bootstrap_servers: str, security: dict[str, Any], topics: Iterable[str]
 ) -> AsyncIterator[TopicReader]:
     """A reader of all partitions of these topics. `security` as of `stream.kafka.security.client_options`.
 
@@ -37,11 +36,10 @@ async def topic_reader(
         TopicUnusableError: a topic does not exist, or this user may not see it.
         KafkaError: Kafka cannot be reached, or refuses.
     """
-    async with admin_client(bootstrap_servers, security) as admin:
-        states = await look_up(admin, topics)
-    for name, state in states.items():
-        check_usable(name, state)
-    partitions = [TopicPartition(name, number) for name, state in states.items() for number in sorted(state.partitions)]
+    found = await look_up(bootstrap_servers, security, topics)
+    for topic in found.values():
+        check_usable(topic)
+    partitions = [TopicPartition(topic.name, number) for topic in found.values() for number in range(topic.partitions)]
     async with AIOKafkaConsumer(
         bootstrap_servers=bootstrap_servers,
         auto_offset_reset="earliest",

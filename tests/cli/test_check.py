@@ -8,12 +8,24 @@ import pytest
 from click.testing import CliRunner
 from redis import Redis
 
-from stream.cli.check import about_missing, about_redis, about_settings, about_topic, about_versions, check
+from stream.cli.check import check
+from stream.cli.findings import about_settings
+from stream.cli.kafka_findings import LogRange, about_missing, about_sizes, about_topic, about_versions
+from stream.cli.redis_findings import about_logs, about_redis
+from stream.core.shard.write_set import ShardId
 from stream.kafka.topics import Topic, create_topics
 from stream.settings import Settings, load
+from stream.tables.interface import Application, Halt, KnownTopic, Owner
 
 SETTINGS = Settings()
-REDIS = {"redis_version": "7.0.15", "role": "master", "maxmemory_policy": "noeviction", "aof_enabled": 1}
+REDIS = {
+    "redis_version": "7.0.15",
+    "role": "master",
+    "maxmemory_policy": "noeviction",
+    "aof_enabled": 1,
+    "used_memory": 50_000_000,
+    "maxmemory": 100_000_000,
+}
 KAFKA_4_1 = {0: 13, 1: 18, 3: 13, 11: 9}
 KAFKA_2_7 = {0: 8, 1: 12, 3: 9, 11: 7}
 
@@ -23,7 +35,7 @@ def levels(findings):
 
 
 def test_a_redis_without_problems():
-    assert levels(about_redis(REDIS)) == ["ok", "ok", "ok"]
+    assert levels(about_redis(REDIS)) == ["ok", "ok", "ok", "ok"]
 
 
 @pytest.mark.parametrize(
@@ -34,6 +46,12 @@ def test_a_redis_without_problems():
         ({"cluster_enabled": 1}, "error", "without cluster mode"),
         ({"maxmemory_policy": "allkeys-lru"}, "error", "CONFIG SET maxmemory-policy noeviction"),
         ({"aof_enabled": 0}, "warning", "CONFIG SET appendonly yes"),
+        ({"used_memory": 81_000_000}, "warning", "uses 81 MB of 100 MB (maxmemory): when it is full"),
+        (
+            {"used_memory": 900, "maxmemory": 0, "total_system_memory": 1000},
+            "warning",
+            "0 MB of 0 MB (its machine's memory)",
+        ),
     ],
 )
 def test_problems_of_redis_are_reported_with_what_to_do(difference, level, says):
@@ -55,7 +73,15 @@ def test_valkey_is_named_by_its_own_version():
         ("checkout-events", {"retention.ms": "-1", "cleanup.policy": "compact"}, "error", "cleanup.policy=delete"),
         ("upsell-outcomes", {"retention.ms": "604800000"}, "ok", "retention 7 days"),
         ("upsell-outcomes", {}, "ok", "retention 7 days"),
-        ("upsell-dead-letters", {"retention.ms": "-1"}, "warning", "retention.ms=604800000"),
+        ("upsell-outcomes", {"retention.ms": "-1"}, "warning", "retention.ms=604800000"),
+        ("upsell-dead-letters", {"retention.ms": "-1"}, "warning", "retention.ms=2592000000"),
+        ("upsell-dead-letters", {"retention.ms": "-1", "retention.bytes": "1000"}, "ok", "no retention limit"),
+        (
+            "checkout-events",
+            {"retention.ms": "-1", "retention.bytes": "1000"},
+            "warning",
+            "at most 1,000 bytes of each partition",
+        ),
         ("upsell-outcomes", {"cleanup.policy": "compact,delete"}, "error", "cleanup.policy=delete"),
     ],
 )
@@ -69,7 +95,8 @@ def test_a_missing_topic_is_an_error_only_where_nobody_creates_it():
     assert about_missing("checkout-events", SETTINGS).level == "warning"
     nobody = about_missing("checkout-events", load({"kafka_create_topics": False}))
     assert nobody.level == "error"
-    assert "kafka-topics.sh --create --topic checkout-events --partitions 4" in nobody.text
+    assert "kafka-topics.sh --create --topic checkout-events --partitions 4 --config" in nobody.text
+    assert "--config retention.ms=2592000000" in nobody.text
 
 
 @pytest.mark.parametrize(
@@ -175,7 +202,8 @@ def test_real_servers_give_the_same_findings(kafka, redis_server, name_prefix):
     assert "1 broker, protocol of Kafka 4.1 or later" in found["Kafka"]
     assert "no retention limit" in found[names["checkout"]]
     assert found[names["subscription"]].startswith("error")
-    assert "grows forever" in found[names["outcome"]]
+    assert "grows forever" in result.stdout
+    assert "accepts messages of at most 1,048,588 bytes" in found[names["outcome"]]
     assert "the first worker will create it" in found[names["dead-letter"]]
 
 
@@ -191,7 +219,7 @@ def test_a_redis_that_refuses_the_user_says_what_to_set(embedded_valkey, monkeyp
     monkeypatch.setenv("UPSELL_REDIS_PASSWORD", "wrong")
     result = CliRunner().invoke(check, ["--redis-url", embedded_valkey.url, "--bootstrap-servers", "127.0.0.1:1"])
     assert result.exit_code == 1
-    assert "Redis refuses this user" in result.stdout
+    assert "Redis refuses the request (" in result.stdout
     assert "redis_password_file" in result.stdout
 
 
@@ -200,3 +228,38 @@ def test_an_unsupported_option_in_the_url_of_redis_is_named(embedded_valkey):
     result = CliRunner().invoke(check, ["--redis-url", url, "--bootstrap-servers", "127.0.0.1:1"])
     assert result.exit_code == 1
     assert "socket_timeout is not supported" in result.stdout
+
+
+def test_parts_that_info_leaves_out_are_named():
+    found = list(about_redis({"redis_version": "7.2.0", "role": "master", "used_memory": 5_000_000}))
+    (warning,) = [finding for finding in found if finding.level != "ok"]
+    assert warning.level == "warning"
+    assert "does not say: eviction, persistence" in warning.text
+    assert "uses 5 MB" in found[1].text
+
+
+def test_topics_whose_messages_may_be_too_large_say_what_is_lost():
+    sizes = {"upsell-outcomes": 1_048_588, "upsell-dead-letters": 1_048_588, "checkout-events": 1_048_588}
+    outcomes, letters = about_sizes(sizes, SETTINGS)
+    assert "larger outcomes become dead letters (outcome_too_large)" in outcomes.text
+    assert "--topic upsell-outcomes --add-config max.message.bytes=8388608" in outcomes.text
+    assert "cannot be redriven" in letters.text
+    assert outcomes.level == letters.level == "warning"
+    assert not list(about_sizes(dict.fromkeys(sizes, 8_388_608), SETTINGS))
+    assert not list(about_sizes({}, SETTINGS))
+
+
+def test_lag_and_records_that_are_gone():
+    shards = [ShardId("t", number) for number in range(4)]
+    logs = dict(zip(shards, (LogRange(0, 10), LogRange(0, 10), LogRange(5, 10), LogRange(0, 10)), strict=True))
+    owners = dict(zip(shards, (Owner(b"n", 1, offset) for offset in (10, None, 2, 12)), strict=True))
+    known = Application([], {}, {"t": KnownTopic("checkout", 3, 0)})
+    grown, gone, cut, lag = about_logs(logs, owners, known)
+    assert "has 4 partitions, but the application reads 3" in grown.text
+    assert "accept-partitions t 4" in grown.text
+    assert "partition 2: 3 records from offset 2 on were deleted before they were applied" in gone.text
+    assert "partition 3: the next record to apply is 12, but the log ends at 10" in cut.text
+    assert levels([grown, gone, cut]) == ["error"] * 3
+    assert (lag.level, lag.text) == ("ok", "15 records are not applied yet")
+    halts = {shard: Halt("records_deleted", "", 0) for shard in shards}
+    assert levels(about_logs(logs, owners, Application([], halts, {}))) == []
