@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
-from rich.console import Console
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +25,8 @@ from stream.settings import Settings
 
 _LONGEST_VALUE: Final = 240
 """Characters of a value in a table, at most; fewer where the terminal is narrower."""
+_LONGEST_ERROR: Final = 400
+"""Characters of a path and an error text in a table, at most."""
 
 
 @click.command(
@@ -89,8 +91,7 @@ def dead_letters(
     if not letters:
         output().print("no dead letters")
         return
-    console = output()
-    console.print(_table(letters, console, show_values=show_values))
+    output().print(_table(letters, show_values=show_values))
     if len(letters) == limit:
         click.echo(f"the newest {limit}; --limit shows more", err=True)
 
@@ -111,18 +112,24 @@ async def _newest(
     return [dead_letter(record) for record in newest[:limit]]
 
 
-def _table(letters: Iterable[DeadLetter], console: Console, *, show_values: bool) -> Table:
+def _table(letters: Iterable[DeadLetter], *, show_values: bool) -> Table:
     table = Table("written (UTC)", "refused record, what is wrong, and its value", box=None, pad_edge=False)
-    width = min(console.width, _LONGEST_VALUE)
     for letter in letters:
-        lines = (_place(letter), _complaint(letter), _value(letter, show_values=show_values))
         written = datetime.fromtimestamp(letter.written // 1_000_000, UTC)
-        shown = "\n".join(
-            line[:width] if len(line) <= width else f"{line[: width - 1]}…" for line in map(printable, lines)
+        table.add_row(
+            Text(f"{written:%Y-%m-%d %H:%M:%S}\n{printable(letter.reason) or 'no reason'}"),
+            Group(
+                Text(printable(_place(letter))),
+                Text(_cut(_complaint(letter), _LONGEST_ERROR)),
+                Text(_cut(_value(letter, show_values=show_values), _LONGEST_VALUE), no_wrap=True, overflow="ellipsis"),
+            ),
         )
-        when = Text(f"{written:%Y-%m-%d %H:%M:%S}\n{printable(letter.reason) or 'no reason'}")
-        table.add_row(when, Text(shown, no_wrap=True, overflow="ellipsis"))
     return table
+
+
+def _cut(text: str, longest: int) -> str:
+    text = printable(text)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _place(letter: DeadLetter) -> str:
