@@ -54,8 +54,6 @@ log = logging.getLogger(__name__)
 
 SILENCE: Final = 120.0
 """Seconds without any answer to the consumer after which all of Kafka's clients are made again."""
-CONNECT_TIMEOUT: Final = 60.0
-"""Seconds for the consumer to connect, once Kafka has answered other clients."""
 LOOP_TIMEOUT: Final = 60.0
 """Seconds that the event loop may be blocked."""
 STOP_TIMEOUT: Final = 25.0
@@ -155,10 +153,27 @@ class Worker:
         app = App(settings, shards)
         add_agent(app, journeys, shards)
         parts.push_async_callback(app.stop)
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            await app.start()
+        await self._start_consumer(app, shards)
         self._run(app.wait_until_stopped(), parts, lambda: app.crash_reason)
         self._run(watch(shards, self.status, clock, self.counters, context.attention), parts)
+
+    async def _start_consumer(self, app: App, shards: ShardSet) -> None:
+        """Start Faust's app, which returns when the group has accepted this member.
+
+        Raises:
+            KafkaError, TimeoutError: Kafka has ceased to answer.
+        """
+        starting = asyncio.create_task(app.start())
+        try:
+            while not starting.done():
+                await asyncio.wait({starting}, timeout=CHECK_EVERY)
+                if time.monotonic() - shards.answered_at > SILENCE:
+                    raise TimeoutError
+        finally:
+            if not starting.done():
+                starting.cancel()
+                await asyncio.wait({starting}, timeout=STOP_TIMEOUT / 5)
+        await starting
 
     async def _disconnect(self) -> None:
         """Stop everything that belongs to Kafka: release the shards, leave the group, close the clients.

@@ -166,7 +166,7 @@ class Settings(BaseSettings):
     kafka_session_timeout: float = Field(60.0, ge=1, le=1800)
     """Seconds without a heartbeat after which Kafka assigns a worker's partitions to other workers."""
     kafka_group_instance_id: str | None = Field(None, pattern=_TOPIC)
-    """Name of this worker for static membership: after a restart within the session timeout it gets the same partitions again."""
+    """Static membership: a name of its own for each worker, which gets the same partitions again after a restart within the session timeout."""
     kafka_create_topics: bool = True
     """Create missing topics at startup, with `kafka_partitions` and `kafka_replication_factor`."""
     kafka_partitions: int = Field(4, ge=1, le=10_000)

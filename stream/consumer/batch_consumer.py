@@ -37,6 +37,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from stream.consumer.liveness import CHECK_EVERY, KAFKA_TIMEOUT, Liveness
+from stream.consumer.membership import Membership
 from stream.consumer.record_batches import Records
 from stream.core.shard.write_set import ShardId
 from stream.kafka.cursor import CREDITS, Batch, Cursor, ShardHaltedError
@@ -75,6 +76,17 @@ CLOSE_TIMEOUT: Final = 2.0
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
+    membership: Membership | None = None
+
+    async def on_start(self) -> None:
+        """Connect."""
+        await super().on_start()
+        if self._consumer is not None:
+            consumer = cast("BatchConsumer", self.consumer)
+            instance_id = self.app.conf.consumer_group_instance_id
+            self.membership = Membership(self._consumer._coordinator, instance_id, consumer.on_fenced)  # noqa: SLF001 - aiokafka has no public way to it
+            self.membership.attach()
+
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust has no setting for it
@@ -365,7 +377,18 @@ class BatchConsumer(driver.Consumer):
 
     def _report_refusal(self, reason: str) -> None:
         """Called in the client's thread."""
-        self.loop.call_soon_threadsafe(self.shards.note_refused, reason)
+        membership = cast("_ConsumerThread", self._thread).membership
+        known = None if membership is None else membership.refusal
+        self.loop.call_soon_threadsafe(self.shards.note_refused, f"{known or reason}; trying again")
+
+    def on_fenced(self, reason: str) -> None:
+        """Leave the shards to another process with the same group.instance.id. Called in the client's thread."""
+
+        def leave() -> None:
+            self.shards.note_refused(reason)
+            self.add_future(self.shards.close(self.app.conf.broker_session_timeout / 2))
+
+        self.loop.call_soon_threadsafe(leave)
 
     # Display
 

@@ -134,7 +134,7 @@ class ShardSet:
     def note_refused(self, reason: str) -> None:
         """Note that Kafka does not accept this process as a member of its group now."""
         if reason != self.refused:
-            log.warning("%s; trying again", reason)
+            log.warning("%s", reason)
         self.refused = reason
 
     def offsets(self) -> dict[ShardId, int]:
