@@ -19,7 +19,7 @@ from stream.cli.options import JUDGEMENT, with_settings
 from stream.cli.parameters import Limit, Time
 from stream.cli.screen import output, printable, progress
 from stream.cli.verdicts import verdicts
-from stream.core.event import CheckoutEvent, ErasedEvent, Event
+from stream.core.event import CheckoutEvent, ErasedEvent, Event, OfferEvent
 from stream.core.money import exponent
 from stream.core.offline import Offline
 from stream.core.result import TOO_MANY_ORDERS, Judged, Step
@@ -73,7 +73,7 @@ class Prices:
 
     def add(self, event: Event) -> None:
         """Look at the prices of an event."""
-        if self._with_decimals or isinstance(event, ErasedEvent) or not exponent(event.currency):
+        if self._with_decimals or isinstance(event, ErasedEvent | OfferEvent) or not exponent(event.currency):
             return
         for line in (event.products if isinstance(event, CheckoutEvent) else event.items) or ():
             if "." in line.price:

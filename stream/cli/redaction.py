@@ -17,7 +17,7 @@ HARMLESS: Final = frozenset(
     (
         *("specversion", "id", "source", "type", "time", "datacontenttype", "dataschema", "livemode", "entityversion"),
         *("checkout_id", "order_id", "subscription_id", "refund_id", "currency", "channel", "segment", "status"),
-        *("sku", "variant_id", "product_id", "plan_id", "category", "replaces", "offer_id", "role"),
+        *("sku", "variant_id", "product_id", "plan_id", "category", "replaces", "offer_id", "slot", "role"),
         *("quantity", "price", "discount", "amount", "share", "interval", "interval_count"),
         # of an outcome
         *("event_id", "journey", "intent", "kinds", "kind", "reason", "intent_sku", "intent_product_id", "version"),

@@ -1,4 +1,4 @@
-"""What the core judges: validated events, one immutable struct for each journey, and one for both.
+"""What the core judges: validated events, one immutable struct for each journey, and two for both.
 
 Rules: every event was validated (`stream.events`). Empty strings are None, lines and items with quantity 0 are left out, prices and discounts are
 non-negative decimal strings in major units (`core.money` computes with them), times are microseconds since the epoch (UTC). A shard stores these
@@ -37,8 +37,15 @@ class SubscriptionType(IntEnum):
     REFUNDED = 6
 
 
+class OfferType(IntEnum):
+    """Types of events about offers, on both topics, in their order where all else is equal: after every other type."""
+
+    SHOWN = 100
+    DECLINED = 101
+
+
 class CustomerType(Enum):
-    """Types that are allowed on both topics."""
+    """Types of events about a customer, on both topics."""
 
     ERASED = "erased"
 
@@ -150,6 +157,32 @@ class SubscriptionEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """On REFUNDED, and only there; None: all of the payment."""
 
 
+class OfferEvent(msgspec.Struct, frozen=True, gc=False):
+    """An offer was shown to a customer, or the customer declined it."""
+
+    journey: Journey
+    """Of the entity: an offer may be shown in a checkout, or to a subscriber."""
+    entity: str
+    """The checkout id or the subscription id."""
+    shown: bool
+    """False: it was declined."""
+    offer_id: str
+    slot: str | None
+    """Where it was shown; None where the event does not say."""
+    time: int
+    """Event time, microseconds since the epoch."""
+    version: int
+    """`entityversion`; 0 where absent."""
+    id: str
+    source: str
+    livemode: bool = True
+
+    @property
+    def type(self) -> OfferType:
+        """Its type."""
+        return OfferType.SHOWN if self.shown else OfferType.DECLINED
+
+
 class ErasedEvent(msgspec.Struct, frozen=True):
     """A customer is to be erased."""
 
@@ -161,4 +194,4 @@ class ErasedEvent(msgspec.Struct, frozen=True):
     livemode: bool = True
 
 
-Event = CheckoutEvent | SubscriptionEvent | ErasedEvent
+Event = CheckoutEvent | SubscriptionEvent | OfferEvent | ErasedEvent

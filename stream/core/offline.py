@@ -11,7 +11,7 @@ import msgspec
 
 from stream.core.config import CoreConfig
 from stream.core.counting.figures import JOURNEYS, Figures, ShardFigures
-from stream.core.event import CheckoutEvent, ErasedEvent, Event, Journey
+from stream.core.event import CheckoutEvent, ErasedEvent, Event, Journey, OfferEvent
 from stream.core.labels import LabelRegistry
 from stream.core.result import Step
 from stream.core.shard.shard import Shard
@@ -46,6 +46,8 @@ class Offline:
         if isinstance(event, ErasedEvent):
             steps = [self._step(shard, event) for shard in self._shards.values()]
             return steps[0]
+        if isinstance(event, OfferEvent):
+            return self._step(self._shards[event.journey], event)
         return self._step(self._shards["checkout" if isinstance(event, CheckoutEvent) else "subscription"], event)
 
     def _step(self, shard: Shard, event: Event) -> Step:

@@ -6,13 +6,14 @@ Rules: this table is the only list of types. Decoding, the metrics' label `type`
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from stream.core.event import CheckoutType, CustomerType, Journey, SubscriptionType
+from stream.core.event import CheckoutType, CustomerType, Journey, OfferType, SubscriptionType
 from stream.events.models import (
     CartCloudEvent,
     CheckoutCloudEvent,
     CloudEvent,
     CreatedCloudEvent,
     ErasedCloudEvent,
+    OfferCloudEvent,
     PaymentRefundedCloudEvent,
     PlanCloudEvent,
     RefundedCloudEvent,
@@ -26,7 +27,7 @@ class EventType(NamedTuple):
     name: str
     journeys: tuple[Journey, ...]
     """The journeys whose topic may carry it."""
-    kind: CheckoutType | SubscriptionType | CustomerType
+    kind: CheckoutType | SubscriptionType | OfferType | CustomerType
     """The same type as the core has it."""
     model: type[CloudEvent]
     meaning: str
@@ -128,6 +129,20 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
             "A refund: the newest transaction before it is reversed, or a share of its amounts.",
         ),
         EventType(
+            "commerce.offer.shown.v1",
+            ("checkout", "subscription"),
+            OfferType.SHOWN,
+            OfferCloudEvent,
+            "An offer was shown in a checkout, or to the customer of a subscription. Neither an opportunity nor a transaction.",
+        ),
+        EventType(
+            "commerce.offer.declined.v1",
+            ("checkout", "subscription"),
+            OfferType.DECLINED,
+            OfferCloudEvent,
+            "The customer declined an offer. Neither an opportunity nor a transaction.",
+        ),
+        EventType(
             "commerce.customer.erased.v1",
             ("checkout", "subscription"),
             CustomerType.ERASED,
@@ -138,7 +153,7 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
 }
 """By name. Events of one entity with equal times apply in this order."""
 
-TYPE_NAMES: Final[Mapping[tuple[Journey, CheckoutType | SubscriptionType | CustomerType], str]] = {
+TYPE_NAMES: Final[Mapping[tuple[Journey, CheckoutType | SubscriptionType | OfferType | CustomerType], str]] = {
     (journey, event_type.kind): name for name, event_type in EVENT_TYPES.items() for journey in event_type.journeys
 }
 """The name of a type that was decoded from the topic of a journey."""

@@ -24,6 +24,8 @@ from stream.core.event import (
     Item,
     Journey,
     Line,
+    OfferEvent,
+    OfferType,
     Refund,
     Share,
     SubscriptionEvent,
@@ -51,6 +53,7 @@ from stream.events.models import (
     CreatedData,
     ErasedData,
     Identity,
+    OfferData,
     PaymentRefundedData,
     ProductLine,
     RefundedData,
@@ -134,6 +137,8 @@ class Decoder:
         event = _decode(record.value, record.headers, journey)
         if self._require_key and not record.key and not isinstance(event, Rejected):
             return Rejected("no_key", _NO_KEY, "", TYPE_NAMES[journey, event.type])
+        if type(event) is OfferEvent and event.journey != journey:
+            return _offer_on_wrong_topic(event)
         timestamp = record.timestamp
         if timestamp is None or timestamp <= 0 or isinstance(event, Rejected):
             return event
@@ -148,6 +153,11 @@ def too_many_orders(event: CheckoutEvent) -> Rejected:
     """The rejection of a fact of a further order, of a checkout that has as many orders as it may have (the step's result is `rejected`)."""
     detail = f"the order {_quoted(event.order_id or '')} is one too many: a checkout has at most {ORDERS} orders"
     return Rejected("too_many_orders", detail, "data.order_id", TYPE_NAMES["checkout", event.type])
+
+
+def _offer_on_wrong_topic(event: OfferEvent) -> Rejected:
+    detail = f"an offer with {event.journey}_id belongs on the topic of {event.journey} events"
+    return Rejected("wrong_topic", detail, f"data.{event.journey}_id", TYPE_NAMES[event.journey, event.type])
 
 
 def decode_line(line: bytes, *, strict: bool = False) -> Event | Rejected:
@@ -283,7 +293,7 @@ def _rejected(
     kind = first["type"]
     if not first["loc"]:
         detail += envelope_hint(given)
-    elif kind in {"missing", "object", "unidentified"}:
+    elif kind in {"missing", "object", "unidentified", "no_entity"}:
         detail += field_hint(kind, first["loc"], given, model)
     if len(errors) > 1:
         detail = f"{detail} (and {len(errors) - 1} more)"
@@ -396,6 +406,27 @@ def _subscription_event(kind: SubscriptionType, envelope: CloudEvent, data: Subs
     )
 
 
+def _offer_event(kind: OfferType, envelope: CloudEvent, data: OfferData) -> OfferEvent:
+    entity = data.checkout_id or data.subscription_id
+    if not entity or (data.checkout_id and data.subscription_id):
+        raise _Unsure
+    journey: Journey = "checkout" if data.checkout_id else "subscription"
+    if envelope.subject != f"{journey}/{entity}":
+        raise _Unsure
+    return OfferEvent(
+        journey,
+        entity,
+        kind is OfferType.SHOWN,
+        data.offer_id,
+        data.slot or None,
+        parse_time(envelope.time),
+        0 if envelope.entityversion is None else parse_version(envelope.entityversion),
+        envelope.id,
+        envelope.source,
+        True if envelope.livemode is None else parse_flag(envelope.livemode),
+    )
+
+
 def _erased_event(_: CustomerType, envelope: CloudEvent, data: ErasedData) -> ErasedEvent:
     if envelope.subject != f"customer/{data.customer_id}":
         raise _Unsure
@@ -496,6 +527,7 @@ def _item(item: models.Item) -> Item:
 _MAKE: Mapping[type, Callable[[Any, Any, Any], Event]] = {
     CheckoutType: _checkout_event,
     SubscriptionType: _subscription_event,
+    OfferType: _offer_event,
     CustomerType: _erased_event,
 }
 

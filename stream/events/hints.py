@@ -14,7 +14,11 @@ from stream.events.names import fields_of, known_version, looks_like_data, meant
 
 Path = Sequence[str | int]
 
-_IDENTIFIERS: Final = ("sku", "variant_id", "product_id")
+_ONE_OF: Final = {
+    "unidentified": ("sku", "variant_id", "product_id"),
+    "no_entity": ("checkout_id", "subscription_id"),
+}
+"""Fields of which one is missing, by the kind of the error."""
 _NEVER_IN_DATA: Final = ("specversion", "time", "subject")
 """Attributes; others, such as `id`, may mean something else in data."""
 _ATTRIBUTES: Final = "ce_id, ce_source, ce_specversion, ce_type, ce_time and ce_subject"
@@ -65,7 +69,7 @@ def field_hint(kind: str, path: Path, given: Given, model: type[BaseModel]) -> s
     found = _at(event, holder)
     if kind == "object" and isinstance(found, str):
         return _twice(found)
-    wanted = (str(path[-1]),) if kind == "missing" else _IDENTIFIERS if kind == "unidentified" else ()
+    wanted = (str(path[-1]),) if kind == "missing" else _ONE_OF.get(kind, ())
     if not wanted or not isinstance(found, dict):
         return ""
     part = CloudEvent if model is Identity else model_at(model, holder)

@@ -267,6 +267,41 @@ class PaymentRefundedData(SubscriptionData):
     refund: PaymentRefund | None = None
 
 
+_OF_ONE_ENTITY: dict[str, Any] = {
+    "oneOf": [
+        {"required": [name], "properties": {name: {"minLength": 1}}} for name in ("checkout_id", "subscription_id")
+    ]
+}
+
+
+class OfferData(Sendable):
+    """`data` of the events about an offer."""
+
+    model_config = ConfigDict(json_schema_extra=_OF_ONE_ENTITY)
+
+    checkout_id: OptionalId = None
+    """The checkout in which the offer was shown; only on the topic of checkout events."""
+    subscription_id: OptionalId = None
+    """The subscription whose customer was shown the offer; only on the topic of subscription events."""
+    offer_id: Id
+    """The same id as in the line or the item that the offer led to."""
+    slot: OptionalLabel = None
+    """Where the offer was shown, such as `cart` or `thank-you-page`."""
+
+    @model_validator(mode="after")
+    def _of_one_entity(self) -> "OfferData":
+        if self.checkout_id is None and self.subscription_id is None:
+            raise PydanticCustomError("no_entity", "needs checkout_id or subscription_id")
+        if self.checkout_id is not None and self.subscription_id is not None:
+            raise PydanticCustomError("two_entities", "should have checkout_id or subscription_id, not both")
+        return self
+
+    @property
+    def subject(self) -> str:
+        """The only `subject` that the envelope may have."""
+        return f"checkout/{self.checkout_id}" if self.checkout_id else f"subscription/{self.subscription_id}"
+
+
 class ErasedData(Sendable):
     """`data` of an erasure."""
 
@@ -298,7 +333,7 @@ class CloudEvent(Identity):
     """Default true. False marks a test event: it is validated and counted as a test event, and changes no figure."""
     entityversion: Version | None = None
     """Default 0. Orders events with equal times."""
-    data: CheckoutData | SubscriptionData | ErasedData
+    data: CheckoutData | SubscriptionData | OfferData | ErasedData
     # After `data`: a validator sees only the fields before its own.
     subject: Text
     """`checkout/<checkout_id>`, `subscription/<subscription_id>` or `customer/<customer_id>`."""
@@ -352,6 +387,12 @@ class PaymentRefundedCloudEvent(CloudEvent):
     """A refund of a subscription."""
 
     data: PaymentRefundedData
+
+
+class OfferCloudEvent(CloudEvent):
+    """An event about an offer."""
+
+    data: OfferData
 
 
 class ErasedCloudEvent(CloudEvent):

@@ -18,6 +18,8 @@ from stream.core.event import (
     ErasedEvent,
     Item,
     Line,
+    OfferEvent,
+    OfferType,
     Refund,
     Share,
     SubscriptionEvent,
@@ -140,6 +142,30 @@ def test_a_refund_of_a_subscription(refund, share):
     assert decoded(event("subscription.canceled", refund="not looked at")).refund is None
 
 
+def test_an_offer():
+    sent = event("offer.shown", slot="cart", customer_id="k1", channel="web") | {
+        "entityversion": "7",
+        "livemode": "false",
+    }
+    assert decoded(sent) == OfferEvent("checkout", "c1", True, "o1", "cart", MICROS, 7, "e1", "shop", False)
+    made = decoded(event("offer.declined", subscription_id="u1"))
+    assert made == OfferEvent("subscription", "u1", False, "o1", None, MICROS, 0, "e1", "shop")
+    assert made == exact(encoded(event("offer.declined", subscription_id="u1", checkout_id="", slot="")))
+
+
+@pytest.mark.parametrize(("journey", "ids"), [("checkout", {}), ("subscription", {"subscription_id": "u1"})])
+@pytest.mark.parametrize("name", ["offer.shown", "offer.declined"])
+def test_an_offer_belongs_to_the_topic_of_its_entity(name, journey, ids):
+    sent = encoded(event(name, **ids))
+    for topic, of in TOPICS.items():
+        made = DECODER.decode(Record(sent, topic=topic))
+        if of == journey:
+            assert made == decode_line(sent)
+        else:
+            assert (made.reason, made.path) == ("wrong_topic", f"data.{journey}_id")
+            assert (made.type, f"the topic of {journey} events" in made.detail) == (f"commerce.{name}.v1", True)
+
+
 def test_an_amount_that_is_absent_is_no_amount():
     for absent in (None, ""):
         made = exact(encoded(event("subscription.refunded", refund={"share": "", "refund_id": "", "amount": absent})))
@@ -195,6 +221,7 @@ def test_every_type_has_its_kind(name):
     journeys, kinds = {
         CheckoutEvent: (("checkout",), CheckoutType),
         SubscriptionEvent: (("subscription",), SubscriptionType),
+        OfferEvent: (("checkout", "subscription"), OfferType),
         ErasedEvent: (("checkout", "subscription"), CustomerType),
     }[type(made)]
     assert (EVENT_TYPES[name].journeys, EVENT_TYPES[name].kind) == (journeys, made.type)
@@ -204,6 +231,13 @@ def test_every_type_has_its_kind(name):
 def test_types_rank_in_the_order_of_the_reference():
     for journey, kinds in (("checkout", CheckoutType), ("subscription", SubscriptionType)):
         assert [known.kind for known in EVENT_TYPES.values() if known.journeys == (journey,)] == list(kinds)
+        ranked = [
+            known.kind
+            for known in EVENT_TYPES.values()
+            if journey in known.journeys and not isinstance(known.kind, CustomerType)
+        ]
+        assert ranked == sorted(ranked)
+        assert ranked[-2:] == list(OfferType)
 
 
 # --- both paths
@@ -449,6 +483,16 @@ def changed(name, change, **data):
         (event("subscription.changed", items=[item(interval_count=0)]), "invalid", "data.items[0].interval_count", "1"),
         (event("subscription.changed", items=[item(role="main")]), "invalid", "data.items[0].role", "'base'"),
         (event("subscription.changed", previous={"items": 1}), "invalid", "data.previous.items", "list"),
+        (event("offer.shown", checkout_id=...), "invalid", "data", "needs checkout_id or subscription_id"),
+        (event("offer.shown", checkout_id=..., cartId="c1"), "invalid", "data", "did you mean checkout_id?"),
+        (event("offer.declined", checkout_id="c1", subscription_id="u1"), "invalid", "data", "not both"),
+        (event("offer.declined", checkout_id="c2"), "invalid", "subject", "checkout/c2"),
+        (event("offer.shown", offer_id=...), "invalid", "data.offer_id", "required"),
+        (event("offer.shown", offer_id=""), "invalid", "data.offer_id", "required"),
+        (event("offer.shown", offer_id=7), "invalid", "data.offer_id", "string"),
+        (event("offer.shown", offer_id="x" * 257), "invalid", "data.offer_id", "256"),
+        (event("offer.shown", slot="x" * 129), "invalid", "data.slot", "128"),
+        (event("offer.accepted"), "unknown_type", "type", "offer.accepted"),
     ],
 )  # fmt: skip
 def test_a_rejection_names_the_problem_and_the_field(sent, reason, path, says):

@@ -36,6 +36,10 @@ def event(name: str, **data: Any) -> dict[str, Any]:
     if name == "customer.erased":
         subject = "customer/k1"
         filled = {"customer_id": "k1"} | data
+    elif name.startswith("offer"):
+        of_checkout = "subscription_id" not in data
+        subject = "checkout/c1" if of_checkout else f"subscription/{data['subscription_id']}"
+        filled = ({"checkout_id": "c1"} if of_checkout else {}) | {"offer_id": "o1"} | data
     elif name.startswith("subscription"):
         subject = "subscription/u1"
         filled = {"customer_id": "k1", "subscription_id": "u1", "currency": "EUR", "items": [item()]} | data
@@ -135,12 +139,17 @@ _moments = st.datetimes(_FIRST, _LAST).map(lambda moment: moment.isoformat())
 def events(draw: st.DrawFn) -> dict[str, Any]:
     """Any valid event."""
     name = draw(st.sampled_from(sorted(EVENT_TYPES)))
-    journey, *others = EVENT_TYPES[name].journeys
+    journey = draw(st.sampled_from(EVENT_TYPES[name].journeys))
     entity = draw(_some)
     common = {"currency": draw(st.sampled_from(sorted(CURRENCIES)))}
     labels = _optional(channel=_texts, segment=_texts, more=st.just({"a": [None, 1.5]}))
-    if others:
+    if name.startswith("commerce.customer"):
         journey, data = "customer", {"customer_id": entity} | common
+    elif name.startswith("commerce.offer"):
+        other = "subscription_id" if journey == "checkout" else "checkout_id"
+        data = {f"{journey}_id": entity, "offer_id": draw(_some)} | draw(
+            _optional(slot=_texts) | st.fixed_dictionaries({other: _absent})
+        )
     elif journey == "checkout":
         data = draw(_optional(customer_id=_texts, anonymous_id=_texts, order_id=_texts, coupon=_texts))
         data |= draw(_optional(intent=st.fixed_dictionaries({"products": _products}), products=_products))

@@ -15,7 +15,7 @@ from itertools import takewhile
 
 import msgspec
 
-from stream.core.event import CheckoutType, ErasedEvent, Event, SubscriptionEvent
+from stream.core.event import CheckoutType, ErasedEvent, Event, OfferEvent, SubscriptionEvent
 from stream.core.labels import Label, LabelRegistry
 from stream.core.shard.checkouts import Checkouts
 from stream.core.shard.customer_index import CustomerIndex
@@ -56,7 +56,7 @@ class Preload:
         self._labels = labels
         self._erasure = erasure
         self._erasures = [event for event in events if isinstance(event, ErasedEvent)]
-        named = [event for event in events if not isinstance(event, ErasedEvent)]
+        named = [event for event in events if not isinstance(event, ErasedEvent | OfferEvent)]
         keys = dict.fromkeys([event.entity.encode() for event in named])
         live = [event for event in named if event.livemode]
         self._ask(entities.records.missing(keys), self._missing_customers(), labels.unregistered(live))
@@ -97,6 +97,8 @@ class Preload:
             if isinstance(event, ErasedEvent):
                 wanted.update(dict.fromkeys(self._erasure.members(event)))
                 continue
+            if isinstance(event, OfferEvent):
+                continue
             if isinstance(event, SubscriptionEvent) or event.type is CheckoutType.COMPLETED:
                 wanted[member(event.customer)] = None
             if others := linked(event.entity.encode()):
@@ -115,4 +117,4 @@ class Preload:
 
 
 def _entity(event: Event) -> bytes | None:
-    return None if isinstance(event, ErasedEvent) else event.entity.encode()
+    return None if isinstance(event, ErasedEvent | OfferEvent) else event.entity.encode()

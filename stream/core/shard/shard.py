@@ -13,9 +13,9 @@ from stream.core.config import NEVER, CoreConfig
 from stream.core.counting.aggregates import Aggregates
 from stream.core.counting.delta import slice_length
 from stream.core.counting.summary import Summary, encode_recent, encode_summary
-from stream.core.event import ErasedEvent, Event, Journey
+from stream.core.event import ErasedEvent, Event, Journey, OfferEvent
 from stream.core.labels import LabelRegistry
-from stream.core.result import TEST, Step
+from stream.core.result import APPLIED, TEST, Step
 from stream.core.shard import state
 from stream.core.shard.checkouts import Checkouts
 from stream.core.shard.customer_index import CustomerIndex
@@ -65,11 +65,14 @@ class Shard:
 
     def apply(self, events: Sequence[Event]) -> list[Step]:
         """Apply events that were preloaded, in order, and return what each one did."""
-        step, erase = self._entities.step, self._erasure.apply
-        return [
-            TEST if not event.livemode else erase(event) if isinstance(event, ErasedEvent) else step(event)  # type: ignore[arg-type]  # of the shard's journey
-            for event in events
-        ]
+        return [self._apply(event) if event.livemode else TEST for event in events]
+
+    def _apply(self, event: Event) -> Step:
+        if isinstance(event, OfferEvent):
+            return APPLIED  # nothing is counted of offers yet
+        if isinstance(event, ErasedEvent):
+            return self._erasure.apply(event)
+        return self._entities.step(event)  # type: ignore[arg-type]  # of the shard's journey
 
     def advance(self, now: int) -> None:
         """Move the windows to `now` (microseconds, floored to 5 s). A time that is not later changes nothing."""

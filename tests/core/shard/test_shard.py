@@ -18,7 +18,7 @@ from stream.core.counting.figures import Figures, ShardFigures
 from stream.core.counting.summary import decode_recent, decode_summary
 from stream.core.entities.customer import Customer, member
 from stream.core.entities.subscription import Subscription
-from stream.core.event import CheckoutEvent, ErasedEvent
+from stream.core.event import CheckoutEvent, ErasedEvent, OfferEvent
 from stream.core.labels import LabelRegistry
 from stream.core.shard.shard import Shard
 from stream.core.shard.state import LAYOUT
@@ -843,3 +843,16 @@ def test_a_tick_moves_windows_without_events():
     store.commit(shard)
     windows = store.document()["windows"]
     assert [windows[name]["all"]["transactions"] for name in ("5m", "1h", "24h", "total")] == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("journey", ["checkout", "subscription"])
+def test_an_offer_is_applied_and_moves_no_figure(journey):
+    store = Store(journey)
+    shown = OfferEvent(journey, "1", True, "offer", "cart", NOW, 0, "e1", "shop")
+    test = msgspec.structs.replace(shown, id="e2", livemode=False)
+    shard = store.open()
+    shard.advance(NOW)
+    before = shard.summary()
+    assert [step.result for step in store.apply(shard, [shown, test], store.registry)] == ["applied", "test"]
+    assert shard.summary() == before
+    assert not shard.drain().entities
