@@ -38,7 +38,6 @@ settings.register_profile("fixed", deadline=None, derandomize=True, database=Non
 settings.register_profile("fast", deadline=None, max_examples=10, derandomize=True, database=None)
 
 SLOW = (
-    "chaos",
     "integration",
     "oracle",
     "simulate",

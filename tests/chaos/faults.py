@@ -203,6 +203,27 @@ async def freeze_kafka(run):
     run.kafka.resume()
 
 
+async def refuse_redis(run):
+    """Redis refuses the workers' writes (ACL), for so long that it would be a lie to show `live`. They can still read."""
+    before = run.verdict.alarms["worker"]
+    await run.client.execute_command("ACL", "SETUSER", "default", "-eval")
+    try:
+        await run.health.until_unready()
+        await run.until(lambda: run.verdict.alarms["worker"] > before)
+    finally:
+        await run.client.execute_command("ACL", "SETUSER", "default", "+eval")
+
+
+async def stop_workers(run):
+    """All workers are stopped, for so long that it would be a lie if `status` showed `live`; then they start again."""
+    workers, before = run.health.running(), run.verdict.alarms["status"]
+    statuses = await asyncio.gather(*(worker.stop() for worker in workers))
+    run.expect(set(statuses) == {0}, f"workers exited with status {statuses} after SIGTERM")
+    await run.until(lambda: run.verdict.alarms["status"] > before)
+    for _ in workers:
+        run.start_worker()
+
+
 async def large_record(run):
     """A record of more than 1 MiB."""
     await run.sender.plant(run.any_topic(), next(run.large))
@@ -216,8 +237,10 @@ async def bomb(run):
 ALL: tuple[Fault, ...] = (
     kill_worker, freeze_worker, lose_replies, rewind_redis, kill_kafka, flush_redis, fill_redis, bomb,
     stop_worker, cut_kafka, cut_redis, half_open_redis, restart_redis, busy_redis, scale, large_record,
-    half_open_kafka, hang_redis, blink_kafka, freeze_kafka, pause_redis, load_redis,
+    half_open_kafka, hang_redis, blink_kafka, freeze_kafka, pause_redis, load_redis, refuse_redis, stop_workers,
 )  # fmt: skip
+REWINDING: tuple[Fault, ...] = (rewind_redis, flush_redis)
+"""Those after which totals are smaller until what Redis lost is applied again."""
 SHORT: tuple[Fault, ...] = (
     kill_worker, lose_replies, rewind_redis, freeze_worker, cut_kafka, flush_redis, fill_redis, kill_kafka, bomb,
 )  # fmt: skip

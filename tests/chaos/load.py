@@ -1,7 +1,8 @@
 """What the chaos run sends: the records of a simulated shop, and bad records, which are known by their offset."""
 
 import asyncio
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain, cycle
@@ -34,7 +35,7 @@ class Planted:
     key: bytes
     value: bytes
     at: int
-    """The record's timestamp in Kafka, milliseconds."""
+    """When it arrives in the simulation, milliseconds."""
     poison: bool
 
 
@@ -62,13 +63,21 @@ def _ahead(record: Emitted, seconds: int) -> bytes:
 
 
 class Sender:
-    """Sends records. Keeps the good ones in order, and the offsets of the bad ones."""
+    """Sends records. Keeps the good ones in order, and the offsets of the bad ones.
 
-    def __init__(self, bootstrap_servers: str, planted: Iterator[Planted]) -> None:
+    A record has the timestamp of the moment at which it is sent, as in production, because figures are behind if records that wait have old ones; or that of
+    its arrival in the simulation, if that is later.
+    """
+
+    def __init__(
+        self, bootstrap_servers: str, planted: Iterator[Planted], acknowledged: Callable[[str, int, int], None]
+    ) -> None:
+        """`acknowledged` is called with topic, partition and offset of each record, once Kafka has it."""
         self.good: list[bytes] = []
         self.poison: set[tuple[str, int, int]] = set()
         self.sent = 0
         self._planted = planted
+        self._acknowledged = acknowledged
         self._options = {
             "bootstrap_servers": bootstrap_servers,
             "enable_idempotence": True,
@@ -94,7 +103,9 @@ class Sender:
         pending = []
         pause = seconds / max(1, number // 200)
         for record in self._planted:
-            future = await self._producer.send(record.topic, record.value, key=record.key, timestamp_ms=record.at)
+            at = max(record.at, time.time_ns() // 1_000_000)
+            future = await self._producer.send(record.topic, record.value, key=record.key, timestamp_ms=at)
+            future.add_done_callback(self._acknowledge)
             pending.append((record, future))
             if len(pending) % 200 == 0:
                 await asyncio.sleep(pause)
@@ -108,7 +119,14 @@ class Sender:
     async def plant(self, topic: str, value: bytes, *, partition: int | None = None, compress: bool = False) -> None:
         """Send one bad record."""
         producer = self._gzip_producer if compress else self._producer
-        self._note(True, await producer.send_and_wait(topic, value, key=b"planted", partition=partition))
+        future = await producer.send(topic, value, key=b"planted", partition=partition)
+        future.add_done_callback(self._acknowledge)
+        self._note(True, await future)
+
+    def _acknowledge(self, future: asyncio.Future) -> None:
+        if not future.cancelled() and future.exception() is None:
+            where = future.result()
+            self._acknowledged(where.topic, where.partition, where.offset)
 
     def _note(self, poison, where) -> None:
         if poison:

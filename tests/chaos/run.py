@@ -1,6 +1,7 @@
 """A chaos run: three workers, real Kafka and Redis behind proxies, faults at random moments, and an exact comparison at the end.
 
-Rules: the only correct result is that of `classify` for the records that were sent. Times are measured and printed, but no check depends on them.
+Rules: the only correct result is that of `classify` for the records that were sent. Times are measured and printed; of the
+checks, only `Verdict` depends on them, with generous limits.
 The seed decides the records, the order of the faults, and the worker or topic of each. The exact moment of a fault depends on the machine.
 """
 
@@ -16,6 +17,8 @@ from random import Random
 from chaos import faults as kinds
 from chaos.health import Health
 from chaos.load import LARGEST, Sender, large_values, records
+from chaos.verdict import Verdict
+from chaos.witness import Witness
 from redis.asyncio import Redis
 from support.commands import output, totals, until_totals
 from support.kafka_server import QUICKLY_BACK, KafkaServer
@@ -59,12 +62,27 @@ class Run:
         self.health: Health
         self.sender: Sender
         self._began = time.monotonic()
+        topics = workers.settings.input_topics
+        self.verdict = Verdict(
+            {(topic, number): journey for topic, journey in topics.items() for number in range(PARTITIONS)}, self._began
+        )
+        self._lies = 0
 
     def say(self, text: str) -> None:
         print(f"{time.monotonic() - self._began:7.1f} s  {text}", flush=True)  # noqa: T201 - what the command is for
 
     def note(self, text: str) -> None:
         self.say(f"  {text}")
+
+    def note_lies(self) -> None:
+        """Print the lies since the last call; at the end they fail the run."""
+        for lie in self.verdict.lies[self._lies :]:
+            self.note(f"LIE: {lie}")
+        self._lies = len(self.verdict.lies)
+
+    def acknowledge(self, topic: str, partition: int, offset: int) -> None:
+        """Note that Kafka has a record."""
+        self.verdict.acknowledge((topic, partition), offset, time.monotonic())
 
     def measure(self, what: str, seconds: float) -> None:
         self.measured.setdefault(what, []).append(seconds)
@@ -142,7 +160,7 @@ async def chaos(directory: Path, *, events: int, faults: Sequence[kinds.Fault], 
         run.client = Redis(host=HOST, port=redis.port)
         stack.push_async_callback(run.client.aclose)
         planted = records(settings, events, seed)
-        run.sender = await stack.enter_async_context(Sender(kafka.bootstrap_servers, planted))
+        run.sender = await stack.enter_async_context(Sender(kafka.bootstrap_servers, planted, run.acknowledge))
         run.health = await stack.enter_async_context(Health(workers))
         run.say(f"seed {seed}: {events:,} events, {len(faults)} faults, {PARTITIONS} partitions a topic")
         await run.sender.plant(topics[0], b"a bad record at the head of a partition", partition=0)
@@ -150,12 +168,15 @@ async def chaos(directory: Path, *, events: int, faults: Sequence[kinds.Fault], 
             run.start_worker()
         await run.until_shared(WORKERS)
         await run.health.until_ready(WORKERS)
-        for number, fault in enumerate(faults, start=1):
-            await _inject(run, fault, number, events // len(faults))
-        await run.sender.send(events, 0)
-        run.say(f"{run.sender.sent:,} records sent, {run.health.checks:,} checks of the workers' health")
-        run.expect(not run.health.violations, "\n".join(run.health.violations[:20]))
-        await compare(run, directory)
+        async with Witness(run.verdict, settings, run.health, redis.port):
+            run.verdict.end(time.monotonic())
+            for number, fault in enumerate(faults, start=1):
+                await _inject(run, fault, number, events // len(faults))
+            await run.sender.send(events, 0)
+            run.say(f"{run.sender.sent:,} records sent, {run.health.checks:,} checks of the workers' health")
+            run.expect(not run.health.violations, "\n".join(run.health.violations[:20]))
+            await compare(run, directory)
+        _judge_states(run)
         for worker in run.health.running():
             run.expect(await worker.stop() == 0, "a worker exited with an error after SIGTERM")
         return run
@@ -166,12 +187,24 @@ async def _inject(run: Run, fault: kinds.Fault, number: int, share: int) -> None
     await asyncio.sleep(run.random.uniform(0.2, SPREAD / 2))
     run.say(f"fault {number}: {fault.__name__}")
     began = time.monotonic()
+    run.verdict.begin(fault.__name__, began, rewinds=fault in kinds.REWINDING)
     await fault(run)
     repaired = time.monotonic()
+    run.verdict.end(repaired)
     await run.health.until_ready(WORKERS)
     run.measure(f"all ready after {fault.__name__}", time.monotonic() - repaired)
     await sending
     run.note(f"all ready again {time.monotonic() - began:.1f} s after the fault began")
+    run.note_lies()
+
+
+def _judge_states(run: Run) -> None:
+    verdict = run.verdict
+    run.expect(not verdict.lies, "what was shown was wrong:\n" + "\n".join(verdict.lies[:20]))
+    run.say(
+        f"no state lied: {verdict.looks:,} looks at rates, pages, metrics, /readyz and `status`; {verdict.alarms['worker']:,} times a worker, and "
+        f"{verdict.alarms['status']:,} times `status`, showed that figures stood still"
+    )
 
 
 async def compare(run: Run, directory: Path) -> None:
