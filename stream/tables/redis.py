@@ -89,6 +89,8 @@ _CERTIFICATES: Mapping[str, str] = {
     "ALERT_CERTIFICATE_EXPIRED": "the client certificate has expired: renew redis_cert_file",
 }
 """Part of an error of TLS -> what to do."""
+_UNAUTHENTICATED = "unauthenticated"
+"""In what Redis replies instead of `NOAUTH` to a command of more than ten words, when its users were changed while the worker runs."""
 _CLOSED = re.compile("reset by peer|closed by server|Broken pipe")
 """Without a certificate that it trusts Redis closes the connection; what it says about it is often lost."""
 
@@ -486,7 +488,9 @@ def _explained(error: TimeoutError | RedisError, *, tls: bool = False) -> Except
         return TablesRefusedError(
             f"{error}: grant this user what is missing on the keys that start with redis_prefix; docs/how-to/security.md has the whole list"
         )
-    if isinstance(error, AuthenticationError | AuthorizationError):
+    if _UNAUTHENTICATED in str(error):
+        code = "NOAUTH"
+    if code == "NOAUTH" or isinstance(error, AuthenticationError | AuthorizationError):
         return TablesRefusedError(
             f"{code} {error}: set the user in redis_url and its password in redis_password or redis_password_file"
         )

@@ -488,6 +488,15 @@ def test_what_redis_refuses_is_retried_slowly_with_its_own_words(reply):
     assert reply.partition(" ")[2] in str(explained)
 
 
+@pytest.mark.parametrize(
+    "reply", ["NOAUTH Authentication required.", "ERR Protocol error: unauthenticated multibulk length"]
+)
+def test_a_user_that_is_gone_is_named_whatever_the_length_of_the_command(reply):
+    explained = str(_explained(BaseParser.parse_error(reply)))
+    assert "(NOAUTH " in explained
+    assert "set the user in redis_url and its password" in explained
+
+
 def test_a_mistake_of_ours_is_not_retried():
     mistake = DataError("Invalid input of type: 'NoneType'")
     assert _explained(mistake) is mistake
