@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import get_args
 
 import promql_parser
 import pytest
@@ -14,7 +15,10 @@ import yaml
 
 from deploy.generate import rules
 from deploy.generate.rule import Links, TimeScale
+from stream.kafka.cursor import HaltReason
 from stream.observe.manifest import METRICS
+from stream.tables.interface import UnavailableReason
+from stream.worker.status import OF_PROCESS
 
 ROOT = Path(__file__).parents[2]
 RUNBOOKS = ROOT / "docs" / "runbooks"
@@ -61,6 +65,21 @@ def test_every_alert_has_its_runbook_and_every_runbook_its_alert():
         assert re.match(r"\n```\w+\nupsell-stream status\n", first), name
     index = (RUNBOOKS / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"\]\((Upsell\w+)\.md\)", index)) == NAMES
+
+
+def first_cells(name: str) -> dict[str, str]:
+    """The first and the last cell of each row of a runbook's table."""
+    rows = re.findall(
+        r"^\| (`.*?) \|(?:.* )?\|? ?(.*?) \|$", (RUNBOOKS / f"{name}.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    return {reason: last for cell, last in rows for reason in re.findall(r"`(\w+)`", cell)}
+
+
+def test_the_runbooks_explain_every_reason():
+    halts = {reason: "no" if reason in OF_PROCESS else "yes" for reason in get_args(HaltReason)}
+    del halts["partitions_grown"]  # which has an alert of its own
+    assert first_cells("UpsellShardHalted") == halts
+    assert first_cells("UpsellCommitsFailing").keys() == {*get_args(UnavailableReason)} - {"full"}
 
 
 def selectors(expression: str) -> Iterator[promql_parser.VectorSelector]:
