@@ -1,7 +1,7 @@
 """The whole chain: a shop, Kafka, two workers, Redis, and Prometheus with our rules, scaled so that an hour lasts two minutes.
 
-The shop sends each record at its event time, so that the rolling windows contain it. The second test has the rules in real time, but every alert fires at
-once: it shows when alerts end.
+The shop sends each record at its event time, so that the rolling windows contain it. The other tests have the rules in real time, but every alert fires at
+once: they show that the workers' metrics make alerts fire, and when alerts end.
 """
 
 import asyncio
@@ -14,13 +14,14 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
+from aiokafka.admin import NewPartitions
 from redis.asyncio import Redis
 from support.commands import output
 from support.prometheus_server import PrometheusServer
 from support.redis_server import RedisServer
 from support.servers import start, started, stop
-from support.traffic import checkouts
-from support.workers import LIMIT, group
+from support.traffic import CHECKOUT, Sent, checkouts
+from support.workers import LIMIT, _admin, group
 
 from deploy.generate import rules
 from deploy.generate.rule import Links, TimeScale
@@ -205,6 +206,14 @@ ENDS_WITHIN = 120
 FAULTS = 'ALERTS{scope="pipeline", alertstate="firing", alertname!="UpsellWatchdog"}'
 
 
+def at_once():
+    """The rules in real time, in which every alert fires as soon as its expression holds."""
+    return {
+        name: re.sub(r"^( +for:) .*$", r"\1 1s", text, flags=re.MULTILINE)
+        for name, text in rules.files(TimeScale(), Links()).items()
+    }
+
+
 async def configure(redis, name, value):
     """Change a setting of a running Redis."""
     async with Redis.from_url(redis.url) as client:
@@ -223,16 +232,12 @@ async def ended(watch, workers):
 
 
 async def test_a_resolved_incident_pages_for_two_more_minutes_at_most(kafka, name_prefix, tmp_path):
-    soon = {
-        name: re.sub(r"^( +for:) .*$", r"\1 1s", text, flags=re.MULTILINE)
-        for name, text in rules.files(TimeScale(), Links()).items()
-    }
     with (
         started(RedisServer(append_only=True)) as redis,
         group(kafka.bootstrap_servers, redis.url, name_prefix, tmp_path) as workers,
     ):
         first = await workers.begin(checkouts(20))
-        with started(prometheus(tmp_path, workers.workers, soon)) as server:
+        with started(prometheus(tmp_path, workers.workers, at_once())) as server:
             watch = Watch(server, workers)
             await watch.until(FAULTS, "alertname", want=set())
 
@@ -254,3 +259,58 @@ async def test_a_resolved_incident_pages_for_two_more_minutes_at_most(kafka, nam
             await start(redis)
             assert await ended(watch, workers.workers) <= ENDS_WITHIN
         assert await first.stop() == 0
+
+
+def firing(alert):
+    return f'ALERTS{{alertname="{alert}", alertstate="firing"}}'
+
+
+async def test_what_looks_well_and_is_not_has_an_alert(kafka, name_prefix, tmp_path):
+    with (
+        started(RedisServer()) as redis,
+        group(kafka.bootstrap_servers, redis.url, name_prefix, tmp_path) as workers,
+    ):
+        worker = await workers.begin(checkouts(20))
+        topic, other = workers.settings.checkout_topic, workers.settings.subscription_topic
+        with started(prometheus(tmp_path, workers.workers, at_once())) as server:
+            watch = Watch(server, workers)
+            await watch.until(FAULTS, "alertname", want=set())
+
+            await workers.send(event._replace(key=None) for event in checkouts(30, first=100))
+            await watch.until(firing("UpsellRecordsWithoutKey"), "topic", want={(topic,)})
+
+            await workers.send(refund(number) for number in range(40))
+            await watch.until(
+                firing("UpsellTypeRefused"), "topic", "type", want={(topic, "commerce.order.refunded.v1")}
+            )
+
+            async with _admin(kafka.bootstrap_servers) as admin:
+                await admin.create_partitions({topic: NewPartitions(3)})
+            await watch.until(firing("UpsellPartitionsGrown"), "topic", want={(topic,)})
+            await output("accept-partitions", topic, 3, settings=workers.settings)
+
+            async with Redis.from_url(redis.url) as client:
+                used = (await client.info("memory"))["used_memory"]
+            await configure(redis, "maxmemory", str(round(used / 0.9)))
+            await watch.until(firing("UpsellRedisMemoryHigh"), "alertname", want={("UpsellRedisMemoryHigh",)})
+            await configure(redis, "maxmemory", "0")
+            assert await ended(watch, workers.workers) <= ENDS_WITHIN
+
+            async with _admin(kafka.bootstrap_servers) as admin:
+                await admin.delete_topics([other])
+            await watch.until(firing("UpsellInputTopicDown"), "topic", want={(other,)})
+        worker.kill()
+
+
+def refund(number):
+    """An event without the field that says what is refunded."""
+    event = {
+        "specversion": "1.0",
+        "id": f"refund-{number}",
+        "source": "shop",
+        "type": "commerce.order.refunded.v1",
+        "time": "2026-01-05T11:00:00Z",
+        "subject": f"checkout/c{number}",
+        "data": {},
+    }
+    return Sent(CHECKOUT, b"c%d" % number, json.dumps(event).encode())
