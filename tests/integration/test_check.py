@@ -215,3 +215,23 @@ async def test_halted_shards_and_lag_are_found_also_after_the_worker_has_ended(
         assert found[0].startswith("figures are ")
         assert "the log begins at 45" in found[0]
         assert f"({settings.checkout_topic}/0)" in found[0]
+
+
+@pytest.mark.kafka
+async def test_dead_letters_that_may_not_be_read_are_no_empty_topic(strict_kafka, name_prefix, tmp_path):
+    servers = strict_kafka.bootstrap_servers
+    with group(servers, "redis://127.0.0.1:1", name_prefix, tmp_path) as workers:
+        topic = workers.settings.dead_letter_topic
+        await create_topics(servers, [Topic(topic, 1)])
+
+        async def refusal():
+            process = await typed("dead-letters", settings=workers.settings)
+            printed, errors = await process.communicate()
+            assert (process.returncode, printed) == (1, b"")
+            assert topic in errors.decode()
+            return errors.decode()
+
+        await allow(servers, topic, WRITE, user="User:another")
+        assert "may not be seen by this user, and Kafka does not say whether it exists" in await refusal()
+        await allow(servers, topic, DESCRIBE)
+        assert "refuses this user: grant it Describe, and Read or Write, on the topic" in await refusal()
