@@ -104,7 +104,9 @@ def _report(found: Inspection) -> Iterator[RenderableType]:
 def _workers(found: Inspection) -> str:
     if found.workers is None:
         return "unknown: Kafka does not describe the consumer group"
-    hosts = Counter(found.workers)
+    hosts = Counter(host for host in found.workers if host)
+    if found.workers and not hosts:
+        return str(len(found.workers))
     listed = ", ".join(host if count == 1 else f"{host} ({count})" for host, count in sorted(hosts.items()))
     return f"{len(found.workers)} at {escape(listed)}" if hosts else "none"
 

@@ -2,6 +2,7 @@
 
 import io
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from rich.console import Console, Group
@@ -58,6 +59,11 @@ def test_what_somebody_should_do_is_listed():
         "- checkout is partial: the topic was deleted (checkout-events/1)",
     ):
         assert part in text
+
+
+def test_a_broker_that_names_no_hosts_still_has_workers():
+    shown = printed(msgspec.structs.replace(WELL, workers=["", ""]))
+    assert shown.splitlines()[1].split() == ["workers", "2"]
 
 
 @pytest.mark.parametrize(("found", "code"), [(WELL, 0), (ILL, 1)])
