@@ -1,7 +1,13 @@
 import asyncio
 
 import pytest
-from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, UnknownError
+from aiokafka.errors import (
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownError,
+    UnknownTopicOrPartitionError,
+)
 from support.workers import read_topic
 
 from stream.kafka import producer as publish
@@ -105,6 +111,23 @@ async def test_what_follows_a_refusal_waits_with_it(broker):
         await publisher.publish([Message("outcomes", b"k", b"%d" % n) for n in range(5)])
     assert [message.value for message in failure.value.messages] == [b"2", b"3", b"4"]
     assert len(broker.records) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (UnknownTopicOrPartitionError(), "topic outcomes does not exist: create it"),
+        (
+            TopicAuthorizationFailedError("outcomes"),
+            "this user may not write to topic outcomes: grant Write and Describe",
+        ),
+    ],
+)
+async def test_a_topic_that_cannot_be_written_to_is_named(broker, error, says):
+    publisher = await started()
+    broker.errors = {b"1": error}
+    with pytest.raises(UnacknowledgedError, match=says):
+        await publisher.publish([Message("outcomes", b"k", b"1")])
 
 
 async def test_a_dead_letter_shrinks_until_it_fits(broker):
