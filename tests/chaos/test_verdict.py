@@ -174,6 +174,21 @@ def test_a_ready_worker_has_time_for_a_shard_that_it_has_just_claimed(history):
     assert history.verdict.lies == []
 
 
+def test_what_is_shown_a_moment_before_a_commit_is_seen_is_no_lie(history):
+    def show():
+        history.ready(not history.still)
+        history.show("partial" if history.still else "live")
+
+    history.send(ONE)
+    history.still = {ONE}
+    history.pass_by(200, show)
+    history.ready(True)
+    history.show("live")
+    history.still, history.offsets[ONE] = set(), 1
+    history.pass_by(200, show)
+    assert history.verdict.lies == []
+
+
 def test_an_unready_worker_whose_shards_commit_is_a_lie(history):
     history.pass_by(TOLERANCE, lambda: history.ready(False))
     assert history.verdict.lies == []

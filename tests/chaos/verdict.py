@@ -24,6 +24,8 @@ STEADY = 10.0
 """Longest time in seconds between two commits of a shard that is certainly well: it ticks every 5 s."""
 CURRENT = 30.0
 """Largest age in seconds of the oldest record that is not applied by a shard that is certainly well."""
+MOMENT = 10.0
+"""Seconds for which something must be shown to be a lie: a worker may know of a commit before Redis is read here, and is ready just before the first one."""
 GAP = 10.0
 """Seconds without an answer after which it is not known what a place showed in between."""
 
@@ -170,9 +172,14 @@ class Verdict:
             for shard, truth in own.items()
             if (since := truth.waiting_since()) is not None and at - since > BEHIND + view + TOLERANCE
         ]
+        moment = self._seconds(("up", place, journey), is_up(state), at) <= MOMENT
         if is_up(state):
-            self._judge(not silent, ("silent", place, journey), at, f"{journey} is {state}, but no commit of", silent)
-            self._judge(not late, ("late", place, journey), at, f"{journey} is {state}, but old records wait of", late)
+            self._judge(
+                moment or not silent, ("silent", place, journey), at, f"{journey} is {state}, but no commit of", silent
+            )
+            self._judge(
+                moment or not late, ("late", place, journey), at, f"{journey} is {state}, but old records wait of", late
+            )
         elif silent or late:
             self.alarms["worker" if view else "status"] += 1
         shown = self._seconds(("down", place, journey), not is_up(state), at)
@@ -187,7 +194,8 @@ class Verdict:
     def show_nothing(self, place: str, journey: str) -> None:
         """A place shows no state of a journey."""
         self.looks += 1
-        self._claims.pop(("down", place, journey), None)
+        for shown in ("up", "down"):
+            self._claims.pop((shown, place, journey), None)
 
     def show_ready(self, worker: str, place: str, ready: bool, at: float) -> None:  # noqa: FBT001 - what is shown
         """A place of a worker shows whether the worker is ready."""
@@ -200,8 +208,9 @@ class Verdict:
             and at - max(since, waiting, self._truth[shard].committed) > STUCK + TOLERANCE
         ]
         where = f"{worker} {place}"
+        moment = self._seconds(("ready", where), ready, at) <= MOMENT
         if ready:
-            self._judge(not stuck, ("stuck", where), at, "ready, but no commit, and records wait, of", stuck)
+            self._judge(moment or not stuck, ("stuck", where), at, "ready, but no commit, and records wait, of", stuck)
         shown = self._seconds(("unready", where), not ready and bool(owned), at)
         well = min([_seconds(self._truth[shard].well_since, at) for shard in owned], default=0.0)
         self._judge(
