@@ -40,7 +40,7 @@ from stream.core.event import Journey
 from stream.core.labels import OTHER, UNKNOWN, LabelName, LabelRegistry
 from stream.core.money import exponent
 
-_KPIS: Final = {kpi.name: kpi for kpi in KPIS}
+_KPIS: Final = {kpi.name: kpi for kpi in KPIS if kpi.has_target}
 
 
 def _listed(value: object) -> object:

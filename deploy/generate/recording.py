@@ -28,7 +28,7 @@ REVERSED, UNKNOWN = "reversed_share", "unknown_intent_share"
 SIX_HOURS = "6x1h"
 """Value of the label `window` for the sum of the last six full hours. The product cannot give a window this name."""
 
-_RATES = tuple(kpi for kpi in KPIS if not isinstance(kpi.numerator, Revenue))
+_RATES = tuple(kpi for kpi in KPIS if kpi.has_target and not isinstance(kpi.numerator, Revenue))
 REVENUE = tuple(kpi for kpi in KPIS if isinstance(kpi.numerator, Revenue))
 COUNTED = tuple(kpi for kpi in _RATES if isinstance(kpi.numerator, Count))
 """KPIs whose counts of separate hours may be added. Customers may not: one who buys in two hours would count twice."""

@@ -179,9 +179,10 @@ def columns(title: str, figures: Mapping[str, FigureDocument], *, brief: bool = 
     others: dict[str, list[tuple[str, ...]]] = {}
     for path in _counts(sets):
         if path not in _FIRST:
-            others.setdefault(path[1] if path[0] == "revenue" else "counts", []).append(path)
+            group = {"revenue": path[1] if len(path) > 1 else "", "amounts": "per opportunity and transaction"}.get(path[0], "counts")
+            others.setdefault(group, []).append(path)
     for name, paths in others.items():
-        shown = ((path[-1:] if path[0] == "revenue" else path, path) for path in paths)
+        shown = ((path[-1:] if path[0] in ("revenue", "amounts") else path, path) for path in paths)
         yield Section(
             title,
             f"{title} {name}",
@@ -259,6 +260,9 @@ def _counts(sets: list[FigureDocument]) -> Iterator[tuple[str, ...]]:
             if not isinstance(value, Mapping):
                 found[name,] = None
                 continue
+            if name == "amounts":
+                found.update({(name, key): None for key in value})
+                continue
             for key, inner in value.items():
                 found.update(
                     {(name, key, part): None for part in inner} if isinstance(inner, Mapping) else {(name, key): None}
@@ -272,6 +276,8 @@ def _number(figures: FigureDocument, path: tuple[str, ...]) -> str | Text:
         value = value.get(name) if isinstance(value, Mapping) else None
     if value is None:
         return _NONE
+    if isinstance(value, Mapping):
+        return f"{Decimal(value['value']):,} {value['currency']}"
     return f"{Decimal(value) if isinstance(value, str) else value:,}"
 
 

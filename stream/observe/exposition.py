@@ -15,7 +15,7 @@ import msgspec
 from stream.core.config import MICROSECONDS
 from stream.core.counting.cells import Count
 from stream.core.counting.figures import ALL, JOURNEYS, PARTS, TOTAL, Figures, WindowFigures
-from stream.core.counting.kpi import KPIS, CustomerKind
+from stream.core.counting.kpi import AMOUNT_KPIS, KPIS, CustomerKind
 from stream.core.event import Journey
 from stream.core.money import exponent, plain
 from stream.observe.manifest import METRICS
@@ -28,7 +28,7 @@ WINDOW_SERIES = 11_500
 Detail = Literal["channel_segment", "revenue", "reversed"]
 DETAILS: tuple[Detail, ...] = ("channel_segment", "revenue", "reversed")
 """What is withheld if there are too many series, in this order, until the rest fits. `channel_segment`: counts by channel and segment (then they are
-by segment only, with channel `all`). `revenue` and `reversed`: revenue or reversals by channel and by segment."""
+by segment only, with channel `all`). `revenue` and `reversed`: revenue (with the KPIs of money) or reversals by channel and by segment."""
 
 _CATEGORY_KINDS = {
     "all": Count.TRANSACTIONS,
@@ -101,7 +101,7 @@ def render(
             values = dict(_samples(journey, cut, withheld))
             for key, series in seen.items():
                 families[key[0]].append(f'{series},window="{window}"}} {values.get(key, "0")}\n')
-            for key, value in _rates(journey, cut):
+            for key, value in (*_rates(journey, cut), *_amounts(journey, cut, withheld)):
                 families[key[0]].append(f'{_series(*key)},window="{window}"}} {value}\n')
     for key, value in (*_targets(facts.targets), *_facts(facts), *_view(withheld)):
         families[key[0]].append(f"{_series(*key)}}} {value}\n")
@@ -125,9 +125,13 @@ def _withheld(figures: Figures, windows: int) -> tuple[Detail, ...]:
     """The smallest number of details, in their order, that must be withheld."""
     ever = {journey: figures.slice(TOTAL, journey) for journey in JOURNEYS}
     rates = sum(section[0] in kpi.dimensions for cut in ever.values() for section in cut.sets for kpi in KPIS)
+    # A set may have a value for a KPI of money in a window even if the total, with several currencies, has none.
+    sections = [section[0] for cut in ever.values() for section in cut.sets]
     for count in range(len(DETAILS)):
-        samples = sum(1 for journey, cut in ever.items() for _ in _samples(journey, cut, DETAILS[:count]))
-        if (rates + samples) * windows <= WINDOW_SERIES:
+        withheld = DETAILS[:count]
+        samples = sum(1 for journey, cut in ever.items() for _ in _samples(journey, cut, withheld))
+        with_money = sections.count("all") if "revenue" in withheld else len(sections)
+        if (rates + samples + len(AMOUNT_KPIS) * with_money) * windows <= WINDOW_SERIES:
             return DETAILS[:count]
     return DETAILS
 
@@ -185,6 +189,15 @@ def _rates(journey: Journey, cut: WindowFigures) -> Iterator[tuple[Key, str]]:
         for kpi, value in figures.rates.items():
             if value is not None:
                 yield ("upsell_kpi_ratio", (kpi, journey, *section)), repr(value)
+
+
+def _amounts(journey: Journey, cut: WindowFigures, withheld: Sequence[Detail]) -> Iterator[tuple[Key, str]]:
+    """The KPIs of money that have a value."""
+    for section, figures in cut.sets.items():
+        if section[0] == "all" or "revenue" not in withheld:
+            for kpi, found in figures.amounts.items():
+                if found is not None:
+                    yield ("upsell_kpi_amount", (kpi, found[0], journey, *section)), found[1]
 
 
 def _targets(targets: Mapping[tuple[str, str, str], float]) -> Iterator[tuple[Key, str]]:

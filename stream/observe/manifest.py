@@ -57,6 +57,11 @@ def _histogram(name: str, help_text: str, *buckets: float) -> Metric:
 MANIFEST: tuple[Metric, ...] = (
     _global("upsell_kpi_ratio", "Value of a KPI in a rolling window.", "kpi", "journey", *_D, "window"),
     _global(
+        "upsell_kpi_amount",
+        "Value of a KPI of money in a rolling window, in major units of the currency.",
+        *("kpi", "currency", "journey", *_D, "window"),
+    ),
+    _global(
         "upsell_window_opportunities",
         "Checkouts and subscription events in which an upsell or a cross-sell was possible.",
         *_X,

@@ -426,22 +426,37 @@ def _where(only: Mapping[str, str], span: Span) -> tuple[str, list[Any]]:
 
 def _dimensions(db: sqlite3.Connection, span: Span) -> dict[str, Any]:
     timed = span is not None
-    where, values = _where({}, span)
     found: dict[str, Any] = {
         "all": _figures(db, {}, span),
         "checkout": _figures(db, {"journey": "checkout"}, span, whole=True, customers=timed),
         "subscription": _figures(db, {"journey": "subscription"}, span, whole=True, customers=timed),
     }
+    found |= _breakdowns(db, {}, span)
+    found["by"] = {
+        journey: _breakdowns(db, {"journey": journey}, span, whole=True, customers=timed)
+        for journey in ("checkout", "subscription")
+    }
+    return found
+
+
+def _breakdowns(
+    db: sqlite3.Connection, only: Mapping[str, str], span: Span, *, whole: bool = False, customers: bool = False
+) -> dict[str, Any]:
+    where, values = _where(only, span)
+    found: dict[str, Any] = {}
     for dimension in ("channel", "segment"):
         named = db.execute(
             f"SELECT {dimension} FROM opportunity WHERE {where} UNION SELECT {dimension} FROM sale WHERE {where}",
             values * 2,
         ).fetchall()
         found[dimension] = {
-            name: _figures(db, {dimension: name}, span, segment=dimension == "segment") for (name,) in named
+            name: _figures(
+                db, {**only, dimension: name}, span, whole=whole, customers=customers, segment=dimension == "segment"
+            )
+            for (name,) in named
         }
     found["category"] = {
-        name: _category(db, name, span)
+        name: _category(db, {**only, "category": name}, span)
         for (name,) in db.execute(
             f"SELECT DISTINCT category FROM sold JOIN sale USING (sale) WHERE {where}", values
         ).fetchall()
@@ -449,8 +464,8 @@ def _dimensions(db: sqlite3.Connection, span: Span) -> dict[str, Any]:
     return found
 
 
-def _category(db: sqlite3.Connection, category: str, span: Span) -> dict[str, Any]:
-    where, values = _where({"category": category}, span)
+def _category(db: sqlite3.Connection, only: Mapping[str, str], span: Span) -> dict[str, Any]:
+    where, values = _where(only, span)
     sums = ", ".join(f'COALESCE(SUM(sold."{kind}"), 0)' for kind in COUNTED)
     count, *kinds = db.execute(
         f"SELECT COUNT(*), {sums} FROM sold JOIN sale USING (sale) WHERE {where}", values
@@ -502,6 +517,7 @@ def _figures(
     if whole:
         found["revenue"], more = _revenue(db, where, values)
         rates |= more
+        found["amounts"], rates["order_value_lift"] = _money_kpis(db, where, values, found)
     if customers:
         found["customers"] = _customers(db, only, span)
         buyers = found["customers"]["all"]
@@ -548,6 +564,47 @@ def _revenue(
         rates["upsell_revenue_ratio"] = _ratio(minor["final"], minor["initial"])
         rates["upsell_revenue_share"] = _ratio(minor["upsell"], minor["initial"])
     return revenue, rates
+
+
+def _money_kpis(
+    db: sqlite3.Connection, where: str, values: list[Any], found: Mapping[str, Any]
+) -> tuple[dict[str, dict[str, str] | None], float | None]:
+    """The KPIs of money, and the lift; each None without a denominator, and unless exactly one currency has a total."""
+    names = ("revenue_per_opportunity", "average_order_value", "extra_revenue_per_transaction")
+    totals = db.execute(
+        f"SELECT currency, SUM(final_amount) FROM sale WHERE {where} GROUP BY currency HAVING SUM(final_amount) > 0",
+        values,
+    ).fetchall()
+    if len(totals) != 1:
+        return dict.fromkeys(names), None
+    ((currency, total),) = totals
+    (extra,) = db.execute(
+        f"SELECT SUM(CASE WHEN intent = 'known' THEN upsell_amount + cross_sell_amount ELSE 0 END) FROM sale WHERE {where} AND currency = ?",
+        [*values, currency],
+    ).fetchone()
+    divided = {
+        "revenue_per_opportunity": (total, found["opportunities"]),
+        "average_order_value": (total, found["transactions"]),
+        "extra_revenue_per_transaction": (extra, found["transactions"]),
+    }
+    places = records.exponent(currency) + 2
+    step = Decimal(1).scaleb(-places)
+    amounts: dict[str, dict[str, str] | None] = {}
+    for name, (above, below) in divided.items():
+        amounts[name] = None
+        if below:
+            value = Fraction(above, below) / 10 ** records.exponent(currency)
+            units = round(value * 10**places)  # half even, of a Fraction
+            amounts[name] = {"currency": currency, "value": f"{(units * step):.{places}f}"}
+    averages = []
+    for condition in ('"any"', "intent = 'known' AND NOT \"any\""):
+        number, amount = db.execute(
+            f"SELECT COUNT(*), COALESCE(SUM(final_amount), 0) FROM sale WHERE {where} AND {condition}", values
+        ).fetchone()
+        averages.append(Fraction(amount, number) if number else None)
+    flagged, others = averages
+    lift = None if flagged is None or not others else round(float(flagged / others), 6)
+    return amounts, lift
 
 
 def _ratio(above: int, below: int) -> float | None:

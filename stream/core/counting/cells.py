@@ -58,6 +58,10 @@ class Revenue(IntEnum):
     REVERSED = 6
     RESTORED = 7
     """Of transactions with known intent."""
+    TOTAL_ANY = 8
+    """Of transactions that are an upsell or a cross-sell; part of TOTAL."""
+    TOTAL_PLAIN = 9
+    """Of transactions with known intent that are neither; part of TOTAL."""
 
 
 class Categorized(IntEnum):

@@ -16,6 +16,10 @@ _Profile = tuple[int, str, str, str, int, int, int, bool]
 """(slice, channel, segment, currency, intent, kinds, reversed kinds, reversed): all that the counts see of a sale."""
 
 
+ANY_BIT = 8
+"""In a mask of kinds: an upsell or a cross-sell."""
+
+
 def slice_length(windows: tuple[Window, ...]) -> int:
     """Length of a slice, microseconds; slice s covers (s·length - length, s·length] of the epoch."""
     return gcd(*(window.pane for window in windows)) or DAY
@@ -84,7 +88,9 @@ class Delta:
             if currency:
                 *parts, restored, final, back = sums
                 known = [*parts, final] if intent == 0 else [0] * 5
-                yield at, (MONEY, channel, segment, currency), [*known, final, back, 0 if intent else restored]
+                flagged = final if kinds & ANY_BIT else 0
+                vector = [*known, final, back, 0 if intent else restored, flagged, 0 if intent else final - flagged]
+                yield at, (MONEY, channel, segment, currency), vector
         for (at, categories), n in self._categories.items():
             for category, bits in categories if n else ():
                 yield at, (CATEGORY, category), [n, *_by_kind(bits, n)]

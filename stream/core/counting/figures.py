@@ -68,6 +68,16 @@ class FigureSet(msgspec.Struct, frozen=True, dict=True):
     """Distinct customers by `CustomerKind`; None as for revenue, and in the total of a worker."""
 
     @cached_property
+    def amounts(self) -> dict[str, tuple[str, str] | None]:
+        """Every KPI of money: currency, and value as a decimal string of major units. Empty for a set without revenue."""
+        if self.revenue is None:
+            return {}
+        return {
+            name: None if found is None else (found[0], plain(found[1], exponent(found[0]) + kpi.AMOUNT_PLACES))
+            for name, found in kpi.amounts(self.sales, self.revenue).items()
+        }
+
+    @cached_property
     def rates(self) -> dict[str, float | None]:
         """Every KPI that the set has, exact to a double."""
         return kpi.rates(self.dimension, self.sales, self.revenue, self.customers)
@@ -103,6 +113,10 @@ class FigureSet(msgspec.Struct, frozen=True, dict=True):
             document["revenue"] = {
                 currency: {name: plain(amounts[part], exponent(currency)) for name, part in PARTS.items()}
                 for currency, amounts in self.revenue.items()
+            }
+            document["amounts"] = {
+                name: None if found is None else {"currency": found[0], "value": found[1]}
+                for name, found in self.amounts.items()
             }
         document["rates"] = rates
         return document
@@ -259,6 +273,17 @@ class Figures:
                 value: figures.plain() for (own, value), figures in both.sets.items() if own == dimension
             }
         document["category"] = {value: figures.plain() for value, figures in both.categories.items()}
+        document["by"] = {journey: self._by(window, journey) for journey in JOURNEYS}
+        return document
+
+    def _by(self, window: str, journey: Journey) -> dict[str, Any]:
+        """The sets of one journey by dimension and value."""
+        own = self.slice(window, journey)
+        document: dict[str, Any] = {"channel": {}, "segment": {}, "category": {}}
+        for (dimension, value), figures in own.sets.items():
+            if dimension != "all":
+                document[dimension][value] = figures.plain()
+        document["category"] = {value: figures.plain() for value, figures in own.categories.items()}
         return document
 
     def _cut(self, window: str, journey: Journey | None) -> WindowFigures:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from stream.core.counting.cells import Count, Revenue
+from stream.core.money import half_even
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,8 +30,15 @@ class CustomerKind(StrEnum):
     ANY = "any"
 
 
-Term = Count | Revenue | CustomerKind
-"""What is divided: a count, an amount of transactions with known intent, or a number of customers."""
+class Average(StrEnum):
+    """The average total of a transaction: of those that are an upsell or a cross-sell (any), or of those with known intent that are neither."""
+
+    ANY = "any"
+    PLAIN = "plain"
+
+
+Term = Count | Revenue | CustomerKind | Average
+"""What is divided: a count, an amount of transactions with known intent, a number of customers, or an average."""
 
 
 class Band(msgspec.Struct, frozen=True):
@@ -56,6 +64,8 @@ class Kpi(msgspec.Struct, frozen=True, kw_only=True):
     """How displays show it. The value is the plain ratio in either case."""
     bands: tuple[Band, ...] = ()
     """Highest first; a value below all of them has no name."""
+    has_target: bool = True
+    """Whether an operator may set a target for it."""
 
     def band(self, value: float) -> str | None:
         """The name of the value's band, such as `strong`."""
@@ -128,7 +138,66 @@ KPIS: tuple[Kpi, ...] = (
         numerator=CustomerKind.ANY,
         denominator=CustomerKind.ALL,
     ),
+    Kpi(
+        name="order_value_lift",
+        formula="average total of transactions with any / average total of those with known intent and without",
+        numerator=Average.ANY,
+        denominator=Average.PLAIN,
+        unit="factor",
+        has_target=False,
+    ),
 )
+
+
+class AmountKpi(msgspec.Struct, frozen=True, kw_only=True):
+    """A KPI of money: an amount per opportunity or transaction, in a set with exactly one currency that has a total."""
+
+    name: str
+    formula: str
+    numerator: tuple[Revenue, ...]
+    """Amounts that are added up."""
+    denominator: Count
+
+
+AMOUNT_KPIS: tuple[AmountKpi, ...] = (
+    AmountKpi(
+        name="revenue_per_opportunity",
+        formula="total revenue / opportunities",
+        numerator=(Revenue.TOTAL,),
+        denominator=Count.OPPORTUNITIES,
+    ),
+    AmountKpi(
+        name="average_order_value",
+        formula="total revenue / transactions",
+        numerator=(Revenue.TOTAL,),
+        denominator=Count.TRANSACTIONS,
+    ),
+    AmountKpi(
+        name="extra_revenue_per_transaction",
+        formula="(upsell + cross-sell amounts) / transactions",
+        numerator=(Revenue.UPSELL, Revenue.CROSS_SELL),
+        denominator=Count.TRANSACTIONS,
+    ),
+)
+AMOUNT_PLACES = 2
+"""Decimal places that the value of such a KPI has more than its currency."""
+
+
+def amounts(sales: Sequence[int], revenue: Mapping[str, Sequence[int]]) -> dict[str, tuple[str, int] | None]:
+    """Every KPI of money of a figure set: the currency, and the value in 10**-AMOUNT_PLACES of its minor unit, rounded half even.
+
+    None where there is no denominator, or where no currency or more than one has a total.
+    """
+    only = _one_with_total(revenue)
+    values: dict[str, tuple[str, int] | None] = {}
+    for kpi in AMOUNT_KPIS:
+        number = sales[kpi.denominator]
+        values[kpi.name] = None
+        if only is not None and number > 0:
+            currency, own = only
+            amount = sum(own[part] for part in kpi.numerator)
+            values[kpi.name] = currency, half_even(10**AMOUNT_PLACES * amount, number)
+    return values
 
 
 def rates(
@@ -152,6 +221,9 @@ def rates(
                 if revenue is not None:
                     amounts = _one_currency(revenue)
                     values[kpi.name] = None if amounts is None else _ratio(amounts[numerator], amounts[denominator])
+            case Average(), Average():
+                if revenue is not None:
+                    values[kpi.name] = _lift(sales, revenue)
             case CustomerKind() as numerator, CustomerKind() as denominator:
                 if customers is not None:
                     values[kpi.name] = _ratio(customers[numerator], customers[denominator])
@@ -162,6 +234,22 @@ def rates(
 
 def _ratio(numerator: int, denominator: int) -> float | None:
     return numerator / denominator if denominator > 0 else None
+
+
+def _lift(sales: Sequence[int], revenue: Mapping[str, Sequence[int]]) -> float | None:
+    """The average total with an upsell or a cross-sell, divided by the one without."""
+    only = _one_with_total(revenue)
+    if only is None:
+        return None
+    _, own = only
+    flagged, others = sales[Count.ANY], sales[Count.KNOWN] - sales[Count.ANY]
+    return _ratio(own[Revenue.TOTAL_ANY] * others, own[Revenue.TOTAL_PLAIN] * flagged)
+
+
+def _one_with_total(revenue: Mapping[str, Sequence[int]]) -> tuple[str, Sequence[int]] | None:
+    """The only currency that has a total, and its amounts; None where there are several, or none."""
+    found = [(currency, own) for currency, own in revenue.items() if own[Revenue.TOTAL]]
+    return found[0] if len(found) == 1 else None
 
 
 def _one_currency(revenue: Mapping[str, Sequence[int]]) -> Sequence[int] | None:

@@ -23,6 +23,7 @@ const KPIS = {
   customer_upsell_rate: { title: "Customers with an upsell", of: (set) => parts(set.customers.upsell, set.customers.all, "customers") },
   customer_cross_sell_rate: { title: "Customers with a cross-sell", of: (set) => parts(set.customers.cross_sell, set.customers.all, "customers") },
   customer_any_rate: { title: "Customers with either", of: (set) => parts(set.customers.any, set.customers.all, "customers") },
+  order_value_lift: { title: "Order value with an offer", of: () => "average total with an upsell or a cross-sell, against without" },
 };
 
 const byId = (id) => document.getElementById(id);
