@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 from stream.cli.root import cli
 from stream.core.config import CoreConfig
-from stream.core.counting.kpi import KPIS
+from stream.core.counting.kpi import AMOUNT_KPIS, KPIS
 from stream.core.event import CheckoutEvent
 from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline
@@ -91,7 +91,7 @@ def test_the_index_has_every_page():
 @pytest.mark.parametrize("page", ["README.md", "docs/reference/kpis.md"])
 def test_the_kpis_are_those_of_the_code(page):
     told = [(name.strip("`"), formula) for name, formula, *_ in rows(page, ("KPI", "formula", "meaning"))]
-    assert told == [(kpi.name, kpi.formula) for kpi in KPIS]
+    assert told == [(kpi.name, kpi.formula) for kpi in (*KPIS, *AMOUNT_KPIS)]
 
 
 def test_the_commands_are_those_there_are():
@@ -280,7 +280,7 @@ def test_the_example_by_hand_is_what_the_core_computes():
     assert {number: ", ".join(judged.get(number, ())) or "none" for number, *_ in told} == {
         number: verdict.partition(":")[0] for number, *_, verdict in told
     }
-    values = {
-        name.strip("`"): float(value) for name, _, value in rows("docs/reference/kpis.md", ("KPI", "by hand", "value"))
-    }
-    assert offline.figures().summary()["checkout"]["rates"] == values
+    figures = offline.figures().summary()["checkout"]
+    amounts = {name: f"{found['currency']} {found['value']}" for name, found in figures["amounts"].items()}
+    values = {name.strip("`"): value for name, _, value in rows("docs/reference/kpis.md", ("KPI", "by hand", "value"))}
+    assert {name: str(value) for name, value in figures["rates"].items()} | amounts == values

@@ -30,7 +30,7 @@ def copy(monkeypatch, tmp_path):
     (tmp_path / "README.md").write_text("<!-- alerts -->\n<!-- /alerts -->\n")
     (tmp_path / "configuration.md").write_text("<!-- settings -->\n<!-- /settings -->\n")
     (tmp_path / "metrics.md").write_text(
-        "".join(f"<!-- {x} -->\n<!-- /{x} -->\n" for x in ("reasons", "kpis", "global", "worker"))
+        "".join(f"<!-- {x} -->\n<!-- /{x} -->\n" for x in ("reasons", "kpis", "amounts", "global", "worker"))
     )
     (tmp_path / "events").mkdir()
     generate.main([])

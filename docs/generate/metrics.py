@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from docs.generate.page import ROOT, table, with_sections
-from stream.core.counting.kpi import KPIS, Kpi
+from stream.core.counting.kpi import AMOUNT_KPIS, KPIS, Kpi
 from stream.observe.manifest import MANIFEST, REASONS, Metric
 
 PAGE: Final = ROOT / "docs/reference/metrics.md"
@@ -15,6 +15,7 @@ def files() -> dict[Path, str]:
     sections = {
         "reasons": table(("reason", "means"), ((f"`{name}`", text) for name, text in REASONS.items())),
         "kpis": table(("KPI", "formula", "figure sets", "bands"), map(_kpi, KPIS)),
+        "amounts": table(("KPI", "formula"), ((f"`{kpi.name}`", kpi.formula) for kpi in AMOUNT_KPIS)),
         **{
             scope: table(
                 ("metric", "type", "labels", "meaning"),

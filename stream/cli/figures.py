@@ -162,9 +162,14 @@ def longest(windows: Iterable[str]) -> str:
 
 
 def columns(title: str, figures: Mapping[str, FigureDocument], *, brief: bool = False) -> Iterator[Section]:
-    """Tables with a column for each figure set: KPIs and the counts in `_FIRST`; unless `brief`, other counts, and revenue by currency."""
+    """Tables with a column for each figure set: KPIs and the counts in `_FIRST`; unless `brief`, other counts, revenue by currency, KPIs of money.
+
+    `brief` leaves out KPIs for which there is no target, so that both journeys fit on 24 lines.
+    """
     sets, names = list(figures.values()), tuple(figures)
-    kpis = [kpi.name for kpi in KPIS if any(kpi.name in each["rates"] for each in sets)]
+    kpis = [
+        kpi.name for kpi in KPIS if (kpi.has_target or not brief) and any(kpi.name in each["rates"] for each in sets)
+    ]
     yield Section(
         title,
         title,
@@ -179,8 +184,8 @@ def columns(title: str, figures: Mapping[str, FigureDocument], *, brief: bool = 
     others: dict[str, list[tuple[str, ...]]] = {}
     for path in _counts(sets):
         if path not in _FIRST:
-            group = {"revenue": path[1] if len(path) > 1 else "", "amounts": "per opportunity and transaction"}.get(path[0], "counts")
-            others.setdefault(group, []).append(path)
+            name = {"revenue": path[1], "amounts": "money"}.get(path[0], "counts")
+            others.setdefault(name, []).append(path)
     for name, paths in others.items():
         shown = ((path[-1:] if path[0] in ("revenue", "amounts") else path, path) for path in paths)
         yield Section(
@@ -260,13 +265,8 @@ def _counts(sets: list[FigureDocument]) -> Iterator[tuple[str, ...]]:
             if not isinstance(value, Mapping):
                 found[name,] = None
                 continue
-            if name == "amounts":
-                found.update({(name, key): None for key in value})
-                continue
             for key, inner in value.items():
-                found.update(
-                    {(name, key, part): None for part in inner} if isinstance(inner, Mapping) else {(name, key): None}
-                )
+                found.update({(name, key, part): None for part in inner} if name == "revenue" else {(name, key): None})
     yield from found
 
 

@@ -68,7 +68,7 @@ class Checkout(Journey):
         if explicit and actions:
             actions.pop(0)(cart)
 
-        world.truth.opportunity("checkout")
+        world.truth.opportunity("checkout", self._labels)
         abandoned = False
         if unstated or stated_in == "completed unseen":
             for action in actions:
@@ -108,7 +108,7 @@ class Checkout(Journey):
         self._coupon = cart.prepare_payment(behaviour)
         stated = {} if intent is None else {"intent": {"products": intent}}
         sale = cart.sale(known)
-        truth.sold("checkout", customer.name, sale)
+        truth.sold("checkout", self._labels, customer.name, sale)
         if plan is not None:
             world.spawn(2, partial(subscribing, world, customer, self._channel, product=plan, sold_in=self._id))
         yield self._record(COMPLETED, products=cart.product_lines(with_dropped=True), **stated), world.gap(60)
@@ -117,14 +117,14 @@ class Checkout(Journey):
         if world.chance(behaviour.one_click) and cart.accept_offer():
             orders = 2
             before, sale = sale, cart.sale(known)
-            truth.restated("checkout", customer.name, before, sale)
+            truth.restated("checkout", self._labels, customer.name, before, sale)
             self._order = 1
             yield self._record(COMPLETED, products=cart.product_lines(1)), world.gap(60)
             self._order = 0
         if world.chance(behaviour.edit):
             cart.edit()
             before, sale = sale, cart.sale(known)
-            truth.restated("checkout", customer.name, before, sale)
+            truth.restated("checkout", self._labels, customer.name, before, sale)
             yield self._record(EDITED, products=cart.product_lines(with_dropped=True)), world.gap(60)
         yield from self._give_back(sale, orders)
 
@@ -146,7 +146,7 @@ class Checkout(Journey):
 
     def _restate(self, sale: PlantedSale, before: PlantedSale, returns: Returns) -> PlantedSale:
         after = self._cart.sale_after(sale, returns)
-        self._world.truth.restated("checkout", self._customer.name, before, after)
+        self._world.truth.restated("checkout", self._labels, self._customer.name, before, after)
         return after
 
     def _refunds(self, returns: Returns) -> Iterator[dict[str, Any]]:

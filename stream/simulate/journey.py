@@ -22,6 +22,7 @@ class Journey(ABC):
         self._id = f"{self.topic}-{self._suffix}"
         self._customer = customer or world.customers.guest(self._id)
         self._channel = channel
+        self._labels = (channel, self._customer.segment or "unknown")
         self._behaviour = world.behaviour_of(self._customer.segment)
         self._events = 0
 

@@ -139,7 +139,7 @@ class PaidSubscription(Journey):
         if items is None and len(world.currencies) > 1 and world.chance(self._behaviour.foreign):
             self._currency = world.pick([each for each in world.currencies if each != self._currency])
             self._initial, self._explicit = dict(self._items), False
-            world.truth.opportunity("subscription")
+            world.truth.opportunity("subscription", self._labels)
             final = rounded(total(self._items, self._currency), self._currency)
             self._sell(PlantedSale(self._currency, "incomparable", final))
             return self._record(CHANGED, status="active", items=self._item_list())
@@ -147,7 +147,7 @@ class PaidSubscription(Journey):
         if not self._explicit and world.chance(self._behaviour.explicit / 4):
             stated["intent"] = self._intend(before)
         if seats(before) != seats(self._items):
-            world.truth.opportunity("subscription")
+            world.truth.opportunity("subscription", self._labels)
             self._sell(changed(self._currency, before, self._items, self._initial))
         return self._record(CHANGED, status="active", items=self._item_list(), **stated)
 
@@ -167,7 +167,7 @@ class PaidSubscription(Journey):
             self._change()
         elif world.chance(self._behaviour.rise):
             self._raise_prices()
-        world.truth.opportunity("subscription")
+        world.truth.opportunity("subscription", self._labels)
         self._sell(changed(self._currency, before, self._items, self._initial))
         stated = {"items": self._item_list()} if self._items != before or world.chance(0.5) else {}
         return self._record(RENEWED, status="active", **stated)
@@ -197,7 +197,7 @@ class PaidSubscription(Journey):
                 lost = rounded(self._payment * Fraction(self._returned), sale.currency)
                 after = replace(sale, reversed_amount=min(sale.final, lost))
             self._newest = after
-            world.truth.restated("subscription", self._customer.name, sale, after)
+            world.truth.restated("subscription", self._labels, self._customer.name, sale, after)
             yield self._record(REFUNDED, **refund), world.months(0.01, 0.05)
 
     # -- leaving, and what follows ---------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ class PaidSubscription(Journey):
         if kind == CREATED and self._world.chance(self._behaviour.explicit):
             stated["intent"] = self._intend(before)
         if kind != CHANGED or seats(before) != seats(self._items):
-            self._world.truth.opportunity("subscription")
+            self._world.truth.opportunity("subscription", self._labels)
             self._sell(changed(self._currency, before, self._items, self._initial))
         if kind != RENEWED or self._items != before:
             stated["items"] = self._item_list()
@@ -295,7 +295,7 @@ class PaidSubscription(Journey):
         is_foreign = len(world.currencies) > 1 and world.chance(self._behaviour.foreign)
         if is_foreign:
             self._currency = world.pick([each for each in world.currencies if each != self._currency])
-        world.truth.opportunity("subscription")
+        world.truth.opportunity("subscription", self._labels)
         if kind == CREATED and world.chance(self._behaviour.explicit):
             stated["intent"] = self._intend(before)
             self._sell(changed(self._currency, before, self._items, self._initial))
@@ -348,7 +348,7 @@ class PaidSubscription(Journey):
 
     def _sell(self, sale: PlantedSale) -> None:
         self._newest, self._payment, self._returned = sale, total(self._items, self._currency), Decimal(0)
-        self._world.truth.sold("subscription", self._customer.name, sale)
+        self._world.truth.sold("subscription", self._labels, self._customer.name, sale)
 
     def _item_list(self, items: Items | None = None) -> list[dict[str, Any]]:
         return item_list(self._items if items is None else items, self._currency, self._world.rng)

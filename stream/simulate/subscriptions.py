@@ -89,7 +89,7 @@ class Subscription(PaidSubscription):
         customer.changed_at = world.now
         customer.newest_subscription = self._id
         if self._sold_in is None:
-            world.truth.opportunity("subscription")
+            world.truth.opportunity("subscription", self._labels)
         else:
             stated["checkout_id"] = self._sold_in
         if not others and self._sold_in is None and world.chance(self._behaviour.trial):

@@ -5,8 +5,8 @@ transaction changes, its old values are subtracted and its new values are added,
 the end. Amounts arrive rounded to the currency's exponent; sums add rounded amounts.
 """
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
@@ -19,12 +19,22 @@ from stream.simulate.record import Topic, quantum, rounded
 
 Kind = Literal["upsell", "cross_sell", "downsell", "restored"]
 Intent = Literal["known", "unknown", "incomparable"]
+Labels = tuple[str, str]
+"""Channel and segment, `unknown` where the events name none."""
 
 _KINDS: Final[tuple[Kind, ...]] = ("upsell", "cross_sell", "downsell", "restored")
 KINDS: Final = (*_KINDS, "any")
 PARTS: Final = ("initial", *_KINDS, "final", "total", "reversed")
 INTENTS: Final = ("known", "unknown", "incomparable")
 CUSTOMERS: Final = ("all", "upsell", "cross_sell", "any")
+
+_AMOUNTS: Final = (*PARTS, "total_any", "total_plain")
+_MONEY_KPIS: Final = {
+    "revenue_per_opportunity": (("total",), "opportunities"),
+    "average_order_value": (("total",), "transactions"),
+    "extra_revenue_per_transaction": (("upsell", "cross_sell"), "transactions"),
+}
+"""Amounts that are added up, and the count that divides them."""
 
 _ZERO: Final = Decimal(0)
 
@@ -88,38 +98,28 @@ class PlantedSale(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(slots=True)
 class _Tally:
-    """The counts of one journey."""
+    """The counts of one channel and segment of a journey, or of several."""
 
-    opportunities: int = 0
-    transactions: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    """Opportunities and transactions."""
     kinds: Counter[str] = field(default_factory=Counter)
     reversed: Counter[str] = field(default_factory=Counter)
     intents: Counter[str] = field(default_factory=Counter)
     revenue: dict[str, dict[str, Decimal]] = field(default_factory=dict)
-    customers: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Transactions of each kind (`all` for every one), by customer."""
-    departed: Counter[str] = field(default_factory=Counter)
-    """Customers of each kind who will not come back. Only their number is kept."""
+    """Currency -> amounts by `_AMOUNTS`."""
 
-    def count(self, customer: str, sale: PlantedSale, sign: int) -> None:
-        self.transactions += sign
+    def count(self, sale: PlantedSale, sign: int) -> None:
+        self.counts["transactions"] += sign
         self.intents[sale.intent] += sign
-        person = self.customers.get(customer)
-        if person is None:
-            person = self.customers[customer] = dict.fromkeys(CUSTOMERS, 0)
-        person["all"] += sign
-        money = self.revenue.get(sale.currency)
-        if money is None:
-            money = self.revenue[sale.currency] = dict.fromkeys(PARTS, _ZERO * quantum(sale.currency))
+        money = self._money(sale.currency)
         money["total"] += sign * sale.final
         if sale.intent == "known":
             money["initial"] += sign * sale.initial
             money["final"] += sign * sale.final
+            money["total_any" if "any" in with_any(sale.kinds) else "total_plain"] += sign * sale.final
         if sale.kinds:
             for kind in with_any(sale.kinds):
                 self.kinds[kind] += sign
-                if kind in person:
-                    person[kind] += sign
             money["upsell"] += sign * sale.upsell
             money["cross_sell"] += sign * sale.cross_sell
             money["downsell"] += sign * sale.downsell
@@ -131,8 +131,48 @@ class _Tally:
         for kind in sale.reversed_kinds:
             self.reversed[kind] += sign
 
+    @classmethod
+    def of(cls, tallies: Iterable["_Tally"]) -> "_Tally":
+        """The sum of some."""
+        whole = cls()
+        for tally in tallies:
+            whole.counts.update(tally.counts)
+            whole.kinds.update(tally.kinds)
+            whole.reversed.update(tally.reversed)
+            whole.intents.update(tally.intents)
+            for currency, money in tally.revenue.items():
+                sums = whole._money(currency)
+                for part, amount in money.items():
+                    sums[part] += amount
+        return whole
+
+    def _money(self, currency: str) -> dict[str, Decimal]:
+        money = self.revenue.get(currency)
+        if money is None:
+            money = self.revenue[currency] = dict.fromkeys(_AMOUNTS, _ZERO * quantum(currency))
+        return money
+
+
+@dataclass(slots=True)
+class _Buyers:
+    """The customers of one journey."""
+
+    present: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Transactions of each kind (`all` for every one), by customer."""
+    departed: Counter[str] = field(default_factory=Counter)
+    """Customers of each kind who will not come back. Only their number is kept."""
+
+    def count(self, customer: str, sale: PlantedSale, sign: int) -> None:
+        person = self.present.get(customer)
+        if person is None:
+            person = self.present[customer] = dict.fromkeys(CUSTOMERS, 0)
+        person["all"] += sign
+        for kind in with_any(sale.kinds):
+            if kind in person:
+                person[kind] += sign
+
     def distinct(self) -> dict[str, int]:
-        people = self.customers.values()
+        people = self.present.values()
         return {kind: self.departed[kind] + sum(1 for person in people if person[kind] > 0) for kind in CUSTOMERS}
 
 
@@ -140,24 +180,67 @@ def _ratio(part: int | Decimal, whole: int | Decimal) -> float | None:
     return round(float(Decimal(part) / Decimal(whole)), 6) if whole else None
 
 
-def _counts(opportunities: int, transactions: int, tallies: list[_Tally]) -> dict[str, Any]:
-    kinds, reversed_kinds, intents = Counter[str](), Counter[str](), Counter[str]()
-    for tally in tallies:
-        kinds.update(tally.kinds)
-        reversed_kinds.update(tally.reversed)
-        intents.update(tally.intents)
+def _counts(tally: _Tally) -> dict[str, Any]:
+    """A figure set of both journeys: without money and customers."""
+    kinds, opportunities, transactions = tally.kinds, tally.counts["opportunities"], tally.counts["transactions"]
     return {
         "opportunities": opportunities,
         "transactions": transactions,
         "kind_transactions": {kind: kinds[kind] for kind in KINDS},
-        "reversed_transactions": {kind: reversed_kinds[kind] for kind in ("all", *KINDS)},
-        "intents": {intent: intents[intent] for intent in INTENTS},
+        "reversed_transactions": {kind: tally.reversed[kind] for kind in ("all", *KINDS)},
+        "intents": {intent: tally.intents[intent] for intent in INTENTS},
         "rates": {
             "upsell_cross_sell_rate": _ratio(kinds["any"], opportunities),
             "upsell_ratio": _ratio(kinds["upsell"], transactions),
             "cross_sell_rate": _ratio(kinds["cross_sell"], transactions),
         },
     }
+
+
+def _figures(tally: _Tally) -> dict[str, Any]:
+    """A figure set of one journey, without customers."""
+    figures = _counts(tally)
+    figures["revenue"] = {
+        currency: {part: format(money[part], "f") for part in PARTS}
+        for currency, money in sorted(tally.revenue.items())
+    }
+    figures["amounts"] = _money_kpis(tally)
+    comparable = [money for money in tally.revenue.values() if money["initial"]]
+    money = comparable[0] if len(comparable) == 1 else dict.fromkeys(PARTS, _ZERO)
+    figures["rates"] |= {
+        "upsell_revenue_ratio": _ratio(money["final"], money["initial"]),
+        "upsell_revenue_share": _ratio(money["upsell"], money["initial"]),
+        "order_value_lift": _lift(tally),
+    }
+    return figures
+
+
+def _with_total(tally: _Tally) -> Mapping[str, Mapping[str, Decimal]]:
+    return {currency: money for currency, money in tally.revenue.items() if money["total"]}
+
+
+def _money_kpis(tally: _Tally) -> dict[str, dict[str, str] | None]:
+    found = _with_total(tally)
+    if len(found) != 1:
+        return dict.fromkeys(_MONEY_KPIS)
+    ((currency, money),) = found.items()
+    step = quantum(currency) / 100
+    values: dict[str, dict[str, str] | None] = {}
+    for name, (parts, divisor) in _MONEY_KPIS.items():
+        number = tally.counts[divisor]
+        exact = Fraction(sum((money[part] for part in parts), _ZERO)) / (number or 1)
+        text = format(round(exact / Fraction(step)) * step, "f")  # half even
+        values[name] = {"currency": currency, "value": text} if number else None
+    return values
+
+
+def _lift(tally: _Tally) -> float | None:
+    found = _with_total(tally)
+    if len(found) != 1:
+        return None
+    (money,) = found.values()
+    flagged = tally.kinds["any"]
+    return _ratio(money["total_any"] * (tally.intents["known"] - flagged), money["total_plain"] * flagged)
 
 
 class Truth:
@@ -170,62 +253,66 @@ class Truth:
         """Bad records among `events`."""
         self.duplicates = 0
         """Records that are a copy of an earlier one."""
-        self._tallies: dict[Topic, _Tally] = {"checkout": _Tally(), "subscription": _Tally()}
+        self._tallies: dict[Topic, defaultdict[Labels, _Tally]] = {
+            "checkout": defaultdict(_Tally),
+            "subscription": defaultdict(_Tally),
+        }
+        self._buyers: dict[Topic, _Buyers] = {"checkout": _Buyers(), "subscription": _Buyers()}
 
-    def opportunity(self, journey: Topic) -> None:
+    def opportunity(self, journey: Topic, labels: Labels) -> None:
         """Count one more opportunity."""
-        self._tallies[journey].opportunities += 1
+        self._tallies[journey][labels].counts["opportunities"] += 1
 
-    def sold(self, journey: Topic, customer: str, sale: PlantedSale) -> None:
+    def sold(self, journey: Topic, labels: Labels, customer: str, sale: PlantedSale) -> None:
         """Count a new transaction."""
-        self._tallies[journey].count(customer, sale, 1)
+        self._tallies[journey][labels].count(sale, 1)
+        self._buyers[journey].count(customer, sale, 1)
 
-    def restated(self, journey: Topic, customer: str, before: PlantedSale, after: PlantedSale) -> None:
+    def restated(self, journey: Topic, labels: Labels, customer: str, before: PlantedSale, after: PlantedSale) -> None:
         """Replace a transaction of the same customer after an edit, a refund or a cancellation."""
-        tally = self._tallies[journey]
-        tally.count(customer, before, -1)
-        tally.count(customer, after, 1)
+        for sale, sign in ((before, -1), (after, 1)):
+            self._tallies[journey][labels].count(sale, sign)
+            self._buyers[journey].count(customer, sale, sign)
 
     def departed(self, journey: Topic, customer: str) -> None:
         """Keep only the counts of a customer who will not appear in any later record, so that memory is bounded."""
-        tally = self._tallies[journey]
-        person = tally.customers.pop(customer, None)
+        buyers = self._buyers[journey]
+        person = buyers.present.pop(customer, None)
         if person is not None:
-            tally.departed.update(kind for kind in CUSTOMERS if person[kind] > 0)
+            buyers.departed.update(kind for kind in CUSTOMERS if person[kind] > 0)
 
     def summary(self) -> dict[str, Any]:
         """The counts so far, in the shape of `classify --summary --json`.
 
-        Counts are integers, amounts decimal strings at the currency's exponent, rates floats rounded to six decimals, or None
-        if the denominator is 0. A revenue ratio is None if the revenue is in several currencies.
+        Counts are integers, amounts decimal strings at the currency's exponent (KPIs of money: two places more), rates floats rounded to six
+        decimals, or None if the denominator is 0. What is made of revenue is None if the revenue is in several currencies.
         """
-        tallies = list(self._tallies.values())
-        return {
+        whole = {journey: _Tally.of(tallies.values()) for journey, tallies in self._tallies.items()}
+        summary: dict[str, Any] = {
             "events": self.events,
             "rejected": self.rejected,
             "duplicates": self.duplicates,
-            "all": _counts(
-                sum(tally.opportunities for tally in tallies), sum(tally.transactions for tally in tallies), tallies
-            ),
-            **{journey: self._figures(tally) for journey, tally in self._tallies.items()},
+            "all": _counts(_Tally.of(whole.values())),
         }
+        for journey, tally in whole.items():
+            figures, people = _figures(tally), self._buyers[journey].distinct()
+            figures["customers"] = people
+            figures["rates"] |= {
+                f"customer_{kind}_rate": _ratio(people[kind], people["all"]) for kind in ("upsell", "cross_sell", "any")
+            }
+            summary[journey] = figures
+        return summary
 
-    @staticmethod
-    def _figures(tally: _Tally) -> dict[str, Any]:
-        figures = _counts(tally.opportunities, tally.transactions, [tally])
-        people = tally.distinct()
-        figures["customers"] = people
-        figures["revenue"] = {
-            currency: {part: format(amount, "f") for part, amount in money.items()}
-            for currency, money in sorted(tally.revenue.items())
-        }
-        comparable = [money for money in tally.revenue.values() if money["initial"]]
-        money = comparable[0] if len(comparable) == 1 else dict.fromkeys(PARTS, _ZERO)
-        figures["rates"] |= {
-            "upsell_revenue_ratio": _ratio(money["final"], money["initial"]),
-            "upsell_revenue_share": _ratio(money["upsell"], money["initial"]),
-            "customer_upsell_rate": _ratio(people["upsell"], people["all"]),
-            "customer_cross_sell_rate": _ratio(people["cross_sell"], people["all"]),
-            "customer_any_rate": _ratio(people["any"], people["all"]),
-        }
-        return figures
+    def by(self) -> dict[str, Any]:
+        """The counts so far by channel and by segment, in the shape of `by` of the rates document's total; categories are not planted."""
+        return {journey: _breakdown(tallies) for journey, tallies in self._tallies.items()}
+
+
+def _breakdown(tallies: Mapping[Labels, _Tally]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {"channel": {}, "segment": {}}
+    for place, (dimension, sets) in enumerate(found.items()):
+        for value in sorted({labels[place] for labels in tallies}):
+            sets[value] = _figures(_Tally.of(tally for labels, tally in tallies.items() if labels[place] == value))
+            if dimension == "segment":
+                sets[value]["rates"]["cross_sell_ratio"] = sets[value]["rates"]["cross_sell_rate"]
+    return found

@@ -59,7 +59,7 @@ def test_values():
         for part, amount in {**parts, "total": 16, "reversed": 0.05}.items()
     }
     assert only(samples, "upsell_window_intent_transactions") == {
-        ("known", "checkout", "1h"): 2,
+        ("known", "checkout", "1h"): 4,
         ("unknown", "checkout", "1h"): 1,
         ("incomparable", "checkout", "1h"): 1,
     }
@@ -78,8 +78,15 @@ def test_values():
     assert rates["all", "checkout", "upsell_cross_sell_rate", "all", "1h"] == 0.3
     assert rates["all", "checkout", "upsell_revenue_ratio", "all", "1h"] == 1.25
     assert rates["all", "checkout", "customer_upsell_rate", "all", "1h"] == 0.25
+    assert rates["all", "checkout", "order_value_lift", "all", "1h"] == (1000 / 3) / (250 / 1)
     assert {kpi for _, _, kpi, _, _ in rates if kpi == "cross_sell_ratio"} == {"cross_sell_ratio"}
     assert {dimension for dimension, _, kpi, _, _ in rates if kpi == "cross_sell_ratio"} == {"segment"}
+    amounts = {"revenue_per_opportunity": 1.6, "average_order_value": 4, "extra_revenue_per_transaction": 0.75}
+    assert only(samples, "upsell_kpi_amount") == {
+        ("EUR", dimension, "checkout", kpi, value, "1h"): amount
+        for dimension, value in sections
+        for kpi, amount in amounts.items()
+    }
 
 
 def test_a_count_falls_to_zero_and_a_rate_ends():
@@ -88,6 +95,7 @@ def test_a_count_falls_to_zero_and_a_rate_ends():
     assert {*only(samples, "upsell_window_customers").values()} == {0}
     assert {*only(samples, "upsell_window_revenue").values()} == {0}
     assert not only(samples, "upsell_kpi_ratio")
+    assert not only(samples, "upsell_kpi_amount")
 
 
 def test_what_was_never_counted_has_no_series():
@@ -151,9 +159,10 @@ def cells_of(**kept):
         (cells_of(channel=6, segment=10, currency=1), EIGHT[:4], ()),
         (cells_of(channel=9, segment=17, currency=1), EIGHT[:4], DETAILS[:1]),
         (full_cells(), EIGHT[:4], DETAILS[:2]),
+        (cells_of(currency=1), EIGHT, DETAILS),
         (full_cells(), EIGHT, DETAILS),
     ],
-    ids=["usual", "many labels", "all labels", "all labels and windows"],
+    ids=["usual", "many labels", "all labels", "all labels and windows, one currency", "all labels and windows"],
 )
 def test_detail_is_withheld_in_its_order_and_sums_stay_right(cells, windows, withheld):
     shards = [shard(topic, 0, cells, windows=windows) for topic in ("checkout-events", "subscription-events")]
@@ -166,6 +175,9 @@ def test_detail_is_withheld_in_its_order_and_sums_stay_right(cells, windows, wit
     assert sum(transactions.values()) == 7 * len(pairs) * 2 * len(windows)
     assert ({channel for channel, *_ in transactions} == {"all"}) == ("channel_segment" in withheld)
     assert ({key[1] for key in only(samples, "upsell_window_revenue")} == {"all"}) == ("revenue" in withheld)
+    money = only(samples, "upsell_kpi_amount")
+    assert bool(money) == (len({key[3] for key in cells if key[0] == MONEY}) == 1)
+    assert ({key[1] for key in money} <= {"all"}) == ("revenue" in withheld or not money)
     reversals = only(samples, "upsell_window_reversed_transactions")
     assert ({dimension for dimension, *_ in reversals} == {"all"}) == ("reversed" in withheld)
     assert {dimension for dimension, *_ in only(samples, "upsell_kpi_ratio")} == {"all", "channel", "segment"}

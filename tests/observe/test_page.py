@@ -17,7 +17,7 @@ from support.browser import chromium
 from support.sales import LINES, version
 from support.summaries import NOW, SALES, SMALL, SMALL_CUSTOMERS, FakeTables, sale, shard
 
-from stream.core.counting.kpi import KPIS
+from stream.core.counting.kpi import AMOUNT_KPIS, KPIS
 from stream.embedded.server import ServerUnavailableError
 from stream.observe import page
 from stream.observe.counters import Counters
@@ -145,6 +145,8 @@ def test_the_script_has_a_title_for_every_kpi():
     script = page.read("page.js").decode()
     titled = re.findall(r"^  (\w+): \{ title: ", script, re.MULTILINE)
     assert titled == [kpi.name for kpi in KPIS]
+    money = script.partition("const MONEY_KPIS = {")[2].partition("};")[0]
+    assert re.findall(r"^  (\w+): ", money, re.MULTILINE) == [kpi.name for kpi in AMOUNT_KPIS]
 
 
 # --- in Chromium
@@ -235,6 +237,11 @@ def test_shows_rates_bands_targets_tables_and_the_pipeline(reader, worker):
     assert "1.25 \N{MULTIPLICATION SIGN}" in reader.card("upsell_revenue_ratio")
     assert "EUR 12.50 on 10.00 intended" in reader.card("upsell_revenue_ratio")
     assert "1 of 4 customers" in reader.card("customer_upsell_rate")
+    assert "1.33 \N{MULTIPLICATION SIGN}" in reader.card("order_value_lift")
+    volume = reader.text("#volume").replace("\N{NO-BREAK SPACE}", " ").splitlines()
+    assert volume[-6:] == [
+        "Revenue per opportunity", "EUR 1.60", "Average order value", "EUR 4.00", "Extra revenue per transaction", "EUR 0.75",
+    ]  # fmt: skip
     assert not reader.chrome.find_elements(By.CSS_SELECTOR, '[data-kpi="cross_sell_ratio"]'), "per segment only"
     assert [
         line.text.split() for line in reader.find('[data-kpi="upsell_ratio"] .lines').find_elements(By.TAG_NAME, "tr")

@@ -1341,7 +1341,38 @@ def test_revenue_and_its_rates():
         "customer_upsell_rate": 0.5,
         "customer_cross_sell_rate": 0.5,
         "customer_any_rate": 0.5,
+        "order_value_lift": None,
     }
+    assert set(figures["amounts"].values()) == {None}
+
+
+def test_the_kpis_of_money():
+    events = [
+        started(line("a")),
+        completed(line("a", 2), line("b", price="5.01")),
+        started(line("a"), checkout_id="c2"),
+        completed(line("a"), checkout_id="c2"),
+        started(line("a"), checkout_id="c3"),
+        completed(line("a", price="7"), checkout_id="c4"),
+    ]
+    figures = compute(generate.as_lines(events))
+    checkout = figures["checkout"]
+    assert (checkout["opportunities"], checkout["transactions"], checkout["intents"]["known"]) == (4, 3, 2)
+    assert checkout["amounts"] == {
+        "revenue_per_opportunity": {"currency": "USD", "value": "10.5025"},
+        "average_order_value": {"currency": "USD", "value": "14.0033"},
+        "extra_revenue_per_transaction": {"currency": "USD", "value": "5.0033"},
+    }
+    assert checkout["rates"]["order_value_lift"] == 2.501
+    assert "amounts" not in figures["all"]
+    assert "order_value_lift" not in figures["all"]["rates"]
+    windows = compute(generate.as_lines(events), as_of=NOON + timedelta(minutes=5), windows={"1h": HOUR})["windows"]
+    for window in windows.values():
+        assert window["by"]["checkout"]["channel"]["unknown"]["amounts"] == checkout["amounts"]
+        assert window["by"]["subscription"] == {"channel": {}, "segment": {}, "category": {}}
+        assert "amounts" not in window["channel"]["unknown"]
+    assert windows["1h"]["by"]["checkout"]["segment"]["unknown"]["customers"]["all"] == 3
+    assert "customers" not in windows["total"]["by"]["checkout"]["segment"]["unknown"]
 
 
 def test_a_window_begins_after_its_edge_and_ends_on_it():

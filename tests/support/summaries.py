@@ -89,7 +89,7 @@ SMALL = {
         downsell=1,
         restored=1,
         any=3,
-        known=2,
+        known=4,
         unknown=1,
         incomparable=1,
         reversed_all=1,
@@ -97,7 +97,16 @@ SMALL = {
         reversed_restored=1,
     ),
     (MONEY, "web", 'a "new"\\one', "EUR"): money(
-        initial=1000, upsell=250, cross_sell=50, downsell=10, restored=20, final=1250, total=1600, reversed=5
+        initial=1000,
+        upsell=250,
+        cross_sell=50,
+        downsell=10,
+        restored=20,
+        final=1250,
+        total=1600,
+        reversed=5,
+        total_any=1000,
+        total_plain=250,
     ),
     (CATEGORY, "shoes"): [3, 2, 1, 0, 2, 1],
 }
@@ -105,12 +114,16 @@ SMALL_CUSTOMERS = {"all|all|all": 4, "upsell|all|all": 1, "all|channel|web": 4, 
 
 
 def full_cells():
-    """Cells for every possible label value; no count is 0."""
+    """Cells for every possible label value; no count of them is 0."""
+    sales = [7] * len(Count)
+    sales[Count.ANY], sales[Count.OTHER_CURRENCY] = 3, 0
+    revenue = [700] * len(Revenue)
+    revenue[Revenue.TOTAL_ANY], revenue[Revenue.TOTAL_PLAIN] = 400, 300
     cells = {(CATEGORY, category): [7] * len(Categorized) for category in CATEGORIES}
     for channel in CHANNELS:
         for segment in SEGMENTS:
-            cells[SALES, channel, segment] = [7] * len(Count)
-            cells |= {(MONEY, channel, segment, currency): [700] * len(Revenue) for currency in CURRENCIES}
+            cells[SALES, channel, segment] = sales
+            cells |= {(MONEY, channel, segment, currency): revenue for currency in CURRENCIES}
     return cells
 
 

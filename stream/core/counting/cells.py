@@ -42,6 +42,8 @@ class Count(IntEnum):
     INCOMPARABLE = 13
     RESTORED = 14
     REVERSED_RESTORED = 15
+    OTHER_CURRENCY = 16
+    """In a currency beyond the bound: their amounts are in no figure."""
 
 
 class Revenue(IntEnum):
@@ -59,9 +61,9 @@ class Revenue(IntEnum):
     RESTORED = 7
     """Of transactions with known intent."""
     TOTAL_ANY = 8
-    """Of transactions that are an upsell or a cross-sell; part of TOTAL."""
+    """Of transactions that are an upsell or a cross-sell."""
     TOTAL_PLAIN = 9
-    """Of transactions with known intent that are neither; part of TOTAL."""
+    """Of transactions with known intent that are neither. TOTAL_ANY and TOTAL_PLAIN add up to FINAL, unless an older version, which had neither, counted."""
 
 
 class Categorized(IntEnum):

@@ -10,14 +10,10 @@ from math import gcd
 
 from stream.core.config import DAY, Window
 from stream.core.counting.cells import CATEGORY, MONEY, SALES, Cells, Count, add
-from stream.core.entities.assessment import Opportunity, Sale
+from stream.core.entities.assessment import ANY, Opportunity, Sale
 
 _Profile = tuple[int, str, str, str, int, int, int, bool]
 """(slice, channel, segment, currency, intent, kinds, reversed kinds, reversed): all that the counts see of a sale."""
-
-
-ANY_BIT = 8
-"""In a mask of kinds: an upsell or a cross-sell."""
 
 
 def slice_length(windows: tuple[Window, ...]) -> int:
@@ -81,15 +77,16 @@ class Delta:
                 vector = [
                     0, n, upsell, cross_sell, downsell, any_,
                     n * lost, lost_upsell, lost_cross_sell, lost_downsell, lost_any,
-                    0, 0, 0, restored, lost_restored,
+                    0, 0, 0, restored, lost_restored, 0 if currency else n,
                 ]  # fmt: skip
                 vector[Count.KNOWN + intent] = n
                 yield at, (SALES, channel, segment), vector
             if currency:
                 *parts, restored, final, back = sums
-                known = [*parts, final] if intent == 0 else [0] * 5
-                flagged = final if kinds & ANY_BIT else 0
-                vector = [*known, final, back, 0 if intent else restored, flagged, 0 if intent else final - flagged]
+                vector = [0, 0, 0, 0, 0, final, back, 0, 0, 0]
+                if intent == 0:
+                    of_any, plain = (final, 0) if kinds & ANY else (0, final)
+                    vector = [*parts, final, final, back, restored, of_any, plain]
                 yield at, (MONEY, channel, segment, currency), vector
         for (at, categories), n in self._categories.items():
             for category, bits in categories if n else ():

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -167,6 +167,14 @@ class WindowFigures:
         own = sorted((key[1], vector) for key, vector in self._cells.items() if key[0] == CATEGORY)
         return {category: FigureSet("category", _as_sales(vector), None, None) for category, vector in own}
 
+    def by_dimension(self) -> dict[str, Any]:
+        """The document of each channel, segment and category: `{"channel": {value: S}, …}`."""
+        document: dict[str, dict[str, Any]] = {"channel": {}, "segment": {}}
+        for (dimension, value), figures in self.sets.items():
+            if dimension != "all":
+                document[dimension][value] = figures.plain()
+        return document | {"category": {value: figures.plain() for value, figures in self.categories.items()}}
+
     def _set(self, section: Section, sales: list[list[int]], money: Mapping[str, list[list[int]]]) -> FigureSet:
         return FigureSet(
             section[0],
@@ -266,24 +274,8 @@ class Figures:
         document: dict[str, Any] = {ALL: self.select(window).plain()}
         for journey in JOURNEYS:
             document[journey] = self.select(window, journey).plain()
-        both = self.slice(window)
-        names: tuple[Literal["channel", "segment"], ...] = ("channel", "segment")
-        for dimension in names:
-            document[dimension] = {
-                value: figures.plain() for (own, value), figures in both.sets.items() if own == dimension
-            }
-        document["category"] = {value: figures.plain() for value, figures in both.categories.items()}
-        document["by"] = {journey: self._by(window, journey) for journey in JOURNEYS}
-        return document
-
-    def _by(self, window: str, journey: Journey) -> dict[str, Any]:
-        """The sets of one journey by dimension and value."""
-        own = self.slice(window, journey)
-        document: dict[str, Any] = {"channel": {}, "segment": {}, "category": {}}
-        for (dimension, value), figures in own.sets.items():
-            if dimension != "all":
-                document[dimension][value] = figures.plain()
-        document["category"] = {value: figures.plain() for value, figures in own.categories.items()}
+        document |= self.slice(window).by_dimension()
+        document["by"] = {journey: self.slice(window, journey).by_dimension() for journey in JOURNEYS}
         return document
 
     def _cut(self, window: str, journey: Journey | None) -> WindowFigures:

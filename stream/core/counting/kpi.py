@@ -31,7 +31,7 @@ class CustomerKind(StrEnum):
 
 
 class Average(StrEnum):
-    """The average total of a transaction: of those that are an upsell or a cross-sell (any), or of those with known intent that are neither."""
+    """The average total of the transactions that are an upsell or a cross-sell (any), or of those with known intent that are neither."""
 
     ANY = "any"
     PLAIN = "plain"
@@ -150,7 +150,7 @@ KPIS: tuple[Kpi, ...] = (
 
 
 class AmountKpi(msgspec.Struct, frozen=True, kw_only=True):
-    """A KPI of money: an amount per opportunity or transaction, in a set with exactly one currency that has a total."""
+    """A KPI of money: an amount per opportunity or transaction. A figure set has it if exactly one currency has a total."""
 
     name: str
     formula: str
@@ -184,19 +184,18 @@ AMOUNT_PLACES = 2
 
 
 def amounts(sales: Sequence[int], revenue: Mapping[str, Sequence[int]]) -> dict[str, tuple[str, int] | None]:
-    """Every KPI of money of a figure set: the currency, and the value in 10**-AMOUNT_PLACES of its minor unit, rounded half even.
+    """Every KPI of money of a figure set: currency, and value in units of 10**-AMOUNT_PLACES minor units, rounded half even.
 
-    None where there is no denominator, or where no currency or more than one has a total.
+    None where there is no denominator, or unless exactly one currency has a total.
     """
-    only = _one_with_total(revenue)
-    values: dict[str, tuple[str, int] | None] = {}
-    for kpi in AMOUNT_KPIS:
-        number = sales[kpi.denominator]
-        values[kpi.name] = None
-        if only is not None and number > 0:
-            currency, own = only
-            amount = sum(own[part] for part in kpi.numerator)
-            values[kpi.name] = currency, half_even(10**AMOUNT_PLACES * amount, number)
+    only = _one_with_total(sales, revenue)
+    values: dict[str, tuple[str, int] | None] = dict.fromkeys(kpi.name for kpi in AMOUNT_KPIS)
+    if only is not None:
+        currency, own = only
+        for kpi in AMOUNT_KPIS:
+            if number := sales[kpi.denominator]:
+                amount = sum(own[part] for part in kpi.numerator)
+                values[kpi.name] = currency, half_even(10**AMOUNT_PLACES * amount, number)
     return values
 
 
@@ -219,8 +218,8 @@ def rates(
                 values[kpi.name] = _ratio(sales[numerator], sales[denominator])
             case Revenue() as numerator, Revenue() as denominator:
                 if revenue is not None:
-                    amounts = _one_currency(revenue)
-                    values[kpi.name] = None if amounts is None else _ratio(amounts[numerator], amounts[denominator])
+                    own = _one_currency(revenue)
+                    values[kpi.name] = None if own is None else _ratio(own[numerator], own[denominator])
             case Average(), Average():
                 if revenue is not None:
                     values[kpi.name] = _lift(sales, revenue)
@@ -237,19 +236,25 @@ def _ratio(numerator: int, denominator: int) -> float | None:
 
 
 def _lift(sales: Sequence[int], revenue: Mapping[str, Sequence[int]]) -> float | None:
-    """The average total with an upsell or a cross-sell, divided by the one without."""
-    only = _one_with_total(revenue)
+    """The average total with an upsell or a cross-sell, divided by the one without.
+
+    None, too, where an older version counted a part of the amounts, which did not separate the two: half a comparison would be wrong.
+    """
+    only = _one_with_total(sales, revenue)
     if only is None:
         return None
     _, own = only
+    if own[Revenue.TOTAL_ANY] + own[Revenue.TOTAL_PLAIN] != own[Revenue.FINAL]:
+        return None
+    # Every upsell and cross-sell has a known intent.
     flagged, others = sales[Count.ANY], sales[Count.KNOWN] - sales[Count.ANY]
     return _ratio(own[Revenue.TOTAL_ANY] * others, own[Revenue.TOTAL_PLAIN] * flagged)
 
 
-def _one_with_total(revenue: Mapping[str, Sequence[int]]) -> tuple[str, Sequence[int]] | None:
+def _one_with_total(sales: Sequence[int], revenue: Mapping[str, Sequence[int]]) -> tuple[str, Sequence[int]] | None:
     """The only currency that has a total, and its amounts; None where there are several, or none."""
     found = [(currency, own) for currency, own in revenue.items() if own[Revenue.TOTAL]]
-    return found[0] if len(found) == 1 else None
+    return found[0] if len(found) == 1 and not sales[Count.OTHER_CURRENCY] else None
 
 
 def _one_currency(revenue: Mapping[str, Sequence[int]]) -> Sequence[int] | None:

@@ -23,7 +23,14 @@ const KPIS = {
   customer_upsell_rate: { title: "Customers with an upsell", of: (set) => parts(set.customers.upsell, set.customers.all, "customers") },
   customer_cross_sell_rate: { title: "Customers with a cross-sell", of: (set) => parts(set.customers.cross_sell, set.customers.all, "customers") },
   customer_any_rate: { title: "Customers with either", of: (set) => parts(set.customers.any, set.customers.all, "customers") },
-  order_value_lift: { title: "Order value with an offer", of: () => "average total with an upsell or a cross-sell, against without" },
+  order_value_lift: { title: "Order value lift", of: () => "average total with an upsell or a cross-sell, against without" },
+};
+
+// Name of a KPI of money -> its title.
+const MONEY_KPIS = {
+  revenue_per_opportunity: "Revenue per opportunity",
+  average_order_value: "Average order value",
+  extra_revenue_per_transaction: "Extra revenue per transaction",
 };
 
 const byId = (id) => document.getElementById(id);
@@ -36,6 +43,7 @@ const factor = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFr
 const shown = (value, unit) => (value === null || value === undefined ? DASH : unit === "factor" ? `${factor.format(value)}\u00a0×` : percent.format(value));
 const parts = (numerator, denominator, name) => `${whole.format(numerator)} of ${whole.format(denominator)} ${name}`;
 const money = (text) => text.replace(/\d+/, (units) => whole.format(BigInt(units)));
+const amount = ({ currency, value }) => new Intl.NumberFormat("en", { style: "currency", currency, currencyDisplay: "code" }).format(value);
 const titleOf = (kpi) => KPIS[kpi]?.title ?? kpi;
 const targetName = (target) => `${titleOf(target.kpi)}, ${target.journey}${target.segment === "all" ? "" : `, ${target.segment}`}`;
 
@@ -235,6 +243,7 @@ function volume(set) {
   };
   const entries = Object.entries(counts ?? {}).map(([name, count]) => [name, whole.format(count)]);
   for (const [currency, own] of Object.entries(set?.revenue ?? {})) entries.push([`Upsold ${currency}`, money(own.upsell)]);
+  for (const [kpi, own] of Object.entries(set?.amounts ?? {})) entries.push([MONEY_KPIS[kpi] ?? kpi, own === null ? DASH : amount(own)]);
   put("volume", ...entries.map(([name, text]) => element("div", {}, element("dt", {}, name), element("dd", {}, text))));
 }
 

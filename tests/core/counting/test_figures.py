@@ -43,7 +43,9 @@ WEB = {
         opportunities=2, transactions=1, cross_sell=1, restored=1, any=1, known=1, reversed_restored=1
     ),
     (SALES, "app", "new"): sale(opportunities=1),
-    (MONEY, "web", "new", "EUR"): money(initial=1000, upsell=250, restored=40, final=1250, total=1600, reversed=5),
+    (MONEY, "web", "new", "EUR"): money(
+        initial=1000, upsell=250, restored=40, final=1250, total=1600, reversed=5, total_any=1000, total_plain=250
+    ),
     (MONEY, "web", "old", "JPY"): money(initial=500, cross_sell=100, final=600, total=600),
     (CATEGORY, "shoes"): [3, 2, 1, 0, 2, 1],
 }
@@ -65,7 +67,7 @@ def test_document():
     assert document["as_of"] == "2026-01-02T03:04:05Z"
     assert list(document["windows"]) == ["5m", "1h", "total"]
     window = document["windows"]["1h"]
-    assert list(window) == ["all", "checkout", "subscription", "channel", "segment", "category"]
+    assert list(window) == ["all", "checkout", "subscription", "channel", "segment", "category", "by"]
     assert window["checkout"] == {
         "opportunities": 13,
         "transactions": 5,
@@ -95,6 +97,11 @@ def test_document():
                 "reversed": "0",
             },
         },
+        "amounts": {
+            "revenue_per_opportunity": None,
+            "average_order_value": None,
+            "extra_revenue_per_transaction": None,
+        },
         "rates": {
             "upsell_cross_sell_rate": 0.230769,
             "upsell_ratio": 0.4,
@@ -104,9 +111,10 @@ def test_document():
             "customer_upsell_rate": 0.25,
             "customer_cross_sell_rate": 0.0,
             "customer_any_rate": 0.0,
+            "order_value_lift": None,
         },
     }
-    # Both journeys together have no customers, no revenue, and no rates of these.
+    # Both journeys together have no customers, no revenue, and nothing that is made of these.
     assert window["all"] == {
         "opportunities": 14,
         "transactions": 6,
@@ -130,7 +138,30 @@ def test_document():
             "rates": {"upsell_ratio": 0.666667, "cross_sell_rate": 0.333333},
         }
     }
+    by = window["by"]
+    assert [(journey, list(by[journey])) for journey in by] == [
+        ("checkout", ["channel", "segment", "category"]),
+        ("subscription", ["channel", "segment", "category"]),
+    ]
+    assert {name: list(sets) for name, sets in by["checkout"].items()} == {
+        "channel": ["app", "web"],
+        "segment": ["new", "old"],
+        "category": ["shoes"],
+    }
+    new = by["checkout"]["segment"]["new"]
+    assert (new["transactions"], by["subscription"]["segment"]["new"]["transactions"]) == (4, 1)
+    assert new["customers"] == {"all": 0, "upsell": 0, "cross_sell": 0, "any": 1}
+    assert list(new["revenue"]) == ["EUR"]
+    assert new["amounts"] == {
+        "revenue_per_opportunity": {"currency": "EUR", "value": "1.4545"},
+        "average_order_value": {"currency": "EUR", "value": "4.0000"},
+        "extra_revenue_per_transaction": {"currency": "EUR", "value": "0.6250"},
+    }
+    assert (new["rates"]["order_value_lift"], new["rates"]["cross_sell_ratio"]) == (2.0, 0.0)
+    assert by["checkout"]["category"] == window["category"]
+    assert by["subscription"]["category"] == {}
     total = document["windows"][TOTAL]["checkout"]
+    assert "customers" not in document["windows"][TOTAL]["by"]["checkout"]["segment"]["new"]
     assert "customers" not in total
     assert not {name for name in total["rates"] if name.startswith("customer_")}
     assert total["revenue"] == window["checkout"]["revenue"]

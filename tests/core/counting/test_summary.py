@@ -54,7 +54,7 @@ def test_vectors_that_an_older_version_wrote_are_padded():
     today = {CELL: [1] * len(Count)}
     for slices in ({99: today}, {98: dict(entries), 99: today}, {99: dict(entries), 98: today}):
         figures = decode_summary(stored, encode_recent(100 * SECOND, SECOND, slices, NEVER))
-        expected = [3 * len(slices) + 1] * Count.RESTORED + [1, 1]
+        expected = [3 * len(slices) + 1] * Count.RESTORED + [1] * (len(Count) - Count.RESTORED)
         assert (dict(figures.windows[0][1]), dict(figures.total)) == ({CELL: expected}, {CELL: expected})
 
 

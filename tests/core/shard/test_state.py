@@ -61,7 +61,7 @@ def test_a_state_of_layout_1_is_read_and_its_vectors_are_padded():
     state = msgspec.msgpack.encode([1, "checkout", short, [b"all|all|all"], [("1h", 7)]])
     recent = msgspec.msgpack.encode([20 * DAY, 5_000_000, [(4, short)], 19 * DAY])
     old = restored(Stored(state, {b"1h|8": msgspec.msgpack.encode(short)}, recent))
-    padded = {(SALES, "web", "new"): [1] * Count.RESTORED + [0, 0]}
+    padded = {(SALES, "web", "new"): [1] * Count.RESTORED + [0] * (len(Count) - Count.RESTORED)}
     assert (old.total, old.recent, old.sets) == (padded, {4: padded}, {b"all|all|all"})
     (window,) = old.windows
     window.advance(8 * HOUR.pane)
