@@ -331,8 +331,9 @@ async def reach(tables: RedisTables, clock: Clock) -> None:
     """
     try:
         await clock.refresh()
-        await tables.summaries()
         is_cluster = await tables.is_cluster()
+        if not is_cluster:
+            await tables.summaries()
     except TablesRefusedError as refused:
         raise IncompatibleStateError(str(refused)) from refused
     if is_cluster:

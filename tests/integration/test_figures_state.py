@@ -240,3 +240,14 @@ async def test_a_second_application_with_the_same_app_id_is_refused_by_name_unti
             await until(others, second.readiness, lambda seen: seen[0] == 200)
             await others.send(traffic.checkouts(3, first=500))
             await others.applied()
+
+
+async def test_a_redis_cluster_is_refused_at_the_start_with_what_to_set(kafka, name_prefix, tmp_path):
+    with (
+        server_started(RedisServer("--cluster-enabled", "yes")) as server,
+        group(kafka.bootstrap_servers, server.url, name_prefix, tmp_path) as workers,
+    ):
+        worker = workers.start()
+        assert await asyncio.to_thread(worker.process.wait, LIMIT) == 1
+        assert "Redis Cluster, which is not supported; set redis_url" in worker.said
+        assert "Traceback" not in worker.said
