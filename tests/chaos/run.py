@@ -202,8 +202,8 @@ def _judge_states(run: Run) -> None:
     verdict = run.verdict
     run.expect(not verdict.lies, "what was shown was wrong:\n" + "\n".join(verdict.lies[:20]))
     run.say(
-        f"no state lied: {verdict.looks:,} looks at rates, pages, metrics, /readyz and `status`; {verdict.alarms['worker']:,} times a worker, and "
-        f"{verdict.alarms['status']:,} times `status`, showed that figures stood still"
+        f"no state lied: {verdict.looks:,} looks at rates, pages, metrics, /readyz and `status`; {verdict.trials['worker']:,} looks at workers and "
+        f"{verdict.trials['status']:,} at `status` while figures stood still for long"
     )
 
 

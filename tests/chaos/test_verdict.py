@@ -125,7 +125,7 @@ def test_an_alarm_may_last_a_while_after_all_is_well_again(history):
     history.pass_by(TOLERANCE, lambda: history.show("partial"))
     history.pass_by(100, lambda: history.show("live"))
     assert history.verdict.lies == []
-    assert history.verdict.alarms["worker"] > 0
+    assert history.verdict.trials["worker"] > 0
 
 
 @pytest.mark.parametrize("trouble", ["no answer", "halt", "old record", "no commit"])

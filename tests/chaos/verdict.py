@@ -113,8 +113,8 @@ class Verdict:
         self.lies: list[str] = []
         self.looks = 0
         """Answers that were judged."""
-        self.alarms: Counter[str] = Counter()
-        """Answers about figures that were not live, for so long that `live` would have been a lie; by place (`worker` or `status`)."""
+        self.trials: Counter[str] = Counter()
+        """Answers about figures that stood still, for so long that `live` is a lie; by place (`worker` or `status`)."""
         self._start = start
         self._truth = {shard: _Shard(start) for shard in shards}
         self._fault = "start"
@@ -180,8 +180,8 @@ class Verdict:
             self._judge(
                 moment or not late, ("late", place, journey), at, f"{journey} is {state}, but old records wait of", late
             )
-        elif silent or late:
-            self.alarms["worker" if view else "status"] += 1
+        if silent or late:
+            self.trials["worker" if view else "status"] += 1
         shown = self._seconds(("down", place, journey), not is_up(state), at)
         well = min(_seconds(truth.well_since, at) for truth in own.values())
         self._judge(
