@@ -5,7 +5,7 @@ stays wrong until a person acts; everything else is shown for information.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -22,15 +22,15 @@ from stream.kafka.topic_watch import describe
 from stream.observe.state import (
     SILENT_AFTER,
     JourneyState,
+    LastHour,
     ShardView,
-    attention,
     is_up,
     journey_states,
+    last_hour,
     shard_views,
 )
 from stream.settings import Settings
 from stream.tables.interface import (
-    WITHOUT_KEY,
     Application,
     IncompatibleStateError,
     Owner,
@@ -41,6 +41,10 @@ from stream.tables.redis import connect
 
 FULL: Final = 0.8
 """Share of Redis' memory limit from which on somebody should act."""
+
+
+NOTICED: Final = 0.01
+"""Share of the records of the last hour that are rejected, or have no key, from which on somebody should act."""
 
 
 class Shard(msgspec.Struct, frozen=True):
@@ -152,12 +156,28 @@ def _inspection(settings: Settings, tables: _Tables | None, kafka: _Kafka | None
             f"Redis has used {memory.used / memory.limit:.0%} of its memory; at 100 % nothing is applied. Raise maxmemory, or see "
             "docs/runbooks/UpsellRedisFull.md"
         )
-    counts = attention(application, now)
-    without_key = counts.pop(WITHOUT_KEY, 0)
+    hour = last_hour(application, now)
+    to_do += _about_records(hour)
     lags = {} if kafka is None else kafka.lags
     shards = [_shard(view, lags.get(view.shard)) for view in views]
     lag = sum(lags.values()) if lags else None
-    return Inspection(settings.app_id, to_do, journeys, workers, shards, lag, counts, without_key, memory)
+    return Inspection(settings.app_id, to_do, journeys, workers, shards, lag, hour.rejected, hour.without_key, memory)
+
+
+def _about_records(hour: LastHour) -> Iterator[str]:
+    rejected, records = hour.rejections, hour.rejections + hour.accepted
+    if rejected > NOTICED * records:
+        reasons = ", ".join(f"{reason} {number:,}" for reason, number in hour.rejected.items())
+        which = "all" if rejected == records else f"{rejected:,} of {records:,}"
+        yield (
+            f"{which} records of the last hour were rejected ({reasons}): `upsell-stream dead-letters` shows why; once the cause is fixed, "
+            "`upsell-stream redrive` sends them again"
+        )
+    if hour.without_key > NOTICED * records:
+        yield (
+            f"{hour.without_key:,} of {records:,} records of the last hour have no key: events of one checkout may be in several partitions, and count "
+            "as several. Let the producer set a key (docs/reference/events.md, 'Keys and partitions')"
+        )
 
 
 def _shard(view: ShardView, lag: int | None) -> Shard:

@@ -14,7 +14,7 @@ from stream.core.counting.figures import JOURNEYS
 from stream.core.counting.summary import Summary
 from stream.core.event import Journey
 from stream.core.shard.write_set import ShardId
-from stream.tables.interface import Application, Halt, KnownTopic
+from stream.tables.interface import ACCEPTED, WITHOUT_KEY, Application, Halt, KnownTopic
 
 State = Literal["stopped", "partial", "behind", "empty", "live"]
 """stopped: all shards are halted, unclaimed or silent. partial: some are. behind: the oldest record that is not applied is older than the setting. empty:
@@ -101,15 +101,31 @@ def is_up(state: JourneyState) -> bool:
     return state.state in ("live", "empty")
 
 
-def attention(application: Application, now: int) -> dict[str, int]:
-    """Records of the last hour that need attention, by reason: see `ShardHealth.recent`."""
+class LastHour(msgspec.Struct, frozen=True):
+    """What became of the records of the last hour, of all shards."""
+
+    accepted: int
+    without_key: int
+    """Of the accepted ones."""
+    rejected: Mapping[str, int]
+    """Dead letters by reason."""
+
+    @property
+    def rejections(self) -> int:
+        """All dead letters."""
+        return sum(self.rejected.values())
+
+
+def last_hour(application: Application, now: int) -> LastHour:
+    """See `ShardHealth.recent`; `now` by the tables' clock."""
     counts: dict[str, int] = {}
     for each in application.shards:
         for start, numbers in each.health.recent:
             if start > now - _HOUR:
                 for name, number in numbers.items():
                     counts[name] = counts.get(name, 0) + number
-    return dict(sorted(counts.items()))
+    accepted, without_key = counts.pop(ACCEPTED, 0), counts.pop(WITHOUT_KEY, 0)
+    return LastHour(accepted, without_key, dict(sorted(counts.items())))
 
 
 def _state(

@@ -17,7 +17,7 @@ from stream.core.config import MICROSECONDS
 from stream.core.counting.figures import ALL, Figures, ShardFigures
 from stream.core.counting.summary import decode_summary
 from stream.observe.exposition import Facts, render, render_down
-from stream.observe.state import JourneyState, ShardView, attention, journey_states, shard_views
+from stream.observe.state import JourneyState, LastHour, ShardView, journey_states, last_hour, shard_views
 from stream.settings import Settings, Target
 from stream.tables.interface import Application, ServerMemory, Tables
 
@@ -54,8 +54,7 @@ class Overview(msgspec.Struct, frozen=True):
     shards: Sequence[ShardView]
     states: Mapping[str, JourneyState]
     """By journey."""
-    attention: Mapping[str, int]
-    """Records of the last hour that need attention: dead letters by reason, and `WITHOUT_KEY`."""
+    last_hour: LastHour
     memory: ServerMemory | None
     targets: Sequence[TargetState]
 
@@ -176,7 +175,7 @@ class View:
         exposition = render(figures, self._windows, facts)
         rates = msgspec.json.encode({"state": states, **figures.plain(self._windows)})
         targets = [self._state(target, figures) for target in self._targets]
-        overview = Overview(now, figures.as_of, views, states, attention(application, now), self._memory, targets)
+        overview = Overview(now, figures.as_of, views, states, last_hour(application, now), self._memory, targets)
         return _Rendered(exposition.text, rates, overview, exposition.withheld, read_at)
 
     def _state(self, target: Target, figures: Figures) -> TargetState:

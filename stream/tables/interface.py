@@ -72,12 +72,13 @@ class ShardHealth(msgspec.Struct, frozen=True, array_like=True):
     oldest_unapplied: int = 0
     """Kafka's timestamp of the oldest record that is not applied, microseconds; 0 if all are applied."""
     recent: tuple[tuple[int, dict[str, int]], ...] = ()
-    """Records that need attention, for each of the last minutes: the minute's start, microseconds, and counts by reason of the dead letter, or
-    `WITHOUT_KEY`."""
+    """Records of each of the last minutes: the minute's start, microseconds, and counts: `ACCEPTED`, `WITHOUT_KEY`, and dead letters by reason."""
 
 
+ACCEPTED: Final = "accepted"
+"""In `ShardHealth.recent`: records that were no dead letters."""
 WITHOUT_KEY: Final = "without key"
-"""In `ShardHealth.recent`: records that were applied although they have no key."""
+"""In `ShardHealth.recent`: those of them that have no key."""
 
 
 class Halt(msgspec.Struct, frozen=True, array_like=True):

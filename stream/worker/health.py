@@ -24,9 +24,9 @@ class HealthReport:
         self._panes = {start: Counter(counts) for start, counts in stored.recent}
 
     def count(self, names: Mapping[str, int], now: int) -> None:
-        """Count records that need attention; `now` in microseconds."""
+        """Count records by what `ShardHealth.recent` names; `now` in microseconds."""
         start = now - now % PANE
-        self._panes.setdefault(start, Counter()).update(names)
+        self._panes.setdefault(start, Counter()).update({name: number for name, number in names.items() if number})
 
     def report(self, oldest_unapplied: int, now: int) -> ShardHealth:
         """For `Commit.health`; `oldest_unapplied` as of `ShardHealth`."""

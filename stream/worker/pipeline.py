@@ -19,7 +19,7 @@ from stream.events.catalogue import TYPE_NAMES
 from stream.events.decode import Rejected, too_many_orders
 from stream.events.outcome import OUTCOME_HEADERS, dead_letter, outcome_event
 from stream.kafka.producer import Message, UnacknowledgedError
-from stream.tables.interface import WITHOUT_KEY
+from stream.tables.interface import ACCEPTED, WITHOUT_KEY
 from stream.worker.retry import Waiting, retry
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ class Pipeline:
         without_key = sum(
             not record.key for record, event in zip(records, decoded, strict=True) if not isinstance(event, Rejected)
         )
-        if reasons or without_key:
-            session.health.count({**reasons, **({WITHOUT_KEY: without_key} if without_key else {})}, now)
+        session.health.count({ACCEPTED: len(events), WITHOUT_KEY: without_key, **reasons}, now)
         await session.commit(end, session.identity.after(records[-1]), now, rest or self._oldest_unapplied(end))
         context.counters.commit(len(records), time.monotonic() - began)
         self._count(events, steps, rejected)

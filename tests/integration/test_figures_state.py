@@ -199,17 +199,41 @@ async def test_records_without_a_key_and_dead_letters_are_counted_logged_and_sho
         await workers.until_said(worker, f"{len(without_key)} records without a key were applied ({topic}")
         metrics = await worker.get("/metrics")
         assert f'upsell_records_without_key_total{{topic="{topic}"}} {len(without_key)}.0' in metrics
-        counts = {"not_json": 38, "without key": len(without_key)}
+        accepted = len(workers.sent)
+        hour = {"accepted": accepted, "without_key": len(without_key), "rejected": {"not_json": 38}}
 
         async def page():
-            return json.loads(await worker.get("/page.json"))["attention"]
+            return json.loads(await worker.get("/page.json"))["last_hour"]
 
-        await until(workers, page, lambda seen: seen == counts)
+        await until(workers, page, lambda seen: seen == hour)
+        to_do = (await status(workers))["to_do"]
+        assert any(
+            f"38 of {accepted + 38} records of the last hour were rejected (not_json 38)" in line for line in to_do
+        )
+        assert any(
+            f"{len(without_key)} of {accepted + 38} records of the last hour have no key" in line for line in to_do
+        )
         # It is known to the next owner, too.
         assert await worker.stop() == 0
         workers.start()
-        await until(workers, lambda: status(workers), lambda seen: not seen["to_do"])
+        await until(workers, lambda: status(workers), lambda seen: seen["workers"] != [])
         assert (await status(workers))["dead_letters"] == {"not_json": 38}
+
+
+async def test_a_producer_whose_records_are_all_rejected_is_not_told_that_all_is_well(
+    kafka, redis_server, name_prefix, tmp_path
+):
+    with group(kafka.bootstrap_servers, redis_server.url, name_prefix, tmp_path) as workers:
+        await workers.create_topics(1, 1)
+        worker = workers.start()
+        await workers.send([Sent(traffic.CHECKOUT, b"k", b'"twice"')] * 40)
+        found = await until(workers, lambda: status(workers), lambda seen: seen["dead_letters"])
+        assert found["journeys"]["checkout"]["state"] == "empty"
+        assert any("all records of the last hour were rejected (not_cloudevent 40)" in line for line in found["to_do"])
+        code, printed, _ = await run(workers, "status")
+        assert code == 1
+        assert "dead-letters" in printed
+        assert json.loads(await worker.get("/page.json"))["last_hour"]["rejected"] == {"not_cloudevent": 40}
 
 
 async def test_a_second_application_with_the_same_app_id_is_refused_by_name_until_the_first_is_retired(

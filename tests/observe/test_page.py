@@ -24,7 +24,7 @@ from stream.observe.counters import Counters
 from stream.observe.http import HttpServer
 from stream.observe.view import WITHDRAWN_AFTER, View
 from stream.settings import Settings, Target
-from stream.tables.interface import WITHOUT_KEY, Halt, ShardHealth
+from stream.tables.interface import ACCEPTED, WITHOUT_KEY, Halt, ShardHealth
 
 PATIENCE = 60
 DASH = "\N{EN DASH}"
@@ -407,7 +407,7 @@ def test_halted_shards_are_shown_with_their_cause_once(reader, worker):
 
 @pytest.mark.browser
 def test_dead_letters_records_without_key_and_old_records_are_shown(reader, worker):
-    health = ShardHealth(NOW - 120_000_000, ((NOW, {"invalid": 37, "no_key": 1, WITHOUT_KEY: 60}),))
+    health = ShardHealth(NOW - 120_000_000, ((NOW, {"invalid": 37, "no_key": 1, ACCEPTED: 900, WITHOUT_KEY: 60}),))
     worker.tables.shards = [shard(cells=SMALL, customers=SMALL_CUSTOMERS, health=health)]
     worker.refresh()
     reader.open().until("Behind")
@@ -428,6 +428,9 @@ def test_an_application_without_events_is_called_empty(reader, worker):
     worker.refresh()
     reader.open().until("Empty")
     assert "no event has come" in reader.text("#trouble")
+    worker.tables.shards = [shard(at=0, health=ShardHealth(0, ((NOW, {"invalid": 40}),)))]
+    worker.refresh()
+    reader.wait(lambda: "records came, and were rejected (40: invalid 40)" in reader.text("#trouble"))
 
 
 @pytest.mark.browser

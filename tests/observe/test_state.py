@@ -9,8 +9,8 @@ from stream.core.counting.summary import decode_summary
 from stream.core.shard.write_set import ShardId
 from stream.kafka.cursor import HaltReason
 from stream.observe.manifest import REASONS
-from stream.observe.state import STATES, attention, is_up, journey_states, shard_views
-from stream.tables.interface import WITHOUT_KEY, Application, Halt, KnownTopic, ShardHealth
+from stream.observe.state import STATES, LastHour, is_up, journey_states, last_hour, shard_views
+from stream.tables.interface import ACCEPTED, WITHOUT_KEY, Application, Halt, KnownTopic, ShardHealth
 
 SECOND = 1_000_000
 BEHIND = 60 * SECOND
@@ -137,10 +137,15 @@ def test_every_reason_is_in_the_manifest():
     assert set(REASONS) == {*get_args(HaltReason), "silent", "unclaimed", "behind"}
 
 
-def test_what_needs_attention_is_counted_over_all_shards_for_an_hour():
-    recent = ((NOW - 3601 * SECOND, {"invalid": 1000}), (NOW - 60 * SECOND, {"invalid": 2, WITHOUT_KEY: 5}))
+def test_what_became_of_records_is_counted_over_all_shards_for_an_hour():
+    recent = (
+        (NOW - 3601 * SECOND, {"invalid": 1000}),
+        (NOW - 60 * SECOND, {"invalid": 2, ACCEPTED: 9, WITHOUT_KEY: 5}),
+    )
     shards = [
         own(0, health=ShardHealth(0, recent)),
         own(1, health=ShardHealth(0, ((NOW, {"no_key": 1, "invalid": 1}),))),
     ]
-    assert attention(Application(shards, {}, {}), NOW) == {"invalid": 3, "no_key": 1, WITHOUT_KEY: 5}
+    found = last_hour(Application(shards, {}, {}), NOW)
+    assert found == LastHour(9, 5, {"invalid": 3, "no_key": 1})
+    assert found.rejections == 4

@@ -70,7 +70,7 @@ def state(
             "withdrawn_after": WITHDRAWN_AFTER,
             "kpis": _KPIS,
             **(
-                {"age": None, "shards": [], "targets": [], "states": {}, "attention": {}, "memory": None}
+                {"age": None, "shards": [], "targets": [], "states": {}, "last_hour": None, "memory": None}
                 if overview is None
                 else _ages(overview)
             ),
@@ -97,6 +97,6 @@ def _ages(overview: Overview) -> dict[str, object]:
         ],
         "targets": overview.targets,
         "states": overview.states,
-        "attention": overview.attention,
+        "last_hour": overview.last_hour,
         "memory": overview.memory,
     }

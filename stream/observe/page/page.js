@@ -10,7 +10,6 @@ const JOURNEYS = { all: "Both", checkout: "Checkout", subscription: "Subscriptio
 const DASH = "–";
 // State of the figures -> how the page shows it. The first one that a journey has is the page's.
 const STATES = { stopped: ["down", "Stopped"], partial: ["warn", "Partial"], behind: ["warn", "Behind"], live: ["live", "Live"], empty: ["wait", "Empty"] };
-const WITHOUT_KEY = "without key";
 
 // Name of a KPI -> its title, and the counts or amounts that it divides.
 const KPIS = {
@@ -203,7 +202,9 @@ function diagnosis() {
   const [sign, word] = STATES[worst];
   if (sign !== "live" && sign !== "wait") return [sign, word, detail, states.filter(([, own]) => own.reasons.length).map(explained).join(" ")];
   if (!latest.state.ready) return ["warn", "Worker not ready", detail, latest.state.reasons.join("; ")];
-  return [sign, word, detail, worst === "empty" ? "Nothing was applied yet: no event has come." : ""];
+  if (worst !== "empty") return [sign, word, detail, ""];
+  const refused = rejections(latest.state.last_hour);
+  return [sign, word, detail, `Nothing was applied yet: ${refused ? `records came, and were rejected (${refused})` : "no event has come"}.`];
 }
 
 // The state of a journey's figures in words: each cause once, with its shards.
@@ -397,8 +398,7 @@ function pipeline() {
   const halted = state.shards.filter((shard) => shard.halt !== null);
   const silent = state.shards.filter((shard) => shard.halt === null && shard.age + since > SILENT);
   const amiss = [...(halted.length ? [`${halted.length} halted`] : []), ...(silent.length ? [`${silent.length} silent`] : [])];
-  const { [WITHOUT_KEY]: withoutKey = 0, ...rejected } = state.attention;
-  const letters = Object.values(rejected).reduce((sum, count) => sum + count, 0);
+  const withoutKey = state.last_hour?.without_key ?? 0;
   const oldest = Math.max(0, ...state.shards.map((shard) => shard.unapplied));
   const newest = state.shards.map((shard) => shard.newest_event).filter((age) => age !== null);
   const facts = {
@@ -408,7 +408,7 @@ function pipeline() {
     Figures: state.unavailable ?? (state.age === null ? "none yet" : ago(figuresAge())),
     Shards: state.shards.length ? `${state.shards.length}, ${amiss.length ? `of them ${amiss.join(", ")}` : "all up to date"}` : DASH,
     "Oldest record not applied": oldest ? ago(oldest) : "none",
-    "Dead letters in the last hour": letters ? `${whole.format(letters)}: ${Object.entries(rejected).map(([reason, count]) => `${reason} ${whole.format(count)}`).join(", ")}` : "none",
+    "Dead letters in the last hour": rejections(state.last_hour) || "none",
     "Records without a key in the last hour": withoutKey ? `${whole.format(withoutKey)}: a checkout may count as several` : "none",
     "Memory of Redis": state.memory === null ? DASH : memory(state.memory),
   };
@@ -420,6 +420,14 @@ function pipeline() {
     shard.newest_event === null ? DASH : ago(shard.newest_event + since),
   ]);
   table("shards", "Shards of all workers", ["Shard", "State", "Last commit", "Newest event"], rows, "No shard is known.");
+}
+
+// Dead letters of the last hour: their number, and reasons; empty if there are none.
+function rejections(lastHour) {
+  const reasons = Object.entries(lastHour?.rejected ?? {});
+  if (!reasons.length) return "";
+  const all = reasons.reduce((sum, [, count]) => sum + count, 0);
+  return `${whole.format(all)}: ${reasons.map(([reason, count]) => `${reason} ${whole.format(count)}`).join(", ")}`;
 }
 
 function memory({ used, limit }) {
