@@ -75,9 +75,9 @@ def found(summaries: Iterable[ShardSummary]) -> dict[str, dict]:
 def _totals(figures: Figures) -> dict[str, dict]:
     totals = {journey: figures.select(TOTAL, journey).plain() for journey in JOURNEYS}
     for total in totals.values():
-        # Distinct customers are counted only in windows, so `total` has neither them nor their rates.
+        # Distinct customers are counted only in windows, so `total` has neither them nor their rates. Rates and amounts are no sums.
         total.pop("customers", None)
-        del total["rates"]
+        del total["rates"], total["amounts"]
     return totals
 
 
