@@ -120,7 +120,7 @@ def _table(letters: Iterable[DeadLetter], *, show_values: bool) -> Table:
             Text(f"{written:%Y-%m-%d %H:%M:%S}\n{printable(letter.reason) or 'no reason'}"),
             Group(
                 Text(printable(_place(letter))),
-                Text(_cut(_complaint(letter), _LONGEST_ERROR)),
+                Text(_cut(_complaint(letter, show_values=show_values), _LONGEST_ERROR)),
                 Text(_cut(_value(letter, show_values=show_values), _LONGEST_VALUE), no_wrap=True, overflow="ellipsis"),
             ),
         )
@@ -139,8 +139,8 @@ def _place(letter: DeadLetter) -> str:
     return f"{place}, sent back before" if letter.redriven else place
 
 
-def _complaint(letter: DeadLetter) -> str:
-    error = redacted_error(letter.error, letter.path)
+def _complaint(letter: DeadLetter, *, show_values: bool) -> str:
+    error = letter.error if show_values else redacted_error(letter.error, letter.path)
     return f"{letter.path}: {error}" if letter.path else error or "no error text"
 
 

@@ -32,8 +32,15 @@ OBJECTS: Final = frozenset(
 """Fields of events and outcomes whose value is an object or a list of objects."""
 _SUBJECT: Final = re.compile(r"(checkout|subscription)/")
 _ADDRESS: Final = re.compile(r"[^\s@/\"']+@[^\s@/\"']+")
-_GIVEN: Final = re.compile(r", not .*?(?=(?: \(and \d+ more\))?$)", re.DOTALL)
-_QUOTED: Final = re.compile(r"'.*'|\".*\"", re.DOTALL)
+_TEXT: Final = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+_GIVEN: Final = re.compile(
+    rf"""(?<=, not )(?:['"].{{78}}…|{_TEXT}|['"].*?(?=(?: \(and \d+ more\))?$)|-?[0-9][^\s:,]*|-?inf|nan|None|True|False)""",
+    re.DOTALL,
+)
+"""A value of the record as `stream.events.decode` quotes it: a text, cut at 80 characters or complete, or a number. Our own words follow `, not ` too."""
+_QUOTED: Final = re.compile(rf"(?P<said>there is |the header )?(?P<text>{_TEXT})", re.DOTALL)
+_DELIMITERS: Final = ("','", "':'")
+"""Quoted by the JSON parser."""
 _DEEPEST: Final = 100
 
 
@@ -57,10 +64,20 @@ def redacted(value: bytes | None) -> Any:
 
 
 def redacted_error(error: str, path: str) -> str:
-    """A dead letter's error text. It may quote the value of the field at `path`, which is masked unless the field is harmless."""
+    """A dead letter's error text. It may quote the value of the field at `path`, which is masked unless the field is harmless.
+
+    All else stays: it says what is wrong, and may name fields and headers.
+    """
     *objects, field = re.sub(r"\[\d+\]", "", path).split(".")
     if not (field in HARMLESS and OBJECTS.issuperset(objects)):
-        error = _QUOTED.sub(MASK, _GIVEN.sub(f", not {MASK}", error))
+        shown = _SUBJECT.match if path == "subject" else lambda _: None
+        error = _GIVEN.sub(lambda found: found[0] if shown(found[0][1:]) else MASK, error)
+        error = _QUOTED.sub(
+            lambda found: (
+                found[0] if found["said"] or found["text"] in _DELIMITERS or shown(found["text"][1:]) else MASK
+            ),
+            error,
+        )
     return _ADDRESS.sub(MASK, error)
 
 

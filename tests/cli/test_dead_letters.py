@@ -93,6 +93,8 @@ def test_an_operator_sees_what_was_refused_and_why_and_no_customer(run):
     printed = run("--show-values")
     assert "Anna's order" in printed
     assert '"customer_id": "anna"' in printed
+    printed = run("--show-values", put_first=[letter(b"{}", "invalid", "data.coupon", "too long, not 'for anna'")])
+    assert "data.coupon: too long, not 'for anna'" in printed
     assert "Bearer" not in printed
 
 

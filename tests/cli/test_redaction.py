@@ -4,11 +4,14 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
 from pydantic import BaseModel
+from support.sent_events import encoded, event, mutated_events
 
 from stream.cli.redaction import HARMLESS, MASK, OBJECTS, redacted, redacted_error, redacted_headers
 from stream.core.result import Judged, JudgedLine, Reversed
 from stream.events.catalogue import EVENT_TYPES
+from stream.events.decode import Rejected, decode_line
 from stream.events.outcome import OutcomeEvent
 
 PERSONAL = {"customer_id", "anonymous_id", "customer", "coupon", "name", "subject"}
@@ -99,10 +102,50 @@ def test_numbers_that_json_cannot_have_become_texts():
         ("should be 'customer/anna', not 'customer/bert'", "subject", "should be ***, not ***"),
         ("Expecting value: line 1 column 1 (char 0)", "", "Expecting value: line 1 column 1 (char 0)"),
         ("should be text, not 'x'", "data.customer.id", "should be text, not ***"),
+        ("should be 'checkout/c-1', not 'order/c-1'", "subject", "should be 'checkout/c-1', not ***"),
+        (
+            f"too long, not '{'a' * 78}…, but there is 'name': rename it",
+            "data.coupon",
+            "too long, not ***, but there is 'name': rename it",
+        ),
+        ("should be a string, not -1.5e+300 (and 1 more)", "data.coupon", "should be a string, not *** (and 1 more)"),
+        (r"""should be short, not 'it\'s, not "anna"'""", "data.coupon", "should be short, not ***"),
     ],
 )
 def test_an_error_text_quotes_only_harmless_fields(error, path, text):
     assert redacted_error(error, path) == text
+
+
+WHOLE = event("order.completed")
+
+
+@pytest.mark.parametrize(
+    ("sent", "says"),
+    [
+        (encoded([WHOLE]), "should be a JSON object, not a list: one record holds one event"),
+        (encoded(json.dumps(WHOLE)), "not ***: it is JSON in a JSON string, so it was serialised twice"),
+        (encoded(WHOLE | {"data": json.dumps(WHOLE["data"])}), "so it was serialised twice"),
+        (encoded(event("order.completed", products=..., items=[])), "there is 'items': did you mean products?"),
+        (b'{"id": 1 "time": 2}', "Expecting ',' delimiter: line 1 column 10"),
+        (b'{"id" 1}', "Expecting ':' delimiter"),
+        (b"\xef\xbb\xbf{}", "in Python utf-8, not utf-8-sig"),
+    ],
+)
+def test_what_is_wrong_with_a_record_is_not_masked(sent, says):
+    made = decode_line(sent)
+    assert says in redacted_error(made.detail, made.path)
+
+
+@given(sent=mutated_events())
+def test_no_value_of_a_customer_is_in_an_error_text(sent):
+    sent["data"] = (sent["data"] if isinstance(sent.get("data"), dict) else {}) | {
+        "customer_id": "anna" * 70,
+        "coupon": ["anna"],
+        "name": "anna",
+    }
+    made = decode_line(encoded(sent))
+    if isinstance(made, Rejected):
+        assert "anna" not in redacted_error(made.detail, made.path)
 
 
 def test_of_headers_only_attributes_and_the_content_type_are_shown():
