@@ -11,8 +11,10 @@ import pytest
 from click.testing import CliRunner
 from support.sent_events import Record, binary, encoded, event, line
 
+from stream.cli.redaction import redacted_error
 from stream.cli.root import cli
-from stream.events.decode import Decoder, decode_line
+from stream.events.decode import Decoder, Rejected, decode_line
+from stream.events.names import REFUNDS_ELSEWHERE, TYPES_ELSEWHERE
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "how-to" / "check-events.md").read_text(encoding="utf-8")
@@ -71,6 +73,15 @@ def messages(directory, monkeypatch):
     _, lines = run(directory, monkeypatch, shown("jsonl")[0])
     yield from lines
     yield from run(directory, monkeypatch, json.dumps(event("checkout.started", products=[line(price="1250")])))[1]
+    for rejected in rejections():
+        yield rejected.detail
+
+
+def rejections():
+    """What a worker says of each mistake of the page's table."""
+    for text in shown("jsonl")[0].splitlines():
+        if isinstance(made := decode_line(text.encode()), Rejected):
+            yield made
     whole = event("order.completed")
     decoder = Decoder({"checkout-events": "checkout"}, 0, require_key=True)
     dashed = tuple((name.replace("ce_", "ce-"), value) for name, value in binary(whole).headers)
@@ -79,15 +90,45 @@ def messages(directory, monkeypatch):
         Record(b"\0\0\0\0\x07\x02\xff"),
         Record(encoded(whole), key=None),
     ):
-        yield decoder.decode(record).detail
+        yield decoder.decode(record)
     for sent in (whole["data"], json.dumps(whole), event("order.completed", products=[line(price=1250)])):
-        yield decode_line(encoded(sent)).detail
+        yield decode_line(encoded(sent))
 
 
-ROWS = re.findall(r"^\| `(.*?)` \|", PAGE, re.MULTILINE)
+ROWS = re.findall(r"^\| `(.*?)` \|", PAGE[PAGE.index("## What the messages mean") :], re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("others", "verdict"),
+    [([], "upsell +50.00  substitute"), ([line(sku="GRINDER", price="500.00")], "cross-sell +249.00")],
+)
+def test_without_product_ids_a_larger_variant_is_judged_as_the_page_says(others, verdict, tmp_path, monkeypatch):
+    carts = [[line(sku="BREW-S", price="199.00"), *others], [line(sku="BREW-L", price="249.00"), *others]]
+    sent = [
+        event(name, products=cart) | {"id": name}
+        for name, cart in zip(("checkout.started", "order.completed"), carts, strict=True)
+    ]
+    _, printed = run(tmp_path, monkeypatch, "\n".join(map(json.dumps, sent)))
+    assert re.search(verdict, "\n".join(printed)), printed
+
+
+def test_what_events_are_called_elsewhere_is_what_the_product_knows():
+    start, end = PAGE.index("## What is your event called here?"), PAGE.index("## What the messages mean")
+    rows = [re.findall(r"`(.*?)`", row) for row in PAGE[start:end].splitlines() if row.startswith("| `")]
+    told = {here: tuple(elsewhere) for *elsewhere, here in rows[:-1]}
+    assert told == TYPES_ELSEWHERE
+    assert rows[-1] == [*REFUNDS_ELSEWHERE, "commerce.order.refunded.v1", "commerce.subscription.refunded.v1"]
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_the_product_says_what_the_table_explains(row, tmp_path, monkeypatch):
-    pattern = ".*".join(map(re.escape, row.split("…")))
-    assert any(re.search(pattern, message) for message in messages(tmp_path, monkeypatch)), row
+    assert any(says(row, message) for message in messages(tmp_path, monkeypatch)), row
+
+
+def says(row, message):
+    return re.search(".*".join(map(re.escape, row.split("…"))), message)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if not row.startswith(("unknown field", "check the prices"))])
+def test_dead_letters_says_what_the_table_explains_without_being_asked_for_values(row):
+    assert any(says(row, redacted_error(made.detail, made.path)) for made in rejections()), row

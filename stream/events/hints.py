@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from pydantic import BaseModel
 
 from stream.events.models import CloudEvent, Identity
-from stream.events.names import fields_of, known_version, looks_like_data, meant_by, model_at, nearest_type
+from stream.events.names import fields_of, known_version, looks_like_data, meant_by, model_at, nearest_types
 
 Path = Sequence[str | int]
 
@@ -40,8 +40,8 @@ def type_hint(name: str) -> str:
     """For a type that is not known."""
     if known := known_version(name):
         return f", which knows {known}: upgrade upsell-stream, or send that"
-    meant = nearest_type(name)
-    return f": did you mean {meant}?" if meant else ""
+    meant = nearest_types(name)
+    return f": did you mean {' or '.join(meant)}?" if meant else ""
 
 
 def envelope_hint(given: Given) -> str:

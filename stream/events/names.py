@@ -60,11 +60,12 @@ def meant_by(found: Iterable[str], wanted: Collection[str], known: tuple[str, ..
     return None
 
 
-def nearest_type(name: str) -> str | None:
-    """The known type that is most similar; None if no type is similar."""
-    stems = {_stem(each): each for each in EVENT_TYPES}
-    meant = nearest(_stem(name[:_COMPARED]), tuple(stems))
-    return None if meant is None else stems[meant]
+def nearest_types(name: str) -> tuple[str, ...]:
+    """The known types that were probably meant: those that other systems call so, else the one that differs by one typing error."""
+    plain = _fold(_stem(name[:_COMPARED]))
+    if (meant := _TYPES_ELSEWHERE.get(plain)) is not None:
+        return meant
+    return tuple(each for each in EVENT_TYPES if _is_slip(plain, _fold(_stem(each))))[:1]
 
 
 def known_version(name: str) -> str | None:
@@ -127,11 +128,72 @@ def _stem(name: str) -> str:
     return re.sub(r"[._-]?v[0-9]+$", "", name.lower()).removeprefix("commerce.")
 
 
+def _is_slip(one: str, other: str) -> bool:
+    """Whether two names are the same, but for one character that was added, left out or replaced, or two that were exchanged."""
+    same = next(
+        (place for place, (left, right) in enumerate(zip(one, other, strict=False)) if left != right),
+        min(len(one), len(other)),
+    )
+    rest, others = one[same:], other[same:]
+    return (
+        rest[1:] == others[1:]
+        or rest[1:] == others
+        or rest == others[1:]
+        or (rest[:2] == others[1::-1] and rest[2:] == others[2:])
+    )
+
+
 def _shown(name: str) -> str:
     """A name from outside, safe to print and not too long."""
     return name if name.isidentifier() and len(name) <= _COMPARED else ascii(name[:_COMPARED])
 
 
+TYPES_ELSEWHERE: Final[Mapping[str, tuple[str, ...]]] = {
+    "commerce.checkout.started.v1": (
+        *("cart.created", "cart.started", "checkout.created", "checkout.begin", "begin_checkout"),
+        *("carts/create", "checkouts/create"),
+    ),
+    "commerce.checkout.updated.v1": (
+        *("cart.updated", "cart.changed", "checkout.changed", "add_to_cart", "remove_from_cart"),
+        *("carts/update", "checkouts/update"),
+    ),
+    "commerce.order.completed.v1": (
+        *("order.paid", "order.placed", "order.created", "checkout.completed", "purchase"),
+        *("orders/paid", "orders/create", "checkout.session.completed"),
+    ),
+    "commerce.order.updated.v1": ("order.edited", "order.changed", "order.amended", "orders/updated", "orders/edited"),
+    "commerce.order.refunded.v1": ("order.returned", "refunds/create"),
+    "commerce.order.canceled.v1": ("order.voided", "orders/cancelled"),
+    "commerce.subscription.created.v1": (
+        *("subscription.started", "customer.subscription.created", "subscription_contracts/create"),
+    ),
+    "commerce.subscription.trial_converted.v1": ("trial.converted", "subscription.converted"),
+    "commerce.subscription.changed.v1": (
+        *("subscription.updated", "subscription.upgraded", "subscription.downgraded", "subscription.plan_changed"),
+        *("customer.subscription.updated", "subscription_contracts/update"),
+    ),
+    "commerce.subscription.change_scheduled.v1": (
+        *("subscription.update_scheduled", "subscription.downgrade_scheduled", "subscription_schedule.created"),
+    ),
+    "commerce.subscription.renewed.v1": (
+        *("subscription.renewal", "subscription.charged", "subscription_billing_attempts/success"),
+    ),
+    "commerce.subscription.canceled.v1": (
+        *("subscription.deleted", "subscription.expired", "subscription.ended", "subscription.terminated"),
+        *("customer.subscription.deleted",),
+    ),
+    "commerce.offer.shown.v1": ("offer.viewed", "offer.displayed", "offer.presented"),
+    "commerce.offer.declined.v1": ("offer.rejected", "offer.dismissed", "offer.refused"),
+    "commerce.customer.erased.v1": ("customer.redacted", "customers/redact"),
+}
+"""Type -> what shops, Stripe and Shopify call the same. The table in docs/how-to/check-events.md has them."""
+REFUNDS_ELSEWHERE: Final = ("refund.created", "charge.refunded")
+"""What other systems call a refund, of an order or of a subscription."""
+_TYPES_ELSEWHERE: Final[Mapping[str, tuple[str, ...]]] = {
+    _fold(_stem(name)): (meant,) for meant, names in TYPES_ELSEWHERE.items() for name in names
+} | dict.fromkeys(
+    (_fold(name) for name in REFUNDS_ELSEWHERE), ("commerce.order.refunded.v1", "commerce.subscription.refunded.v1")
+)
 _COMPARED = 80
 """Characters of a name."""
 _ASKED = 20

@@ -10,7 +10,7 @@ from support.sent_events import Record, binary, encoded, event, item, line
 from stream.events.catalogue import EVENT_TYPES
 from stream.events.decode import Decoder, Rejected, decode_line
 from stream.events.formats import recognise
-from stream.events.names import CLOUDEVENTS_ATTRIBUTES, nearest, nearest_type
+from stream.events.names import CLOUDEVENTS_ATTRIBUTES, REFUNDS_ELSEWHERE, TYPES_ELSEWHERE, nearest, nearest_types
 
 DECODER = Decoder({"checkout-events": "checkout"}, future=600_000_000)
 
@@ -119,8 +119,54 @@ def test_an_unknown_type_names_the_nearest(name, says):
 
 
 def test_a_type_of_something_else_has_no_nearest():
-    assert nearest_type("com.example.user.signup") is None
-    assert {nearest_type(name) for name in EVENT_TYPES} == set(EVENT_TYPES)
+    assert nearest_types("com.example.user.signup") == ()
+    assert [nearest_types(name) for name in EVENT_TYPES] == [(name,) for name in EVENT_TYPES]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("subscription.deleted", "subscription.canceled"),
+        ("subscription.expired", "subscription.canceled"),
+        ("subscription.updated", "subscription.changed"),
+        ("subscription.upgraded", "subscription.changed"),
+        ("checkout.completed", "order.completed"),
+        ("order.placed", "order.completed"),
+        ("order.paid", "order.completed"),
+        ("orders/paid", "order.completed"),
+        ("cart.updated", "checkout.updated"),
+        ("customer.subscription.updated", "subscription.changed"),
+        ("customer.subscription.deleted", "subscription.canceled"),
+        ("commerce.cart.updated.v1", "checkout.updated"),
+    ],
+)
+def test_what_other_systems_call_the_same_is_known(name, meant):
+    assert nearest_types(name) == (f"commerce.{meant}.v1",)
+
+
+def test_a_refund_may_be_one_of_two_types():
+    made = decode_line(encoded(event("order.refunded") | {"type": "charge.refunded"}))
+    assert made.detail.endswith("did you mean commerce.order.refunded.v1 or commerce.subscription.refunded.v1?")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("subscription.paused", "subscription.resumed", "subscription.reviewed", "subscription.trial_will_end"),
+        *("order.refused", "order.deleted", "order.shipped", "offer.accepted", "invoice.paid", "customer.deleted"),
+    ],
+)
+def test_a_similar_word_with_another_meaning_is_not_recommended(name):
+    assert nearest_types(name) == ()
+
+
+def test_names_of_other_systems_are_no_misspellings_of_another_type():
+    names = [name for meant in TYPES_ELSEWHERE.values() for name in meant]
+    assert len({*names, *REFUNDS_ELSEWHERE}) == len(names) + len(REFUNDS_ELSEWHERE)
+    assert {*names, *REFUNDS_ELSEWHERE}.isdisjoint(EVENT_TYPES)
+    assert set(TYPES_ELSEWHERE) <= set(EVENT_TYPES)
+    for meant, elsewhere in TYPES_ELSEWHERE.items():
+        assert {nearest_types(name) for name in elsewhere} == {(meant,)}
 
 
 @given(name=st.text())
