@@ -296,6 +296,10 @@ async def _newest_findings(
             for partition, beginning in (await reader.beginnings()).items():
                 logs[ShardId(*partition)] = LogRange(beginning, ends[partition])
             newest = await reader.newest(NEWEST)
+            for partition, found in newest.items():
+                if found:  # some brokers return too low an end offset until something was fetched
+                    log = logs[ShardId(*partition)]
+                    logs[ShardId(*partition)] = log._replace(end=max(log.end, found[0].offset + 1))
     except TopicAuthorizationFailedError as error:
         refused = next((name for name in topics if name in str(error)), ", ".join(topics))
         return [Finding("error", refused, "may not be read by this user; grant Read on it")], logs

@@ -9,8 +9,11 @@ import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Final
 
+from aiokafka.errors import KafkaError
+
 from stream.cli.findings import Finding, Level
 from stream.cli.kafka_findings import LogRange
+from stream.cli.recount import ends_of
 from stream.core.counting.summary import decode_summary
 from stream.core.shard.write_set import ShardId
 from stream.observe.state import State, journey_states, shard_views
@@ -41,7 +44,7 @@ async def redis_findings(settings: Settings, limit: float, logs: Mapping[ShardId
             # The worker's own client: it accepts fewer options in the URL, and explains what Redis refuses.
             tables = connect(settings)
             try:
-                async for finding in _findings(tables, settings, logs):
+                async for finding in _findings(tables, settings, logs, limit):
                     findings.append(finding)  # noqa: PERF401 - what was found before an error is reported
             finally:
                 await tables.close()
@@ -55,7 +58,7 @@ async def redis_findings(settings: Settings, limit: float, logs: Mapping[ShardId
 
 
 async def _findings(
-    tables: RedisTables, settings: Settings, logs: Mapping[ShardId, LogRange]
+    tables: RedisTables, settings: Settings, logs: Mapping[ShardId, LogRange], limit: float
 ) -> AsyncIterator[Finding]:
     now = await tables.now()
     try:
@@ -73,8 +76,31 @@ async def _findings(
         yield finding
     shards = list(logs)
     owners = dict(zip(shards, await tables.owners(shards), strict=True)) if shards else {}
+    logs = await with_newer_ends(settings, logs, owners, limit)
     for finding in about_logs(logs, owners, application):
         yield finding
+
+
+async def with_newer_ends(
+    settings: Settings, logs: Mapping[ShardId, LogRange], owners: Mapping[ShardId, Owner], limit: float
+) -> Mapping[ShardId, LogRange]:
+    """The logs, with their ends read again where they lie before the stored offsets: records may have been written and applied meanwhile.
+
+    An end that cannot be read again is taken to be the stored offset.
+    """
+    behind = {
+        shard: log._replace(end=offset)
+        for shard, log in logs.items()
+        if (offset := owners[shard].offset) is not None and offset > log.end
+    }
+    if not behind:
+        return logs
+    try:
+        async with asyncio.timeout(limit / 2):
+            ends = await ends_of(settings, behind)
+    except (TimeoutError, KafkaError):
+        return {**logs, **behind}
+    return {**logs, **{shard: log._replace(end=ends[shard]) for shard, log in behind.items()}}
 
 
 def about_unknown(names: tuple[str, ...], reason: str) -> Finding:

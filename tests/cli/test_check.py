@@ -5,17 +5,23 @@ import secrets
 from types import SimpleNamespace
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from click.testing import CliRunner
 from redis import Redis
+from support.summaries import AT
+from support.tables import commit
 
 from stream.cli.check import check
 from stream.cli.findings import about_settings
 from stream.cli.kafka_findings import LogRange, about_missing, about_sizes, about_topic, about_versions
-from stream.cli.redis_findings import about_logs, about_redis
+from stream.cli.redis_findings import about_logs, about_redis, with_newer_ends
+from stream.core.config import NEVER, STEP
+from stream.core.counting.summary import Summary, encode_recent, encode_summary
 from stream.core.shard.write_set import ShardId
 from stream.kafka.topics import Topic, create_topics
 from stream.settings import Settings, load
 from stream.tables.interface import Application, Halt, KnownTopic, Owner
+from stream.tables.redis import connect
 
 SETTINGS = Settings()
 REDIS = {
@@ -164,6 +170,53 @@ def test_servers_with_warnings_only(arguments, embedded_broker, name_prefix):
     assert "at most 3 workers can share the work" in result.stdout
     assert f"{name_prefix}outcome" in result.stdout
     assert "does not exist; the first worker will create it" in result.stdout
+
+
+async def apply(settings, count):
+    """Write so many records in one batch, and store that all of them were applied."""
+    topic = settings.checkout_topic
+    async with AIOKafkaProducer(
+        bootstrap_servers=settings.kafka_bootstrap_servers, linger_ms=200, max_batch_size=1_000_000
+    ) as producer:
+        sent = [await producer.send(topic, b"{}", key=b"k", partition=0) for _ in range(count)]
+        await asyncio.gather(*sent)
+    tables = connect(settings)
+    shard = ShardId(topic, 0)
+    summary, recent = encode_summary(Summary("checkout", 0, AT, [], [])), encode_recent(AT, STEP, {}, NEVER)
+    claim = await tables.claim(shard, b"nonce")
+    await tables.commit(commit(claim, None, count, shard=shard, summary=summary, recent=recent))
+    await tables.close()
+
+
+def test_a_log_whose_records_were_all_applied_has_lost_nothing(
+    arguments, embedded_broker, embedded_valkey, name_prefix
+):
+    # The embedded broker says of a log that it ends before its last batch.
+    topics = [Topic(f"{name_prefix}{kind}", 1) for kind in ("checkout", "subscription")]
+    asyncio.run(create_topics(embedded_broker.bootstrap_servers, topics))
+    settings = Settings(
+        app_id=f"{name_prefix}app",
+        checkout_topic=topics[0].name,
+        kafka_bootstrap_servers=embedded_broker.bootstrap_servers,
+        redis_url=embedded_valkey.url,
+    )
+    asyncio.run(apply(settings, 500))
+    result = CliRunner().invoke(check, [*arguments, "--app-id", settings.app_id])
+    assert result.exit_code == 0, result.output
+    assert "ends at" not in result.output
+
+
+@pytest.mark.parametrize(("end", "reported"), [(30, 30), (20, 20)])
+def test_what_was_applied_while_check_ran_is_not_lost(end, reported, monkeypatch):
+    async def ends_of(settings, shards):
+        return dict.fromkeys(shards, end)
+
+    monkeypatch.setattr("stream.cli.redis_findings.ends_of", ends_of)
+    shards = [ShardId("t", 0), ShardId("t", 1)]
+    logs = dict.fromkeys(shards, LogRange(0, 10))
+    owners = dict(zip(shards, (Owner(b"n", 1, 30), Owner(b"n", 1, 7)), strict=True))
+    found = asyncio.run(with_newer_ends(SETTINGS, logs, owners, 10))
+    assert found == {shards[0]: LogRange(0, reported), shards[1]: LogRange(0, 10)}
 
 
 def test_check_creates_nothing(arguments, name_prefix):
