@@ -4,7 +4,6 @@ import json
 from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from decimal import Decimal
 from pathlib import Path
 from typing import IO, Final
 
@@ -19,8 +18,8 @@ from stream.cli.options import JUDGEMENT, with_settings
 from stream.cli.parameters import Limit, Time
 from stream.cli.screen import output, printable, progress
 from stream.cli.verdicts import verdicts
-from stream.core.event import CheckoutEvent, ErasedEvent, Event, OfferEvent
-from stream.core.money import exponent
+from stream.cli.whole_file import Identities, Prices, Unmatched, spread
+from stream.core.event import CheckoutEvent
 from stream.core.offline import Offline
 from stream.core.result import TOO_MANY_ORDERS, Judged, Step
 from stream.events.decode import LARGEST_RECORD, Rejected, decode_line, too_many_orders
@@ -28,6 +27,8 @@ from stream.settings import Settings
 
 _PROGRESS_LINES: Final = 500
 """Lines between two updates of the progress bar."""
+_SAME_ID: Final = "same_id"
+"""The reason of a line that a worker ignores without rejecting it."""
 
 
 class Transactions:
@@ -63,42 +64,11 @@ class Transactions:
 _decode_judged = msgspec.json.Decoder(Judged).decode
 
 
-class Prices:
-    """Looks for prices in minor units, which a price alone does not show: in a file of them, none has decimals."""
-
-    def __init__(self) -> None:
-        self._whole = 0
-        self._example: tuple[str, str] | None = None
-        self._with_decimals = False
-
-    def add(self, event: Event) -> None:
-        """Look at the prices of an event."""
-        if self._with_decimals or isinstance(event, ErasedEvent | OfferEvent) or not exponent(event.currency):
-            return
-        for line in (event.products if isinstance(event, CheckoutEvent) else event.items) or ():
-            if "." in line.price:
-                self._with_decimals = True
-            elif line.price.strip("0"):
-                self._whole += 1
-                self._example = self._example or (line.price, event.currency)
-
-    def note(self) -> str | None:
-        """What to check; None if a price has decimals, or there is none."""
-        if self._with_decimals or self._example is None:
-            return None
-        price, currency = self._example
-        major = Decimal(price).scaleb(-exponent(currency))
-        return (
-            f'none of {self._whole:,} prices has decimals, such as "{price}" ({currency}). '
-            f'Prices are in major units: if this one is {major:f} {currency}, send "{major:f}"'
-        )
-
-
 class Reader:
     """Applies events from JSON Lines. Counts the results, and reports the first rejected lines."""
 
     def __init__(self, console: Console, rejections: int, *, strict: bool) -> None:
-        """`console`: where lines are reported, at most so many `rejections`. `strict`: reject unknown fields."""
+        """`console`: where lines are reported, at most so many `rejections`. `strict`: look for more mistakes."""
         self.results: Counter[str] = Counter()
         """Number of lines by result."""
         self._reasons: Counter[str] = Counter()
@@ -106,6 +76,8 @@ class Reader:
         self._rejections = rejections
         self._strict = strict
         self._prices = Prices()
+        self._identities = Identities()
+        self._unmatched = Unmatched()
 
     @property
     def events(self) -> int:
@@ -113,23 +85,33 @@ class Reader:
         return sum(self.results.values())
 
     def apply(self, name: str, file: IO[bytes], offline: Offline) -> Iterator[Step]:
-        """Apply the events of a file, one at a time."""
+        """Apply the events of a file, one at a time. Of a file with an event over several lines only that is reported."""
+        first = True
         for number, line in enumerate(_lines(file), start=1):
             if number == 1:
                 line = line.removeprefix(BOM_UTF8)  # noqa: PLW2901 - programs on Windows write it
             if not line or line.isspace():
                 continue
+            place = f"{name}:{number}"
+            if first and (hint := spread(line)):
+                self._reject(place, Rejected("not_json", hint))
+                return
+            first = False
             event = decode_line(line.rstrip(b"\r\n"), strict=self._strict)
             if isinstance(event, Rejected):
-                self._reject(f"{name}:{number}", event)
+                self._reject(place, event)
                 continue
             step = offline.apply(event)
             if step is TOO_MANY_ORDERS and isinstance(event, CheckoutEvent):
-                self._reject(f"{name}:{number}", too_many_orders(event))
+                self._reject(place, too_many_orders(event))
                 continue
-            self.results[step.result] += 1
             if self._strict:
                 self._prices.add(event)
+                self._unmatched.add(event, step, place)
+                if problem := self._identities.add(event, step, place):
+                    self._reject_as(place, _SAME_ID, f" id: {problem}")
+                    continue
+            self.results[step.result] += 1
             yield step
 
     def print_results(self) -> None:
@@ -140,16 +122,25 @@ class Reader:
             why = {"rejected": f" ({reasons})"}
             counts = ", ".join(f"{count:,} {result}{why.get(result, '')}" for result, count in others.items())
             click.echo(f"{self.events:,} events, of which {counts}", err=True)
+        if not self._strict and (others.keys() & {"duplicate", "unmatched"}):
+            click.echo(
+                "--strict names the lines of unmatched events, and of duplicates that are other events", err=True
+            )
+        if self._strict and (note := self._unmatched.note()):
+            click.echo(f"unmatched: {note}", err=True)
         if self._strict and (note := self._prices.note()):
             click.echo(f"check the prices: {note}", err=True)
 
     def _reject(self, place: str, rejected: Rejected) -> None:
+        field = f" {rejected.path}:" if rejected.path else ""
+        self._reject_as(place, rejected.reason, f"{field} {rejected.detail}")
+
+    def _reject_as(self, place: str, reason: str, text: str) -> None:
         self.results["rejected"] += 1
-        self._reasons[rejected.reason] += 1
+        self._reasons[reason] += 1
         count = self.results["rejected"]
         if count <= self._rejections:
-            field = f" {rejected.path}:" if rejected.path else ""
-            self._report(f"{place}: {rejected.reason}:{field} {rejected.detail}")
+            self._report(f"{place}: {reason}:{text}")
         elif self._rejections and count == self._rejections + 1:
             self._report("further rejected lines are only counted; --rejections all prints them")
 
@@ -173,7 +164,11 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of tables.")
 @click.option("--as-of", metavar="TIME", type=Time(), help="Print the summary with the rolling windows at this time.")
 @click.option("--table", "as_table", is_flag=True, help="Print the transactions as a table for people instead of JSON.")
-@click.option("--strict", is_flag=True, help="Reject unknown fields too. A worker ignores them.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Reject unknown fields too, and other events with the id of an event before, which a worker ignores, and a file without events.",
+)
 @click.option(
     "--rejections",
     metavar="NUMBER|all",
@@ -224,6 +219,9 @@ def classify(
     else:
         _print_summary(reader, offline, as_json=as_json, windows=as_of is not None)
     reader.print_results()
+    if strict and not reader.events:
+        click.echo("exit status 1, since there is no event to check", err=True)
+        ctx.exit(1)
     if reader.results["rejected"] and not allow_rejected:
         click.echo("exit status 1, since lines were rejected; with --allow-rejected it is 0", err=True)
         ctx.exit(1)

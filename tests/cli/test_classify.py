@@ -57,6 +57,60 @@ def test_a_byte_order_mark_is_no_part_of_the_first_event():
     assert json.loads(classify("\ufeff\r\n", "--summary", "--json").stdout)["events"] == 0
 
 
+def test_an_order_with_the_id_of_its_cart_is_named_in_strict_mode():
+    cart, order = UPSELL
+    sent = lines(cart, order | {"id": cart["id"]})
+    plain = classify(sent)
+    assert plain.stdout == ""
+    assert "2 events, of which 1 duplicate\n--strict names the lines" in plain.stderr
+    strict = classify(sent, "--strict", status=1)
+    assert (
+        "-:2: same_id: id: -:1 has the same source and id, and the type commerce.checkout.started.v1: a worker keeps that one and ignores "
+        "this one. Give each event an id of its own" in strict.stderr
+    )
+    assert "2 events, of which 1 rejected (1 same_id)" in strict.stderr
+
+
+def test_another_body_with_the_same_id_is_named_and_a_repeat_is_not():
+    cart, order = UPSELL
+    strict = classify(lines(cart, order, order, order | {"time": TIME.format(3)}), "--strict", status=1)
+    assert "-:4: same_id: id: -:2 has the same source and id, and the same type and another body" in strict.stderr
+    assert "4 events, of which 1 duplicate, 1 rejected (1 same_id)" in strict.stderr
+    assert "-:3" not in strict.stderr
+    other_checkout = event("order.completed", 2, checkout="c2") | {"id": order["id"]}
+    classify(lines(cart, order, other_checkout), "--strict")
+
+
+def refund(number, **data):
+    return event("order.refunded", number, **{"products": None, "refund": {"refund_id": "r"}, **data})
+
+
+def test_events_whose_order_is_missing_are_named_at_the_end_in_strict_mode():
+    early = refund(0, checkout="c2")
+    sent = lines(*UPSELL, early, *PLAIN[1:], refund(4, checkout="c3"), event("order.canceled", 5, order_id="x"))
+    result = classify(sent, "--strict")
+    assert "unmatched: -:5: no completed order, or payment, with this id is in the files. Look at" in result.stderr
+    result = classify(lines(plan("created", 1, "10"), plan("refunded", 2, "10"), plan("refunded", 0, "10")), "--strict")
+    assert "unmatched: -:3: no" in result.stderr
+    assert "--strict names the lines of unmatched events" in classify(sent).stderr
+
+
+@pytest.mark.parametrize(("sent", "command"), [(UPSELL[0], "jq -c ."), (list(UPSELL), "jq -c '.[]'")])
+def test_json_over_several_lines_gets_one_hint(sent, command):
+    result = classify(json.dumps(sent, indent=2), status=1)
+    assert result.stderr.splitlines()[0] == (
+        f"-:1: not_json: the JSON goes on in the next line, but a file has one event per line: `{command}` writes it so"
+    )
+    assert result.stderr.count("not_json") == 2
+    compact = "[" + ",\n".join(map(json.dumps, UPSELL)) + "]"
+    assert "`jq -c '.[]'` writes it so" in classify(compact, status=1).stderr
+
+
+def test_a_file_without_events_passes_no_strict_check():
+    assert "there is no event to check" in classify("\n", "--strict", status=1).stderr
+    assert classify("\n").stderr == ""
+
+
 def test_transactions_without_kinds_on_request():
     assert [each["subject"] for each in judged(lines(*PLAIN, *UPSELL), "--all")] == ["checkout/c2", "checkout/c1"]
 
@@ -286,7 +340,7 @@ def test_prices_that_may_be_cents_are_a_question_and_no_failure():
         ([priced("19900"), priced("18.50", checkout="c2")], ["--strict"]),
         ([priced("19900", "JPY")], ["--strict"]),
         ([priced("0")], ["--strict"]),
-        ([], ["--strict"]),
+        ([], []),
     ],
 )
 def test_other_prices_are_no_question(events, options):
