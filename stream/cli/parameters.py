@@ -66,7 +66,7 @@ class Duration(click.ParamType):
         duration = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
         if duration is None or duration > _LONGEST:
             self.fail(
-                f"{value!r} is not a whole number with m, h or d, such as 12h or 30d, of at most 400d", param, ctx
+                f"{value!r} is not a whole number with m, h or d, such as 15m, 1h or 2d, of at most 400d", param, ctx
             )
         return duration
 
@@ -78,7 +78,7 @@ class Since(Time):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Parse the time or the duration; raises `click.BadParameter` if it is neither."""
-        if value.endswith(tuple(_UNITS)):
+        if re.fullmatch(r"[0-9.]+ *[a-z]*", value, re.IGNORECASE):
             ago = Duration().convert(value, param, ctx)
             return time_ns() // 1_000 - ago // timedelta(microseconds=1)
         return super().convert(value, param, ctx)

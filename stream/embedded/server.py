@@ -23,12 +23,14 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
+INSTALL: Final = "pip install 'upsell-stream[demo]', or in a clone `make demo`, which installs it and runs the demo"
+"""How to install the embedded servers."""
 HOST = "127.0.0.1"
 # Below the ranges that Linux and macOS use for outgoing connections. A client that reconnects to a port in these ranges
 # while the server is down can get the same port for itself, and then talks to itself.

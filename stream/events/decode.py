@@ -145,8 +145,19 @@ class Decoder:
         ahead = event.time - timestamp * 1_000
         if ahead > self._future:
             name = TYPE_NAMES[journey, event.type]
-            return Rejected("future", f"{ahead / 1e6:.1f} s ahead of the record's time stamp", "time", name)
+            return Rejected(
+                "future", f"{ahead / 1e6:.1f} s ahead of the record's time stamp{_zone_hint(ahead)}", "time", name
+            )
         return event
+
+
+def _zone_hint(ahead: int) -> str:
+    """A question, where an event is ahead by the offset of a time zone, less some delay."""
+    hours = round(ahead / _HOUR)
+    if not 1 <= hours <= _MOST_HOURS or abs(ahead - hours * _HOUR) > _NEARLY:
+        return ""
+    much = "an hour" if hours == 1 else f"{hours} hours"
+    return f", about {much}: is it the time zone? A local time with Z is not UTC"
 
 
 def too_many_orders(event: CheckoutEvent) -> Rejected:
@@ -187,6 +198,11 @@ def _with_unknown_fields(line: bytes) -> Rejected | None:
     return Rejected("invalid", detail, first.path, event_type.name)
 
 
+_HOUR = 3_600_000_000
+_NEARLY = 120_000_000
+"""Difference from a whole number of hours, microseconds."""
+_MOST_HOURS = 14
+"""No time zone is further ahead of UTC."""
 _NAMED = 5
 """Further unknown fields that a rejection names."""
 _NO_KEY = "the record has no key, and require_key is on: send the customer_id as key, else the anonymous_id, else the checkout_id"

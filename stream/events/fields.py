@@ -242,6 +242,17 @@ def _money_is_text(value: object) -> object:
     return value
 
 
+_NO_SHARE: LiteralString = (
+    'send a share as a string from "0" to "1", like "0.5" for half of the payment: a JSON number may lose digits'
+)
+
+
+def _share_is_text(value: object) -> object:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise PydanticCustomError("share_number", _NO_SHARE)
+    return value
+
+
 def _refuse(_: Any) -> None:
     raise PydanticCustomError("refused", "cash is no share of a subscription's MRR: send share instead")
 
@@ -295,7 +306,7 @@ Money = Annotated[
 Share = Annotated[
     str,
     Field(strict=True),
-    BeforeValidator(_money_is_text),
+    BeforeValidator(_share_is_text),
     _checked(check_share),
     WithJsonSchema(
         {"type": "string", "pattern": r"^(0{1,15}(\.[0-9]{1,10})?|0{0,14}1(\.0{1,10})?)$", "examples": ["0.5"]}

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from pydantic import BaseModel
 
 from stream.events.models import CloudEvent, Identity
-from stream.events.names import fields_of, known_version, looks_like_data, meant_by, model_at, nearest_types
+from stream.events.names import REFUND, fields_of, known_version, looks_like_data, meant_by, model_at, nearest_types
 
 Path = Sequence[str | int]
 
@@ -72,6 +72,9 @@ def field_hint(kind: str, path: Path, given: Given, model: type[BaseModel]) -> s
     wanted = (str(path[-1]),) if kind == "missing" else _ONE_OF.get(kind, ())
     if not wanted or not isinstance(found, dict):
         return ""
+    if holder == ("data",) and wanted[0] == "refund" and (loose := [name for name in REFUND if name in found]):
+        these = "it" if len(loose) == 1 else "them"
+        return f", but {' and '.join(loose)} {'is' if these == 'it' else 'are'} in data: put {these} into refund: {{{', '.join(loose)}}}"
     part = CloudEvent if model is Identity else model_at(model, holder)
     prefix = "" if holder or not binary else "ce_"
     if part is not None and (pair := meant_by(found, wanted, fields_of(part))):

@@ -88,7 +88,9 @@ def unknown_fields(model: type[BaseModel], value: Any, path: str = "") -> Iterat
     for name, inner in value.items():
         here = f"{path}.{_shown(name)}" if path else _shown(name)
         if name not in known:
-            yield Unknown(here, nearest(name[:_COMPARED], known))
+            yield Unknown(
+                here, f"refund.{name}" if name in REFUND and "refund" in known else nearest(name[:_COMPARED], known)
+            )
         elif (part := model_at(model, (name,))) is not None:
             yield from unknown_fields(part, inner, here)
 
@@ -202,6 +204,8 @@ _SIMILAR = 0.75
 """Ratio of `difflib`: `customer` is `customer_id`, `sku_id` is `sku`; `state` is not `status`."""
 _TELLING = {"checkout_id", "subscription_id", "products", "items"}
 _LINES = ("products", "items")
+REFUND: Final = ("refund_id", "amount", "share")
+"""Fields of `refund` that no object around it has."""
 _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("lineitems", "lines", "orderlines", "orderitems", "cart", "cartitems", "basket"), _LINES),
     "items": ("products",),
@@ -216,6 +220,7 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("eventtype", "eventname", "event"), ("type",)),
     **dict.fromkeys(("payload", "body"), ("data",)),
     "eventid": ("id",),
+    "id": ("refundid",),
     "database64": ("data",),
 }
 """Names that other systems use for the same thing, without case and separators."""

@@ -179,6 +179,13 @@ def test_a_wrong_time_says_what_is_allowed(since):
     assert "is not a" in result.stderr
 
 
+@pytest.mark.parametrize("since", ["15s", "1.5h", "15 min", "30"])
+def test_a_length_of_time_that_cannot_be_read_names_some_that_can(since):
+    result = CliRunner().invoke(cli, ["dead-letters", "--since", since])
+    assert result.exit_code == 2
+    assert "such as 15m, 1h or 2d" in " ".join(result.stderr.split())
+
+
 async def test_only_the_newest_records_are_read_of_a_long_topic(kafka, name_prefix, monkeypatch):
     topic = f"{name_prefix}long"
     servers = kafka.bootstrap_servers

@@ -196,5 +196,5 @@ def test_a_server_takes_another_port_when_its_port_is_in_use(monkeypatch):
 )
 def test_the_error_for_a_missing_package_names_the_extra_and_the_alternative(make, package, setting, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ServerUnavailableError, match=rf"upsell-stream\[demo\].*{setting}"), make():
+    with pytest.raises(ServerUnavailableError, match=rf"upsell-stream\[demo\].*`make demo`.*{setting}"), make():
         pytest.fail("it must not start")

@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.sent_events import Record, binary, encoded, event, item, line
+from support.sent_events import MICROS, Record, binary, encoded, event, item, line
 
 from stream.events.catalogue import EVENT_TYPES
 from stream.events.decode import Decoder, Rejected, decode_line
@@ -235,6 +235,27 @@ def test_a_wrapper_is_recognised(sent, says):
     assert says in made.detail
 
 
+@pytest.mark.parametrize(
+    ("sent", "path", "says"),
+    [
+        (
+            event("order.refunded", refund=..., refund_id="r", amount="1.00"),
+            "data.refund",
+            "Field required, but refund_id and amount are in data: put them into refund: {refund_id, amount}",
+        ),
+        (event("order.refunded", refund={"id": "r"}), "data.refund.refund_id", "'id': did you mean refund_id?"),
+        (
+            event("subscription.refunded", refund={"share": 0.5}),
+            "data.refund.share",
+            'send a share as a string from "0" to "1", like "0.5"',
+        ),
+    ],
+)
+def test_a_wrong_refund_says_how_it_is_sent(sent, path, says):
+    made = decode_line(encoded(sent))
+    assert (made.path, says in made.detail) == (path, True), made
+
+
 def test_data_that_was_serialised_twice_is_recognised():
     sent = event("order.completed")
     made = decode_line(encoded(sent | {"data": json.dumps(sent["data"])}))
@@ -313,6 +334,27 @@ def test_what_is_no_event_is_rejected_for_that_and_not_for_its_key():
     assert strict.decode(Record(b"{", key=None)).reason == "not_json"
 
 
+# --- times
+
+
+@pytest.mark.parametrize(
+    ("minutes", "asks"),
+    [
+        (59, "about an hour: is it the time zone?"),
+        (120, "about 2 hours: is it the time zone?"),
+        (481, "about 8 hours"),
+        (30, ""),
+        (135, ""),
+        (24 * 60, ""),
+    ],
+)
+def test_an_event_that_is_ahead_by_hours_asks_for_the_time_zone(minutes, asks):
+    made = DECODER.decode(Record(WHOLE, timestamp=MICROS // 1_000 - minutes * 60_000))
+    assert made.reason == "future"
+    assert asks in made.detail
+    assert ("time zone" in made.detail) == bool(asks)
+
+
 # --- strict
 
 
@@ -336,6 +378,7 @@ def strictly(sent):
         (event("order.completed") | {"liveMode": False}, "liveMode", "unknown field: did you mean livemode?"),
         (event("order.completed") | {"entity_version": 1}, "entity_version", "unknown field: did you mean entityversion?"),
         (event("customer.erased", currency="EUR"), "data.currency", "unknown field"),
+        (event("subscription.refunded", share="0.5"), "data.share", "unknown field: did you mean refund.share?"),
         (event("order.completed", more=None), "data.more", "unknown field"),
         (event("order.completed", **{"\x1b[2J\ud800": 1}), r"data.'\x1b[2J\ud800'", "unknown field"),
     ],
