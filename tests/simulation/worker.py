@@ -260,7 +260,7 @@ class Worker:
         self.shards = ShardSet(context, journeys, settings.cache_mb * 1_000_000, self.die)
         self.consumer = Consumer(self)
         self._queued = asyncio.Event()
-        watching = watch(self.shards, Status(self.shards), clock, self.counters)
+        watching = watch(self.shards, Status(self.shards), clock, self.counters, context.attention)
         parts = [asyncio.create_task(part) for part in (self._belong(), self._read(), self._deliver(), watching)]
         try:
             ended, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
