@@ -412,7 +412,7 @@ def test_figures_are_no_table_of_transactions(options):
 def test_the_table_fits_a_terminal_of_80_columns_and_keeps_words(tmp_path):
     file = tmp_path / "events.jsonl"
     file.write_text(lines(*SALES), encoding="utf-8")
-    with terminal(tmp_path, "classify", "--table", "--all", str(file)) as screen:
+    with terminal("classify", "--table", "--all", str(file)) as screen:
         shown = screen.until(ended)
     assert f"checkout/{LONG}  2026-01-31 12:03 UTC" in shown
     at = shown.index("  cross-sell      5.00  addition: B (offer")
@@ -425,7 +425,7 @@ def test_the_progress_bar_does_not_run_into_messages(tmp_path):
     file = tmp_path / "events.jsonl"
     good = "".join(lines(*(event("checkout.started", 1, checkout=f"c{n}") for n in range(3_000))))
     file.write_text(("?\n" + good) * 8, encoding="utf-8")
-    with terminal(tmp_path, "classify", "--rejections", "all", str(file)) as screen:
+    with terminal("classify", "--rejections", "all", str(file)) as screen:
         shown = screen.until(ended, history=True)
     assert "status 1" in shown
     place = re.escape(str(file))

@@ -59,7 +59,7 @@ async def test_what_retention_deleted_is_left_out_on_request(tables, typed):
     assert await tables.commit(commit(claim, None, 100)) is CommitResult.APPLIED
     with pytest.raises(ShardHaltedError, match="400 records were deleted"):
         Cursor(100, verify=True).start(BEGINNING)
-    typed("HSET")
+    typed("HSET upsell:APP:{TOPIC:PARTITION}:shard offset B")
     claim = await tables.claim(SHARD, b"second")
     assert claim.stored.state == b"state"
     assert Cursor(claim.offset, verify=True).start(BEGINNING) == BEGINNING
@@ -71,7 +71,7 @@ async def test_a_log_made_anew_is_read_from_its_beginning_on_request(tables, typ
     assert await tables.commit(commit(claim, None, 100)) is CommitResult.APPLIED
     with pytest.raises(ShardHaltedError, match="old-cluster"):
         resume("new-cluster", (await tables.claim(SHARD, b"second")).source)
-    typed("HDEL")
+    typed("HDEL upsell:APP:{TOPIC:PARTITION}:shard offset source")
     claim = await tables.claim(SHARD, b"third")
     assert claim.stored.state == b"state"
     assert resume("new-cluster", claim.source) == LogIdentity("new-cluster")
