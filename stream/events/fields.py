@@ -275,7 +275,8 @@ LineQuantity = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "number", "minimum": 0, "maximum": MOST_UNITS, "multipleOf": 0.001},
+                # No `multipleOf`: validators that divide binary floats refuse 0.029.
+                {"type": "number", "minimum": 0, "maximum": MOST_UNITS},
                 {"type": "string", "pattern": f"^{_QUANTITY}$"},
             ],
             "examples": [2, 0.375, "0.375"],

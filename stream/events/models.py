@@ -51,7 +51,8 @@ class Sendable(BaseModel):
 
 _IDENTIFIED: dict[str, Any] = {
     "anyOf": [
-        {"required": [name], "properties": {name: {"minLength": 1}}} for name in ("sku", "variant_id", "product_id")
+        {"required": [name], "properties": {name: {"type": "string", "minLength": 1}}}
+        for name in ("sku", "variant_id", "product_id")
     ]
 }
 
@@ -269,7 +270,8 @@ class PaymentRefundedData(SubscriptionData):
 
 _OF_ONE_ENTITY: dict[str, Any] = {
     "oneOf": [
-        {"required": [name], "properties": {name: {"minLength": 1}}} for name in ("checkout_id", "subscription_id")
+        {"required": [name], "properties": {name: {"type": "string", "minLength": 1}}}
+        for name in ("checkout_id", "subscription_id")
     ]
 }
 

@@ -1,8 +1,8 @@
 """JSON Schemas (2020-12) of all input events and of the outcome, made from the models and structs.
 
-Rules: a schema may refuse what is accepted (a null or an empty string for an absent field). It never accepts what is refused, as far as JSON
-Schema can express it; the descriptions say the rest (`subject` must name the entity; which currencies are allowed). A strict schema refuses unknown
-fields as well, like `classify --strict`: a worker ignores them.
+Rules: a schema accepts what a worker accepts, with nulls and empty strings for absent fields. It refuses what a worker refuses, as far as JSON Schema
+can express it; docs/how-to/check-events.md lists the rest. A strict schema refuses unknown fields as well, like `classify --strict`: a worker ignores
+them.
 """
 
 import ast
@@ -14,6 +14,7 @@ import msgspec
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from stream.core.event import CheckoutType, CustomerType, OfferType, SubscriptionType
 from stream.core.result import Judged, JudgedLine, Reversed, ReversedAmounts
 from stream.events.catalogue import EVENT_TYPES, EventType
 from stream.events.names import CLOUDEVENTS_ATTRIBUTES
@@ -21,7 +22,7 @@ from stream.events.outcome import OUTCOME_TYPE, OutcomeEvent
 
 
 class _InputSchema(GenerateJsonSchema):
-    """No nulls (producers should leave absent fields out), and no titles of fields, which would only repeat their names."""
+    """A null or an empty string for an absent field, and no titles of fields, which would only repeat their names."""
 
     def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002 - overrides
         return False
@@ -31,8 +32,22 @@ class _InputSchema(GenerateJsonSchema):
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         if schema.get("default", ...) is None:
-            return self.generate_inner(schema["schema"])
+            return _or_absent(self.generate_inner(schema["schema"]))
         return super().default_schema(schema)
+
+
+def _or_absent(schema: JsonSchemaValue) -> JsonSchemaValue:
+    """The schema of an optional field."""
+    if schema.get("enum") == _ABSENT:
+        return schema
+    if schema.get("type") == "string" and not {"pattern", "minLength", "enum"} & schema.keys():
+        return schema | {"type": ["string", "null"]}
+    if "anyOf" in schema:
+        return schema | {"anyOf": [*schema["anyOf"], {"enum": _ABSENT}]}
+    return {"anyOf": [schema, {"enum": _ABSENT}]}
+
+
+_ABSENT = [None, ""]
 
 
 def schemas() -> dict[str, dict[str, Any]]:
@@ -48,7 +63,9 @@ def strict_schemas() -> dict[str, dict[str, Any]]:
 
 
 def _strict(schema: dict[str, Any]) -> dict[str, Any]:
-    schema["properties"] |= {name: {"description": _UNUSED, "type": "string"} for name in CLOUDEVENTS_ATTRIBUTES}
+    schema["properties"] |= {
+        name: {"description": _UNUSED, "type": ["string", "null"]} for name in CLOUDEVENTS_ATTRIBUTES
+    }
     for defined in (schema, *schema["$defs"].values()):
         defined["additionalProperties"] = False
     schema["description"] += " Unknown fields are refused."
@@ -58,9 +75,19 @@ def _strict(schema: dict[str, Any]) -> dict[str, Any]:
 _UNUSED = "An attribute of CloudEvents that is not used."
 
 
+_SUBJECTS = {
+    CheckoutType: "^checkout/",
+    SubscriptionType: "^subscription/",
+    OfferType: "^(checkout|subscription)/",
+    CustomerType: "^customer/",
+}
+"""How `subject` begins. That the id after it is the one in `data` cannot be expressed."""
+
+
 def _input_schema(event_type: EventType) -> dict[str, Any]:
     schema = event_type.model.model_json_schema(schema_generator=_InputSchema)
     schema["properties"]["type"] = {"const": event_type.name}
+    schema["properties"]["subject"]["pattern"] = _SUBJECTS[type(event_type.kind)]
     return _titled(schema, event_type.name, event_type.meaning)
 
 
