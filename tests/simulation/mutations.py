@@ -57,7 +57,7 @@ def no_owner_check() -> AbstractContextManager[None]:
 
 def no_offset_check() -> AbstractContextManager[None]:
     """Neither the offset nor the preceding batch, which implies it, is compared."""
-    return _script((b"(offset or '') ~= start or (ARGV[14] and (last or '') ~= ARGV[14])", b"false"))
+    return _script((b"(offset or '') ~= start or (ARGV[15] and (last or '') ~= ARGV[15])", b"false"))
 
 
 @contextmanager
