@@ -99,11 +99,11 @@ class Report(NamedTuple):
             return f"{self.measured['events']:,} events; the measured figures {result} the shop's own counts"
         every, foreign = f"{self.measured['events']:,}", f"{self.foreign.events:,}"
         with_them = "equal" if self.foreign.with_them == self.measured else "DIFFER from"
-        without_them = "equal" if self.foreign.without_them == self.planted else "DIFFER from"
+        verb = "equals" if self.foreign.without_them == self.planted else "DIFFERS from"
         return (
             f"{every} events, of which {foreign} are not the demo's own\n"
-            f"the measured figures {with_them} what the core counts in all {every} events\n"
-            f"without those {foreign}, its counts {without_them} the shop's own"
+            f"the measured figures {with_them} a second count of all {every} events, made now from Kafka\n"
+            f"the same count without those {foreign} {verb} the shop's own"
         )
 
 
