@@ -1,18 +1,25 @@
 """`dead-letters`: the newest first, personal data masked, and no more read than necessary."""
 
 import asyncio
+import io
 import json
 import time
+from datetime import datetime
 from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from click.testing import CliRunner
 from rich.console import Console
+from support.sent_events import MICROS, Record, encoded, event, line
 
 from stream.cli import dead_letters as module
 from stream.cli.root import cli
+from stream.events.decode import Decoder
 from stream.events.outcome import rejection_headers
+from stream.kafka.dead_letters import dead_letter
 from stream.kafka.topic_reader import TopicReader, topic_reader
 from stream.kafka.topics import Topic, create_topics
 
@@ -120,6 +127,28 @@ def test_the_newest_come_first_and_older_ones_are_left_out(run):
     )
     assert since[-1] in (899, 900)
     assert all(newer == older + 1 for newer, older in pairwise(since))
+
+
+def refused(sent, partition, offset, written, ahead=0):
+    record = Record(encoded(sent), timestamp=MICROS // 1_000 - ahead)
+    made = Decoder({"checkout-events": "checkout"}, 600_000_000).decode(record)
+    headers = rejection_headers(made.reason, made.detail, made.path, "checkout-events", str(partition), str(offset))
+    stamp = int(datetime.fromisoformat(written).timestamp() * 1_000)
+    return dead_letter(SimpleNamespace(value=record.value, headers=headers, timestamp=stamp))
+
+
+def test_the_page_shows_what_the_command_prints():
+    started = event("checkout.started") | {"id": "k7-2"}
+    wrong = event("checkout.started", products=[line(price="12,50")]) | {"id": "k6-1"}
+    letters = [
+        refused(started, 0, 4711, "2026-01-31T11:58:03Z", ahead=7_195_200),
+        refused(wrong, 2, 998, "2026-01-31T11:57:40Z"),
+    ]
+    console = Console(file=io.StringIO(), width=80)
+    console.print(module._table(letters, show_values=False))
+    printed = "".join(f"{text.rstrip()}\n" for text in console.file.getvalue().splitlines())
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "dead-letters.md"
+    assert f"```text\n{printed}```\n" in page.read_text(encoding="utf-8")
 
 
 def test_json_has_everything(run):

@@ -182,6 +182,24 @@ def test_the_examples_become_what_the_page_says():
     assert [line["amount"] for line in outcomes["subscription/sub-7"]["data"]["lines"]] == ["36.00", "20.00"]
 
 
+@pytest.mark.parametrize(
+    ("currency", "refund"),
+    [
+        ("USD", {"amount": "5.00"}),
+        ("EUR", {"products": [line(sku="OTHER")]}),
+        ("EUR", {"products": [line(quantity=0)]}),
+        ("EUR", {"products": []}),
+    ],
+)
+def test_refunds_of_which_the_page_says_so_take_nothing(currency, refund):
+    offline = Offline(CoreConfig(), LabelRegistry())
+    offline.apply(decode_line(encoded(event("order.completed"))))
+    sent = event("order.refunded", products=..., currency=currency, refund={"refund_id": "r"} | refund) | {"id": "e2"}
+    step = offline.apply(decode_line(encoded(sent)))
+    assert step.result == "applied"
+    assert [version.judged.reversed.amounts.final for version in step.versions] in ([], ["0.00"])
+
+
 def test_the_page_tells_every_reason_and_every_field():
     told = re.findall(
         r"^\| `([a-z_]+)` \|", PAGE[PAGE.index("## What is rejected") : PAGE.index("## Outcomes")], re.MULTILINE
