@@ -1,6 +1,7 @@
 """Settings of the core: windows, how long things are remembered, and the key of the hash that hides customers."""
 
 import re
+from datetime import UTC, tzinfo
 
 import msgspec
 
@@ -8,6 +9,8 @@ from stream.core.event import Journey
 
 MICROSECONDS = 1_000_000
 DAY = 86_400 * MICROSECONDS
+QUARTER = 900 * MICROSECONDS
+"""A quarter of an hour, in which the history waits: it lies within one hour, and within one day of every time zone of today."""
 PANES = 60
 """Panes in a window."""
 STEP = 5 * MICROSECONDS
@@ -70,6 +73,15 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
     """False (offline): nothing expires, and a late event finds its record, however late it is."""
     forget_customers: bool = True
     """False (offline): distinct customers are kept for ever, whatever the windows."""
+
+    time_zone: tzinfo = UTC
+    """Of the days of the history."""
+    hours_kept: int = 8 * DAY
+    """How long the history keeps hours."""
+    days_kept: int = 35 * DAY
+    """How long the history keeps days."""
+    settle_history: bool = True
+    """False (offline): what is counted in the history waits for ever; there are no records of it."""
 
     emit_all: bool = False
     """True (offline): steps report every version of a transaction, also those that are not published."""

@@ -31,7 +31,9 @@ class Offline:
         With `forget` and `as_of`, an event that comes later than its record is remembered does not find it, as in a worker.
         """
         windows = config.windows if as_of is not None else ()
-        config = msgspec.structs.replace(config, windows=windows, forget=forget, forget_customers=False, emit_all=True)
+        config = msgspec.structs.replace(
+            config, windows=windows, forget=forget, forget_customers=False, settle_history=False, emit_all=True
+        )
         self._labels = labels
         self._shards: dict[Journey, Shard] = {
             journey: Shard(ShardId(journey, 0), journey, config, labels, Stored(None, {}), _UNBOUNDED)

@@ -3,7 +3,8 @@
 -- replicas. Every check comes before the first write.
 -- KEYS: shard, view, then the keys of the writes and of the counted sets, by position.
 -- ARGV: nonce, epoch, batch, start ('': none), end ('': none), source, state and summary ('': unchanged), committed_at, layout,
---       packed {writes {command, keys, arguments of each key, arguments}, counted sets {key, name}, bounds {after, until}}, trim ('': none), recent, health,
+--       packed {writes {command, keys, arguments of each key, arguments}, counted sets {key, name}, bounds {after, until}, hashes to delete}, trim ('': none),
+--       recent, health,
 --       batch that must be the last one stored ('': none; absent: not known).
 local nonce, epoch, batch, start = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local owner, stored_epoch, offset, last = unpack(redis.call('HMGET', KEYS[1], 'nonce', 'epoch', 'offset', 'batch'))

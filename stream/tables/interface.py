@@ -160,6 +160,22 @@ class Loaded(msgspec.Struct, frozen=True):
     """At the moment of reading: shows whether the records match the state that the caller has."""
 
 
+class StoredHistory(msgspec.Struct, frozen=True):
+    """Records of the history of one shard, read at one moment."""
+
+    shard: ShardId
+    recent: bytes | None
+    """`WriteSet.recent` of the last commit: what is not in the records yet."""
+    state: bytes | None
+    """`WriteSet.state` of the last commit that had one."""
+    records: Mapping[str, Mapping[bytes, bytes]]
+    """By name, without those that do not exist."""
+
+
+class TooLargeError(Exception):
+    """An answer would be too large. Ask for less."""
+
+
 class ShardSummary(msgspec.Struct, frozen=True):
     """One shard for readers, read at one moment."""
 
@@ -205,6 +221,18 @@ class Tables(Protocol):
 
     async def load(self, shard: ShardId, entities: Sequence[bytes], customers: Sequence[bytes]) -> Loaded:
         """Read records by key, and the shard's owner, at one moment. Request again what is left out."""
+
+    async def load_history(
+        self, shard: ShardId, fields: Mapping[str, Sequence[bytes]]
+    ) -> dict[str, list[bytes | None]]:
+        """Read fields of records of the history (by name), in the order of the request. The commit that writes them checks whether they are current."""
+
+    async def history(self, shards: Sequence[ShardId], names: Sequence[str], room: int) -> list[StoredHistory]:
+        """Read records of the history of some shards, each shard at one moment.
+
+        Raises:
+            TooLargeError: they are more than `room` bytes.
+        """
 
     async def expired(
         self, shard: ShardId, part: int, entities_before: int, customers_before: int, limit: int

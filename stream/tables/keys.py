@@ -60,8 +60,14 @@ class ShardKeys(NamedTuple):
     """Sorted sets: entity, by the time at which it expires."""
     customer_expiry: Buckets
     """Sorted sets: customer, by the time at which it expires."""
+    records: bytes
+    """Prefix of the keys of the history's records."""
     sets: bytes
     """Prefix of the keys of the shard's other sorted sets."""
+
+    def history(self, name: str) -> bytes:
+        """Key of a record of the history: a hash, cell -> its vector."""
+        return self.records + name.encode()
 
     def set(self, name: bytes) -> bytes:
         """Key of a sorted set: customer, by the time of their newest transaction of the kind in the name."""
@@ -101,6 +107,7 @@ class Keys:
             customers=Buckets(key("customers"), CUSTOMER_BITS),
             entity_expiry=Buckets(key("entity_expiry"), EXPIRY_BITS),
             customer_expiry=Buckets(key("customer_expiry"), EXPIRY_BITS),
+            records=key("history:"),
             sets=key("set:"),
         )
 

@@ -23,7 +23,9 @@ from stream.tables.interface import (
     ServerMemory,
     ShardHealth,
     ShardSummary,
+    StoredHistory,
     Tables,
+    TooLargeError,
 )
 from stream.tables.keys import EXPIRY_BITS, Buckets
 
@@ -50,6 +52,7 @@ class _Shard:
     customer_expiry: dict[bytes, int] = field(default_factory=dict)
     sets: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
     counts: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
+    history: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
     health: ShardHealth = field(default_factory=ShardHealth)
     halt: Halt | None = None
     retired: bool = False
@@ -63,6 +66,10 @@ class _Shard:
         _write(self.customer_expiry, changes.customer_expiry)
         for name, scores in changes.scores.items():
             _write(self.sets.setdefault(name, {}), scores)
+        for record in changes.dropped:
+            self.history.pop(record, None)
+        for record, fields in changes.history.items():
+            _write(self.history.setdefault(record, {}), fields)
         for name in changes.counted:
             self._count(name, changes.bounds, changes.trim)
         self.state = self.state if changes.state is None else changes.state
@@ -127,6 +134,25 @@ class MemoryTables(Tables):
                     room -= len(value or b"")
         owner = Owner(stored.nonce, stored.epoch, stored.offset)
         return Loaded(answered[: len(entities)], answered[len(entities) :], owner)
+
+    async def load_history(
+        self, shard: ShardId, fields: Mapping[str, Sequence[bytes]]
+    ) -> dict[str, list[bytes | None]]:
+        """Read fields of records of the history."""
+        records = self._shard(shard).history
+        return {name: [records.get(name, {}).get(each) for each in own] for name, own in fields.items()}
+
+    async def history(self, shards: Sequence[ShardId], names: Sequence[str], room: int) -> list[StoredHistory]:
+        """Read records of the history."""
+        found = []
+        for shard in shards:
+            stored = self._shard(shard)
+            own = {name: dict(fields) for name in names if (fields := stored.history.get(name))}
+            room -= sum(len(name) + len(value) for fields in own.values() for name, value in fields.items())
+            if room < 0:
+                raise TooLargeError
+            found.append(StoredHistory(shard, stored.recent, stored.state, own))
+        return found
 
     async def expired(
         self, shard: ShardId, part: int, entities_before: int, customers_before: int, limit: int

@@ -51,9 +51,11 @@ from stream.tables.interface import (
     ServerMemory,
     ShardHealth,
     ShardSummary,
+    StoredHistory,
     Tables,
     TablesRefusedError,
     TablesUnavailableError,
+    TooLargeError,
     UnavailableReason,
 )
 from stream.tables.keys import Keys, ShardKeys, member, shard_of
@@ -188,7 +190,7 @@ class RedisTables(Tables):
         record that is written is deleted there."""
         self._scripts = {
             name: resources.files(__package__).joinpath(f"{name}.lua").read_bytes()
-            for name in ("register_labels", "claim", "commit", "load", "halt", "register_topic")
+            for name in ("register_labels", "claim", "commit", "load", "halt", "register_topic", "history")
         }
 
     async def now(self) -> int:
@@ -236,6 +238,32 @@ class RedisTables(Tables):
         lengths, packed, *owner = await self._script("load", names, [asked, b"%d" % self.loaded, of_layout_1])
         values = packing.unpack(lengths, packed)
         return Loaded(values[: len(entities)], values[len(entities) :], _owner(*owner))
+
+    async def load_history(
+        self, shard: ShardId, fields: Mapping[str, Sequence[bytes]]
+    ) -> dict[str, list[bytes | None]]:
+        """Read fields of records of the history."""
+        keys = self._keys.shard(shard)
+        answers = await self._calls((b"HMGET", keys.history(name), *own) for name, own in fields.items())
+        return dict(zip(fields, answers, strict=True))
+
+    async def history(self, shards: Sequence[ShardId], names: Sequence[str], room: int) -> list[StoredHistory]:
+        """Read records of the history, one shard after the other."""
+        found = []
+        for shard in shards:
+            keys = self._keys.shard(shard)
+            records = [keys.history(name) for name in names]
+            recent, state, packed = await self._script("history", [keys.view, keys.shard, *records], [b"%d" % room])
+            if packed is None:
+                raise TooLargeError
+            own: dict[str, dict[bytes, bytes]] = {}
+            for name, lengths, joined in zip(names, packed[::2], packed[1::2], strict=True):
+                room -= len(joined)
+                flat = [value or b"" for value in packing.unpack(lengths, joined)]
+                if flat:
+                    own[name] = dict(zip(flat[::2], flat[1::2], strict=True))
+            found.append(StoredHistory(shard, recent, state, own))
+        return found
 
     async def expired(
         self, shard: ShardId, part: int, entities_before: int, customers_before: int, limit: int
@@ -468,7 +496,11 @@ def _writes(shard: ShardKeys, commit: Commit, *, upgraded: bool) -> tuple[list[b
         for name in changes.counted
     ]
     bounds = [packing.raws([b"%d" % after, b"%d" % until]) for after, until in changes.bounds]
-    return writes.keys, packing.array([writes.pack(), packing.array(counted), packing.array(bounds)])
+    for record, fields in changes.history.items():
+        writes.hash(shard.history(record), fields)
+    dropped = packing.integers([writes.position(shard.history(name)) for name in changes.dropped])
+    packed = packing.array([writes.pack(), packing.array(counted), packing.array(bounds), dropped])
+    return writes.keys, packed
 
 
 def _check_layout(shard: ShardId, layout: bytes) -> None:

@@ -65,13 +65,10 @@ class Pipeline:
         shard.advance(now)
         decoded = [context.decoder.decode(record) for record in batch.records]
         events: Sequence[Event] = [event for event in decoded if not isinstance(event, Rejected)]
-        preload = shard.preload(events)
-        while (request := preload.request) is not None:
-            loaded = await session.fetch(request)
-            preload.receive(loaded.entities, loaded.customers)
+        applicable = await session.preload(events)
         records, end, rest = batch.records, batch.end, 0
-        if len(preload.events) < len(events):
-            events = preload.events
+        if len(applicable) < len(events):
+            events = applicable
             number = _applicable(decoded, len(events))
             rest = max(0, records[number].timestamp) * 1000
             records, end, decoded = records[:number], records[number].offset, decoded[:number]
@@ -107,6 +104,7 @@ class Pipeline:
         """
         now = self._context.clock.now()
         session.shard.advance(now)
+        await session.preload(())
         session.shard.remove(*await session.expired(0))
         end = session.offset if cursor is None else cursor.pass_over(session.offset, log_view.empty)
         await session.commit(end, session.identity, now, self._oldest_unapplied(end))

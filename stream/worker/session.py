@@ -30,7 +30,7 @@ from stream.worker.retry import Waiting, retry
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from stream.core.event import Journey
+    from stream.core.event import Event, Journey
     from stream.core.labels import Label
     from stream.core.shard.preload import Request
     from stream.core.shard.write_set import ShardId
@@ -133,6 +133,21 @@ class Session:
         if request.labels:
             await _register(self._context, self._waiting, request.labels)
         return loaded
+
+    async def preload(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Load what these events need, and return those that can be applied now: at least one of them.
+
+        Raises:
+            ClaimLostError: what was loaded does not match the state in memory.
+        """
+        tables, preload = self._context.tables, self.shard.preload(events)
+        while (request := preload.request) is not None:
+            loaded = await self.fetch(request)
+            history = {}
+            if request.history:
+                history = await self._ask(partial(tables.load_history, self.shard.id, request.history))
+            preload.receive(loaded.entities, loaded.customers, history)
+        return preload.events
 
     async def expired(self, records: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """Keys of entities and customers that have expired: at most as many as a batch of so many records can have added.

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from stream.core.config import STEP
 from stream.core.counting.cells import Cells, merge, total
 from stream.core.counting.delta import Delta
+from stream.core.counting.history import History
 from stream.core.counting.summary import Summary
 from stream.core.counting.windows import RollingWindow
 from stream.core.event import Journey
@@ -27,9 +28,11 @@ class Aggregates:
         windows: Sequence[RollingWindow],
         total: Cells,
         recent: dict[int, Cells],
+        history: History,
         orphans: Sequence[bytes] = (),
     ) -> None:
         """Start from what is stored: `recent` by slices of `Delta.slice`, `orphans` panes to be deleted."""
+        self.history = history
         self.windows = windows
         self.total = total
         self.at = 0
@@ -60,6 +63,7 @@ class Aggregates:
         for window in self.windows:
             window.advance(self.at)
         self._settle()
+        self.history.advance(self.at)
         return True
 
     def edges(self) -> list[tuple[int, int]]:
@@ -95,7 +99,10 @@ class Aggregates:
 
     def _gather(self) -> None:
         """Add the delta to the recent cells."""
-        for index, cells in self._delta.drain().items():
+        slices, quarters = self._delta.drain()
+        for quarter, cells in quarters.items():
+            self.history.add(quarter, cells)
+        for index, cells in slices.items():
             known = self._recent.get(index)
             if known is None:
                 self._recent[index] = cells

@@ -8,17 +8,18 @@ one pane of every window.
 from collections.abc import Iterator
 from math import gcd
 
-from stream.core.config import DAY, Window
+from stream.core.config import QUARTER, Window
 from stream.core.counting.cells import CATEGORY, MONEY, SALES, Cells, Count, add
 from stream.core.entities.assessment import ANY, Opportunity, Sale
 
-_Profile = tuple[int, str, str, str, int, int, int, bool]
-"""(slice, channel, segment, currency, intent, kinds, reversed kinds, reversed): all that the counts see of a sale."""
+_Profile = tuple[int, str, str, str, int, int, int, bool, bool]
+"""(moment, channel, segment, currency, intent, kinds, reversed kinds, reversed, in the history): all that the counts see of a sale. A moment is
+twice the slice, plus 1 for the first moment of a quarter of an hour, which is the last one of its slice."""
 
 
 def slice_length(windows: tuple[Window, ...]) -> int:
-    """Length of a slice, microseconds; slice s covers (s·length - length, s·length] of the epoch."""
-    return gcd(*(window.pane for window in windows)) or DAY
+    """Length of a slice, microseconds; slice s covers (s·length - length, s·length] of the epoch. A quarter of an hour is a whole number of slices."""
+    return gcd(*(window.pane for window in windows), QUARTER)
 
 
 class Delta:
@@ -27,21 +28,25 @@ class Delta:
     def __init__(self, windows: tuple[Window, ...]) -> None:
         """Start empty."""
         self.slice = slice_length(windows)
-        self._opportunities: dict[tuple[int, str, str], int] = {}
+        self._opportunities: dict[tuple[int, str, str, bool], int] = {}
         self._sales: dict[_Profile, list[int]] = {}
         """Number of sales, then the sums of their amounts: initial, upsell, cross-sell, downsell, restored, final, and what of final was reversed."""
         self._categories: dict[tuple[int, tuple[tuple[str, int], ...]], int] = {}
 
     def opportunity(self, opportunity: Opportunity, sign: int) -> None:
         """Count an opportunity (1), or take it back (-1)."""
-        key = (-(-opportunity.time // self.slice), opportunity.channel, opportunity.segment)
+        time = opportunity.time
+        moment = 2 * -(-time // self.slice) + (not time % QUARTER)
+        key = (moment, opportunity.channel, opportunity.segment, opportunity.in_history)
         self._opportunities[key] = self._opportunities.get(key, 0) + sign
 
     def sale(self, sale: Sale, sign: int) -> None:
         """Count a transaction (1), or take it back (-1)."""
-        at, loss, money = -(-sale.time // self.slice), sale.loss, sale.amounts
+        time, loss, money = sale.time, sale.loss, sale.amounts
+        moment = 2 * -(-time // self.slice) + (not time % QUARTER)
         profile = (
-            at, sale.channel, sale.segment, sale.currency, sale.intent, sale.kinds, loss.kinds, loss.transaction,
+            moment, sale.channel, sale.segment, sale.currency, sale.intent, sale.kinds, loss.kinds, loss.transaction,
+            sale.in_history,
         )  # fmt: skip
         sums = self._sales.get(profile)
         if sums is None:
@@ -55,22 +60,28 @@ class Delta:
         sums[6] += sign * money.final
         sums[7] += sign * loss.amounts.final
         if sale.categories:
-            key = (at, sale.categories)
+            key = (moment, sale.categories)
             self._categories[key] = self._categories.get(key, 0) + sign
 
-    def drain(self) -> dict[int, Cells]:
-        """Everything counted since the last call, by slice."""
+    def drain(self) -> tuple[dict[int, Cells], dict[int, Cells]]:
+        """Everything counted since the last call, by slice; and what of it is in the history, by quarter of an hour."""
         slices: dict[int, Cells] = {}
-        for at, key, vector in self._vectors():
+        quarters: dict[int, Cells] = {}
+        for moment, key, vector, in_history in self._vectors():
+            at = moment >> 1
             add(slices.setdefault(at, {}), key, vector)
+            if in_history:
+                quarter = (at * self.slice - 1 + (moment & 1)) // QUARTER
+                add(quarters.setdefault(quarter, {}), key, vector)
         self._opportunities, self._sales, self._categories = {}, {}, {}
-        return slices
+        return slices, quarters
 
-    def _vectors(self) -> Iterator[tuple[int, tuple[str, ...], list[int]]]:
-        for (at, channel, segment), n in self._opportunities.items():
+    def _vectors(self) -> Iterator[tuple[int, tuple[str, ...], list[int], bool]]:
+        for (at, channel, segment, in_history), n in self._opportunities.items():
             if n:
-                yield at, (SALES, channel, segment), [n] + [0] * (len(Count) - 1)
-        for (at, channel, segment, currency, intent, kinds, lost_kinds, lost), (n, *sums) in self._sales.items():
+                yield at, (SALES, channel, segment), [n] + [0] * (len(Count) - 1), in_history
+        for profile, (n, *sums) in self._sales.items():
+            at, channel, segment, currency, intent, kinds, lost_kinds, lost, in_history = profile
             if n:
                 upsell, cross_sell, downsell, any_, restored = _by_kind(kinds, n)
                 lost_upsell, lost_cross_sell, lost_downsell, lost_any, lost_restored = _by_kind(lost_kinds, n)
@@ -80,17 +91,17 @@ class Delta:
                     0, 0, 0, restored, lost_restored, 0 if currency else n,
                 ]  # fmt: skip
                 vector[Count.KNOWN + intent] = n
-                yield at, (SALES, channel, segment), vector
+                yield at, (SALES, channel, segment), vector, in_history
             if currency:
                 *parts, restored, final, back = sums
                 vector = [0, 0, 0, 0, 0, final, back, 0, 0, 0]
                 if intent == 0:
                     of_any, plain = (final, 0) if kinds & ANY else (0, final)
                     vector = [*parts, final, final, back, restored, of_any, plain]
-                yield at, (MONEY, channel, segment, currency), vector
+                yield at, (MONEY, channel, segment, currency), vector, in_history
         for (at, categories), n in self._categories.items():
             for category, bits in categories if n else ():
-                yield at, (CATEGORY, category), [n, *_by_kind(bits, n)]
+                yield at, (CATEGORY, category), [n, *_by_kind(bits, n)], False
 
 
 def _by_kind(bits: int, n: int) -> tuple[int, int, int, int, int]:

@@ -6,6 +6,7 @@ the figures are those of both parts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
@@ -39,6 +40,8 @@ class Recent(msgspec.Struct, frozen=True, array_like=True):
     """(s, cells) of what lies in (s·slice - slice, s·slice] of the epoch."""
     watermark: int = NEVER
     """What expired before this time is forgotten, microseconds."""
+    history: list[tuple[int, list[tuple[Key, list[int]]]]] = []
+    """(quarter, cells) of what is not in the records of the history yet."""
 
     def cells(self, length: int) -> dict[int, Cells]:
         """The cells by slices of another length. A stored slice that is longer counts at its end, or at the newest event if that lies within it."""
@@ -48,10 +51,16 @@ class Recent(msgspec.Struct, frozen=True, array_like=True):
         return slices
 
 
-def encode_recent(stream_time: int, length: int, slices: Mapping[int, Cells], watermark: int) -> bytes:
+def encode_recent(
+    stream_time: int,
+    length: int,
+    slices: Mapping[int, Cells],
+    watermark: int,
+    history: Mapping[int, Cells] = MappingProxyType({}),
+) -> bytes:
     """The recent part as bytes; see `Recent` for the arguments."""
-    cells = [(index, [*cells.items()]) for index, cells in slices.items()]
-    return _ENCODER.encode(Recent(stream_time, length, cells, watermark))
+    cells, waiting = ([(index, [*cells.items()]) for index, cells in parts.items()] for parts in (slices, history))
+    return _ENCODER.encode(Recent(stream_time, length, cells, watermark, waiting))
 
 
 def decode_recent(data: bytes) -> Recent:

@@ -172,6 +172,8 @@ class Opportunity(msgspec.Struct, frozen=True, array_like=True, gc=False):
     time: int
     channel: str
     segment: str
+    in_history: bool = False
+    """As of `Sale`."""
 
 
 class Sale(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -191,6 +193,8 @@ class Sale(msgspec.Struct, frozen=True, array_like=True, gc=False):
     amounts: Amounts
     categories: tuple[tuple[str, int], ...]
     loss: Loss
+    in_history: bool = False
+    """Whether it was counted in the history, too; versions before the history counted it in the windows only."""
 
 
 def to_sale(assessment: Assessment, labels: LabelRegistry, key: bytes, member: bytes) -> Sale:
@@ -215,6 +219,7 @@ def to_sale(assessment: Assessment, labels: LabelRegistry, key: bytes, member: b
         assessment.amounts,
         categories,
         assessment.loss,
+        in_history=True,
     )
 
 

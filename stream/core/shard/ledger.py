@@ -92,10 +92,10 @@ class Ledger:
         label = self._labels.label
         channel, segment = label("channel", channel), label("segment", segment)
         if old is not None:
-            if old.time == time and old.channel == channel and old.segment == segment:
+            if old.time == time and old.channel == channel and old.segment == segment and old.in_history:
                 return old
             self._aggregates.opportunity(old, -1)
-        new = Opportunity(time, channel, segment)
+        new = Opportunity(time, channel, segment, in_history=True)
         self._aggregates.opportunity(new, 1)
         return new
 

@@ -10,11 +10,13 @@ named: customers of the entities that were loaded, and entities that an erasure 
 the order of the log, whatever becomes of the events: so which labels get a place does not depend on how records are cut into batches.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
+from types import MappingProxyType
 
 import msgspec
 
+from stream.core.counting.history import History
 from stream.core.event import CheckoutType, ErasedEvent, Event, OfferEvent, SubscriptionEvent
 from stream.core.labels import Label, LabelRegistry
 from stream.core.shard.checkouts import Checkouts
@@ -24,7 +26,7 @@ from stream.core.shard.subscriptions import Subscriptions
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What is missing. At least one of the three is not empty."""
+    """What is missing. At least one of the four is not empty."""
 
     entities: Sequence[bytes] = ()
     """Keys of records to load."""
@@ -32,6 +34,8 @@ class Request(msgspec.Struct, frozen=True):
     """Keys of records to load."""
     labels: Sequence[Label] = ()
     """Values that the application's registry must decide on."""
+    history: Mapping[str, Sequence[bytes]] = {}
+    """Record of the history (by name) -> fields to load."""
 
 
 class Preload:
@@ -47,6 +51,7 @@ class Preload:
         customers: CustomerIndex,
         labels: LabelRegistry,
         erasure: Erasure,
+        history: History,
     ) -> None:
         """Find out what the events need of what is not in memory."""
         self.events = events
@@ -55,19 +60,29 @@ class Preload:
         self._customers = customers
         self._labels = labels
         self._erasure = erasure
+        self._history = history
         self._erasures = [event for event in events if isinstance(event, ErasedEvent)]
         named = [event for event in events if not isinstance(event, ErasedEvent | OfferEvent)]
         keys = dict.fromkeys([event.entity.encode() for event in named])
         live = [event for event in named if event.livemode]
-        self._ask(entities.records.missing(keys), self._missing_customers(), labels.unregistered(live))
+        missing = entities.records.missing(keys), self._missing_customers(), labels.unregistered(live)
+        self._ask(*missing, history.missing())
 
-    def receive(self, entities: Sequence[bytes | None], customers: Sequence[bytes | None]) -> None:
+    def receive(
+        self,
+        entities: Sequence[bytes | None],
+        customers: Sequence[bytes | None],
+        history: Mapping[str, Sequence[bytes | None]] = MappingProxyType({}),
+    ) -> None:
         """Add records as the tables hold them, in the order of the request: all of them, or the first ones where they are many bytes.
 
-        At least one record, and customers only once all entities are there. What is left out is requested again, or its events are left out.
+        At least one record, and customers only once all entities are there. What is left out is requested again, or its events are left out. Of the
+        history every field is given.
         """
         request = self.request
         assert request is not None
+        if request.history:
+            self._history.settle(history)
         labels: dict[Label, None] = {}
         found = False
         for key, data in zip(request.entities, entities, strict=False):
@@ -84,10 +99,18 @@ class Preload:
             [label for label in labels if self._labels.is_unregistered(*label)],
         )
 
-    def _ask(self, entities: Sequence[bytes], customers: Sequence[bytes], labels: Sequence[Label]) -> None:
+    def _ask(
+        self,
+        entities: Sequence[bytes],
+        customers: Sequence[bytes],
+        labels: Sequence[Label],
+        history: Mapping[str, Sequence[bytes]] = MappingProxyType({}),
+    ) -> None:
         if not (entities or customers) and self._erasures:
             entities = self._missing_targets()
-        self.request = Request(entities, customers, labels) if entities or customers or labels else None
+        self.request = None
+        if entities or customers or labels or history:
+            self.request = Request(entities, customers, labels, history)
 
     def _missing_customers(self) -> list[bytes]:
         """Customers that the events name, and that the entities in memory are linked to."""

@@ -52,7 +52,9 @@ class Shard:
         self._labels = labels
         restored = state.restore(id, journey, config, stored, slice_length(config.windows))
         self._time = EventTime(config, restored.stream_time, restored.watermark)
-        self._aggregates = Aggregates(restored.windows, restored.total, restored.recent, restored.orphans)
+        self._aggregates = Aggregates(
+            restored.windows, restored.total, restored.recent, restored.history, restored.orphans
+        )
         self._customers = CustomerIndex(config, self._time, restored.sets)
         ledger = Ledger(journey, config, labels, self._aggregates, self._customers)
         entities = Checkouts if journey == "checkout" else Subscriptions
@@ -61,7 +63,7 @@ class Shard:
 
     def preload(self, events: Sequence[Event]) -> Preload:
         """Begin with a batch: what must be loaded before it is applied. Apply it before the next one is begun."""
-        return Preload(events, self._entities, self._customers, self._labels, self._erasure)
+        return Preload(events, self._entities, self._customers, self._labels, self._erasure, self._aggregates.history)
 
     def apply(self, events: Sequence[Event]) -> list[Step]:
         """Apply events that were preloaded, in order, and return what each one did."""
@@ -108,18 +110,23 @@ class Shard:
         panes, length, recent = aggregates.drain()
         customer_writes = customers.drain(self.capacity)
         entities, entity_expiry = self._entities.records.drain(self.capacity)
+        history = aggregates.history
+        aggregates.unsettled = aggregates.unsettled or history.changed
         moved, aggregates.moved = aggregates.moved, False
         unsettled, aggregates.unsettled, customers.sets_changed = (
             aggregates.unsettled or customers.sets_changed,
             False,
             False,
         )
+        records, dropped = history.drain()
         return WriteSet(
-            state=state.encode(self._journey, aggregates.total, customers.sets, aggregates.windows)
+            state=state.encode(self._journey, aggregates.total, customers.sets, aggregates.windows, history)
             if unsettled
             else None,
             summary=encode_summary(aggregates.settled_summary(self._journey, self._newest)) if unsettled else None,
-            recent=encode_recent(self._time.stream_time, length, recent, self._time.watermark),
+            recent=encode_recent(self._time.stream_time, length, recent, self._time.watermark, history.pending),
+            history=records,
+            dropped=dropped,
             panes=panes,
             entities=entities,
             customers=customer_writes.customers,

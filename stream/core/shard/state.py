@@ -11,6 +11,7 @@ import msgspec
 
 from stream.core.config import NEVER, CoreConfig, Window
 from stream.core.counting.cells import Cells, padded
+from stream.core.counting.history import History, Table
 from stream.core.counting.summary import decode_recent
 from stream.core.counting.windows import NONE, RollingWindow
 from stream.core.event import Journey
@@ -27,6 +28,10 @@ class _State(msgspec.Struct, array_like=True):
     sets: list[bytes]
     windows: list[tuple[str, int]] | None = None
     """(name, newest pane that may be incomplete) of each window; None where an older version wrote it."""
+    history: list[str] = []
+    """Names of the records of the history that exist."""
+    history_since: int | None = None
+    """`History.since`."""
 
 
 class _Layout(msgspec.Struct, array_like=True):
@@ -55,6 +60,7 @@ class Restored(NamedTuple):
     windows: list[RollingWindow]
     orphans: list[bytes]
     """Panes of windows that the settings no longer have."""
+    history: History
 
 
 def restore(shard: ShardId, journey: Journey, config: CoreConfig, stored: Stored, length: int) -> Restored:
@@ -67,14 +73,19 @@ def restore(shard: ShardId, journey: Journey, config: CoreConfig, stored: Stored
     total: Cells = {}
     sets: set[bytes] = set()
     dropped: Mapping[str, int] | None = None
+    tables: list[Table] = []
+    since: int | None = 0
+    waiting: dict[int, Cells] = {}
     if stored.state is not None:
         state = _decode(shard, journey, stored.state)
+        tables, since = [Table.parse(name) for name in state.history], state.history_since
         total, sets = padded(state.total), set(state.sets)
         dropped = None if state.windows is None else dict(state.windows)
     stream_time, watermark, recent = NEVER, NEVER, dict[int, Cells]()
     if stored.recent is not None:
         decoded = decode_recent(stored.recent)
         stream_time, watermark, recent = decoded.stream_time, decoded.watermark, decoded.cells(length)
+        waiting = {quarter: padded(cells) for quarter, cells in decoded.history}
     # One event of a clock that is far ahead must not keep a new window empty until that time comes.
     newest = stream_time if watermark == NEVER else min(stream_time, watermark + config.lateness)
     panes: dict[str, list[tuple[int, bytes]]] = {window.name: [] for window in config.windows}
@@ -89,13 +100,19 @@ def restore(shard: ShardId, journey: Journey, config: CoreConfig, stored: Stored
         RollingWindow(window, panes[window.name], _dropped_through(window, dropped, stream_time, newest))
         for window in config.windows
     ]
-    return Restored(stream_time, watermark, total, recent, sets, windows, orphans)
+    history = History(config, waiting, tables, since)
+    return Restored(stream_time, watermark, total, recent, sets, windows, orphans, history)
 
 
-def encode(journey: Journey, total: Cells, sets: Iterable[bytes], windows: Iterable[RollingWindow]) -> bytes:
+def encode(
+    journey: Journey, total: Cells, sets: Iterable[bytes], windows: Iterable[RollingWindow], history: History
+) -> bytes:
     """The shard's own record as bytes, the same bytes for the same state."""
     dropped = [(window.window.name, window.dropped_through) for window in windows]
-    return msgspec.msgpack.encode(_State(LAYOUT, journey, sorted(total.items()), sorted(sets), dropped))
+    tables = [table.name for table in sorted(history.tables)]
+    return msgspec.msgpack.encode(
+        _State(LAYOUT, journey, sorted(total.items()), sorted(sets), dropped, tables, history.since)
+    )
 
 
 def _decode(shard: ShardId, journey: Journey, data: bytes) -> _State:

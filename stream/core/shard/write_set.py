@@ -51,3 +51,7 @@ class WriteSet(msgspec.Struct):
     """(after, until] of each window, in the order of the windows: a count is the members with after < score <= until."""
     trim: int | None
     """Before counting, members with a score at or below this are removed from the sets named in `counted`; None removes none."""
+    history: dict[str, dict[bytes, bytes | None]] = {}
+    """Record of the history (by name) -> its fields."""
+    dropped: list[str] = []
+    """Records of the history to delete."""
