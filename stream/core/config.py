@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, tzinfo
+from typing import Literal
 
 import msgspec
 
@@ -80,8 +81,8 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How long the history keeps hours."""
     days_kept: int = 35 * DAY
     """How long the history keeps days."""
-    settle_history: bool = True
-    """False (offline): what is counted in the history waits for ever; there are no records of it."""
+    history: Literal["stored", "waiting", "off"] = "stored"
+    """Offline there are no records of the history: what is counted waits for ever; without a moment there is no history."""
 
     emit_all: bool = False
     """True (offline): steps report every version of a transaction, also those that are not published."""

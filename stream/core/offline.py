@@ -11,6 +11,7 @@ import msgspec
 
 from stream.core.config import CoreConfig
 from stream.core.counting.figures import JOURNEYS, Figures, ShardFigures
+from stream.core.counting.timeline import Timeline
 from stream.core.event import CheckoutEvent, ErasedEvent, Event, Journey, OfferEvent
 from stream.core.labels import LabelRegistry
 from stream.core.result import Step
@@ -32,7 +33,12 @@ class Offline:
         """
         windows = config.windows if as_of is not None else ()
         config = msgspec.structs.replace(
-            config, windows=windows, forget=forget, forget_customers=False, settle_history=False, emit_all=True
+            config,
+            windows=windows,
+            forget=forget,
+            forget_customers=False,
+            history="off" if as_of is None else "waiting",
+            emit_all=True,
         )
         self._labels = labels
         self._shards: dict[Journey, Shard] = {
@@ -73,6 +79,10 @@ class Offline:
         """What each of the two shards contributes to the figures; `customers` as for `figures`."""
         for shard in self._shards.values():
             yield _figures(shard) if customers else ShardFigures(shard.summary())
+
+    def timeline(self) -> Timeline:
+        """The history up to the moment of the windows; empty without one."""
+        return Timeline([shard.past() for shard in self._shards.values()])
 
 
 def _figures(shard: Shard) -> ShardFigures:

@@ -22,13 +22,24 @@ if tonumber(stored_epoch) > epoch or (offset or '') ~= start or (ARGV[15] and (l
   return 'rewound'
 end
 
-local writes, counted, bounds = unpack(cmsgpack.unpack(ARGV[11]))
+local writes, counted, bounds, deleted = unpack(cmsgpack.unpack(ARGV[11]))
 for _, write in ipairs(writes) do
   local command, keys, sizes, arguments = unpack(write)
   local last = 0
   for i, size in ipairs(sizes) do
     redis.call(command, KEYS[keys[i]], unpack(arguments, last + 1, last + size))
     last = last + size
+  end
+end
+
+-- Field by field, so that the user needs no right to delete keys; 400 of them are fewer than Lua's unpack allows.
+for _, key in ipairs(deleted) do
+  local entries, fields = redis.call('HGETALL', KEYS[key]), {}
+  for i = 1, #entries, 2 do
+    fields[#fields + 1] = entries[i]
+  end
+  for i = 1, #fields, 400 do
+    redis.call('HDEL', KEYS[key], unpack(fields, i, math.min(i + 399, #fields)))
   end
 end
 

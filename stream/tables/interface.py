@@ -10,7 +10,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-from stream.core.shard.write_set import ShardId, Stored, WriteSet
+from stream.core.shard.write_set import ShardId, Stored, StoredHistory, WriteSet
 
 UnavailableReason = Literal[
     "connection", "timeout", "full", "persistence", "readonly", "busy", "loading", "cluster", "refused"
@@ -158,18 +158,6 @@ class Loaded(msgspec.Struct, frozen=True):
     customers: list[bytes | None]
     owner: Owner
     """At the moment of reading: shows whether the records match the state that the caller has."""
-
-
-class StoredHistory(msgspec.Struct, frozen=True):
-    """Records of the history of one shard, read at one moment."""
-
-    shard: ShardId
-    recent: bytes | None
-    """`WriteSet.recent` of the last commit: what is not in the records yet."""
-    state: bytes | None
-    """`WriteSet.state` of the last commit that had one."""
-    records: Mapping[str, Mapping[bytes, bytes]]
-    """By name, without those that do not exist."""
 
 
 class TooLargeError(Exception):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from stream.core.shard.write_set import ShardId, Stored
+from stream.core.shard.write_set import ShardId, Stored, StoredHistory
 from stream.tables.interface import (
     EXPIRY_PARTS,
     LOADED,
@@ -23,7 +23,6 @@ from stream.tables.interface import (
     ServerMemory,
     ShardHealth,
     ShardSummary,
-    StoredHistory,
     Tables,
     TooLargeError,
 )
@@ -66,10 +65,10 @@ class _Shard:
         _write(self.customer_expiry, changes.customer_expiry)
         for name, scores in changes.scores.items():
             _write(self.sets.setdefault(name, {}), scores)
-        for record in changes.dropped:
-            self.history.pop(record, None)
         for record, fields in changes.history.items():
             _write(self.history.setdefault(record, {}), fields)
+        for record in changes.dropped:
+            self.history.pop(record, None)
         for name in changes.counted:
             self._count(name, changes.bounds, changes.trim)
         self.state = self.state if changes.state is None else changes.state

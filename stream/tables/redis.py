@@ -33,7 +33,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from stream.core.shard.state import LAYOUT
-from stream.core.shard.write_set import ShardId, Stored
+from stream.core.shard.write_set import ShardId, Stored, StoredHistory
 from stream.settings import Settings
 from stream.tables import packing
 from stream.tables.interface import (
@@ -51,7 +51,6 @@ from stream.tables.interface import (
     ServerMemory,
     ShardHealth,
     ShardSummary,
-    StoredHistory,
     Tables,
     TablesRefusedError,
     TablesUnavailableError,

@@ -83,7 +83,7 @@ def contributed(topic, store):
                 delta.opportunity(each.opportunity, 1)
             if each.sale is not None:
                 delta.sale(each.sale, 1)
-    for cells in delta.drain().values():
+    for cells in delta.drain()[0].values():
         merge(total, cells)
     return total
 

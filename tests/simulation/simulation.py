@@ -24,13 +24,15 @@ from simulation.world import World
 from stream.consumer import batch_consumer
 from stream.core.config import DAY, STEP
 from stream.core.counting.figures import Figures, ShardFigures
+from stream.core.counting.history import Step
 from stream.core.counting.summary import decode_recent, decode_summary
 from stream.core.entities.customer import Customer, member
 from stream.core.event import ErasedEvent
 from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline, _figures
 from stream.core.shard import event_time
-from stream.core.shard.write_set import ShardId
+from stream.core.shard.past import decode_past
+from stream.core.shard.write_set import ShardId, StoredHistory
 from stream.events.decode import Decoder, Rejected
 from stream.events.outcome import outcome_event
 from stream.kafka import producer as publish
@@ -102,6 +104,7 @@ class _Pure:
                 self.erased.add(event.customer)
         shard = offline._shards["checkout" if partition.topic == CHECKOUT else "subscription"]
         self.figures = _figures(shard)
+        self.past = shard.past()
         after = as_of - core.horizon
         self.sets = {
             name: kept
@@ -592,6 +595,7 @@ class Simulation:
             expected.append(pure.figures)
             keys, stored_keys = self.keys[partition], self.redis.store.keys
             self._compare_records(partition, pure)
+            self._compare_history(partition, pure)
             self._expect(f"{partition}: watermark", view.summary.stream_time, pure.figures.summary.stream_time)
             # A set that is empty drops out; offline nothing does.
             kept = {name: counts for name, counts in pure.figures.customers.items() if keys.set(name) in stored_keys}
@@ -619,6 +623,29 @@ class Simulation:
                     self.world.problem(f"{partition}: {name} was erased, and a record names them: {record!r}")
             if any(who in known for known in (customers, customer_expiry, *sets.values())):
                 self.world.problem(f"{partition}: {name} was erased, and is still known as {who.hex()}")
+
+    def _compare_history(self, partition: TP, pure: _Pure) -> None:
+        keys, stored = self.keys[partition], self.redis.store.keys
+        records = {
+            key.removeprefix(keys.records).decode(): fields
+            for key, fields in stored.items()
+            if key.startswith(keys.records)
+        }
+        state, recent = stored[keys.shard][b"state"], stored[keys.view][b"recent"]
+        kept = StoredHistory(ShardId(*partition), recent, state, records)
+        steps: tuple[Step, ...] = ("h", "d")
+        for step in steps:
+            past = decode_past(kept, step, self.scenario.settings.core().time_zone, 0)
+            assert past is not None
+            dropped = past.since
+            found = {table: cells for table, cells in past.cells.items() if cells and table.step == step}
+            # What was dropped while the clock was ahead stays dropped.
+            expected = {
+                table: cells
+                for table, cells in pure.past.cells.items()
+                if table.step == step and table.begin(self.scenario.settings.core().time_zone) >= dropped
+            }
+            self._expect(f"{partition}: history by {step}", found, expected)
 
     def _whole(self, table: Buckets) -> dict[bytes, Any]:
         """A table from all of its buckets and what is left of layout 1; each field must be in one place, and in the right one."""

@@ -1,8 +1,10 @@
 """The stored parts of one shard in memory, and the conversation with the shard, written once for all tests."""
 
 from dataclasses import dataclass, field
+from datetime import UTC
 
-from stream.core.shard.write_set import Stored
+from stream.core.shard.past import decode_past
+from stream.core.shard.write_set import ShardId, Stored, StoredHistory
 
 
 @dataclass
@@ -19,6 +21,7 @@ class ShardStore:
     customer_expiry: dict[bytes, int] = field(default_factory=dict)
     scores: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
     bounds: list[tuple[int, int]] = field(default_factory=list)
+    history: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
 
     @property
     def stored(self):
@@ -33,6 +36,7 @@ class ShardStore:
             preload.receive(
                 [self.entities.get(key) for key in request.entities],
                 [self.customers.get(key) for key in request.customers],
+                {name: [self.history.get(name, {}).get(key) for key in keys] for name, keys in request.history.items()},
             )
         return preload.events
 
@@ -52,12 +56,15 @@ class ShardStore:
             (self.entity_expiry, written.entity_expiry),
             (self.customer_expiry, written.customer_expiry),
             *((self.scores.setdefault(name, {}), scores) for name, scores in written.scores.items()),
+            *((self.history.setdefault(name, {}), fields) for name, fields in written.history.items()),
         ):
             for key, value in changed.items():
                 if value is None:
                     kept.pop(key, None)
                 else:
                     kept[key] = value
+        for name in written.dropped:
+            self.history.pop(name, None)
         return written
 
     def expired(self, shard):
@@ -66,3 +73,10 @@ class ShardStore:
             sorted(key for key, at in index.items() if at < before)
             for index, before in zip((self.entity_expiry, self.customer_expiry), shard.expired_before(), strict=True)
         )
+
+    def past(self, step, zone=UTC, now=0):
+        """The history by hours ("h") or days ("d"), as readers get it: number -> cells."""
+        records = {name: dict(fields) for name, fields in self.history.items() if name.startswith(step)}
+        stored = StoredHistory(ShardId("topic", 0), self.recent, self.state, records)
+        past = decode_past(stored, step, zone, now)
+        return past.since, {table.number: cells for table, cells in past.cells.items() if cells}

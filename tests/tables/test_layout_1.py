@@ -86,7 +86,8 @@ class Worker:
         while (request := preload.request) is not None:
             self.labels.register(request.labels)
             loaded = await self.tables.load(self.id, request.entities, request.customers)
-            preload.receive(loaded.entities, loaded.customers)
+            history = await self.tables.load_history(self.id, request.history)
+            preload.receive(loaded.entities, loaded.customers, history)
         self.shard.apply(preload.events)
         self.shard.remove(*removed)
         end = (self.offset or 0) + len(events)

@@ -16,6 +16,7 @@ KEYS = st.sampled_from([b"k", b"l", b"\x00\xff", b""])
 NAMES = st.sampled_from([b"all|channel|web", b"any"])
 TIMES = st.integers(NOW, NOW + 5)
 WORKERS = st.integers(0, 1)
+RECORDS = st.sampled_from(["h:1", "d:2"])
 OFFSETS = st.sampled_from([None, 0, 1, 2])
 
 
@@ -36,6 +37,8 @@ CHANGES = st.fixed_dictionaries(
         "counted": st.lists(NAMES, unique=True),
         "bounds": st.lists(st.tuples(TIMES, TIMES), max_size=2),
         "trim": st.none() | TIMES,
+        "history": st.dictionaries(RECORDS, table(st.binary(max_size=3))),
+        "dropped": st.lists(RECORDS, unique=True),
     }
 )
 
@@ -130,6 +133,8 @@ async def _stored(tables):
         await tables.summaries(),
         await tables.owners(SHARDS),
         *[await tables.load(shard, keys, keys) for shard in SHARDS],
+        *[await tables.load_history(shard, {"h:1": keys, "d:2": keys}) for shard in SHARDS],
+        await tables.history(SHARDS, ["h:1", "d:2", "h:3"], 1000),
         *[
             await tables.expired(shard, part, NOW + 3, NOW + 4, limit)
             for shard in SHARDS

@@ -297,6 +297,7 @@ async def test_all_keys_of_a_shard_lie_in_one_slot_and_below_the_prefix(backend,
         entity_expiry=due,
         customer_expiry=due,
         scores={b"{a}": due, b"}": due},
+        history={"h:1": one, "d:2": one},
     )
     await tables.register_labels([("channel", "web")], {"channel": 8})
     keys = await backend.keys()
@@ -304,7 +305,7 @@ async def test_all_keys_of_a_shard_lie_in_one_slot_and_below_the_prefix(backend,
     assert {key.removeprefix(root) for key in keys} >= {b"labels", b"shards", b"{checkout-events:3}:set:{a}"}
     slots = {key_slot(key) for key in keys if b"{" in key}
     assert slots == {key_slot(b"checkout-events:3")}
-    assert len(keys) == 2 + 7 + 2
+    assert len(keys) == 2 + 7 + 2 + 2
 
 
 def test_a_shard_as_a_member_is_read_back():
@@ -357,8 +358,12 @@ async def test_a_user_with_the_documented_rights_can_do_everything(own_server):
     one, due, none = {b"k": b"1"}, {b"k": 1}, {b"k": None}
     records = {"panes": one, "entities": one, "customers": one, "entity_expiry": due, "customer_expiry": due}
     counted = {"counted": [b"all"], "bounds": [(0, 1)], "trim": 0}
-    await applied(tables, claim, None, 1, **records, scores={b"all": due}, **counted)
-    await applied(tables, claim, 1, 2, **dict.fromkeys(records, none), scores={b"all": none}, **counted)
+    written = {"scores": {b"all": due}, "history": {"h:1": one, "h:2": one}}
+    deleted = {"scores": {b"all": none}, "history": {"h:1": none}, "dropped": ["h:2"]}
+    await applied(tables, claim, None, 1, **records, **written, **counted)
+    assert await tables.load_history(SHARD, {"h:1": [b"k"]}) == {"h:1": [b"1"]}
+    await applied(tables, claim, 1, 2, **dict.fromkeys(records, none), **deleted, **counted)
+    assert (await tables.history([SHARD], ["h:1", "h:2"], 100))[0].records == {}
     assert await expired(tables, 2, 2) == (set(), set())
     assert await loaded(tables, [b"k"], []) == ([None], [])
     assert await tables.register_labels([("channel", "web")], {"channel": 1}) == await tables.register_labels([], {})

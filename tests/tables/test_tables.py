@@ -7,8 +7,17 @@ import msgspec
 import pytest
 from support.tables import NOW, SHARD, applied, commit, expired, loaded
 
-from stream.core.shard.write_set import ShardId, Stored
-from stream.tables.interface import EXPIRY_PARTS, WITHOUT_KEY, Claim, CommitResult, Halt, Owner, ShardHealth
+from stream.core.shard.write_set import ShardId, Stored, StoredHistory
+from stream.tables.interface import (
+    EXPIRY_PARTS,
+    WITHOUT_KEY,
+    Claim,
+    CommitResult,
+    Halt,
+    Owner,
+    ShardHealth,
+    TooLargeError,
+)
 
 ALL_BYTES = bytes(range(256))
 EXACT = 2**53 - 1
@@ -86,6 +95,40 @@ async def test_state_and_summary_stay_where_none_are_given(backend, tables):
     await applied(tables, claim, 1, 2, state=None, summary=None, recent=b"4")
     assert (await backend.tables().claim(SHARD, b"b")).stored == Stored(b"1", {}, b"4")
     assert [(each.summary, each.recent) for each in await tables.summaries()] == [(b"2", b"4")]
+
+
+async def test_records_of_the_history_are_read_by_field_and_whole(tables):
+    claim = await tables.claim(SHARD, b"a")
+    assert await tables.load_history(SHARD, {"h:1": [ALL_BYTES]}) == {"h:1": [None]}
+    fields = {ALL_BYTES: ALL_BYTES, b"empty": b"", b"gone": b"1"}
+    await applied(tables, claim, None, 7, history={"h:1": fields, "d:2": {b"x": b"y"}})
+    await applied(tables, claim, 7, 8, history={"h:1": {b"gone": None}}, recent=b"newer")
+    assert await tables.load_history(SHARD, {"h:1": [b"gone", ALL_BYTES], "d:2": [b"x"]}) == {
+        "h:1": [None, ALL_BYTES],
+        "d:2": [b"y"],
+    }
+    other = ShardId("other", 0)
+    assert await tables.history([SHARD, other], ["h:0", "h:1", "d:2"], 10_000) == [
+        StoredHistory(SHARD, b"newer", b"state", {"h:1": {ALL_BYTES: ALL_BYTES, b"empty": b""}, "d:2": {b"x": b"y"}}),
+        StoredHistory(other, None, None, {}),
+    ]
+    assert (await tables.history([SHARD], [], 0))[0].records == {}
+
+
+async def test_a_record_with_many_fields_is_deleted_at_once(tables):
+    claim = await tables.claim(SHARD, b"a")
+    await applied(tables, claim, None, 7, history={"h:1": {b"%d" % n: b"v" for n in range(1001)}, "h:2": {b"f": b"v"}})
+    await applied(tables, claim, 7, 8, dropped=["h:0", "h:1"])
+    assert (await tables.history([SHARD], ["h:1", "h:2"], 10_000))[0].records == {"h:2": {b"f": b"v"}}
+
+
+async def test_no_more_of_the_history_is_read_than_there_is_room_for(tables):
+    claim = await tables.claim(SHARD, b"a")
+    await applied(tables, claim, None, 7, history={"h:1": {b"12345": b"67890"}, "h:2": {b"12": b"3"}})
+    assert len((await tables.history([SHARD], ["h:1", "h:2"], 13))[0].records) == 2
+    for shards, room in (([SHARD], 12), ([SHARD, SHARD], 25)):
+        with pytest.raises(TooLargeError):
+            await tables.history(shards, ["h:1", "h:2"], room)
 
 
 async def test_values_are_absolute_and_none_deletes(tables):

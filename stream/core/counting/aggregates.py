@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from stream.core.config import STEP
 from stream.core.counting.cells import Cells, merge, total
 from stream.core.counting.delta import Delta
-from stream.core.counting.history import History
+from stream.core.counting.history import History, Table
 from stream.core.counting.summary import Summary
 from stream.core.counting.windows import RollingWindow
 from stream.core.event import Journey
@@ -85,6 +85,11 @@ class Aggregates:
             total=sorted(self.total.items()),
             dropped_through=[window.dropped_through for window in self.windows],
         )
+
+    def past(self) -> dict[Table, Cells]:
+        """What waits for the history, by hour and by day."""
+        self._gather()
+        return self.history.cells()
 
     def drain(self) -> tuple[dict[bytes, bytes | None], int, dict[int, Cells]]:
         """Panes that changed since the last call, then the length of a slice and the recent cells by slice."""

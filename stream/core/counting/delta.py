@@ -8,7 +8,7 @@ one pane of every window.
 from collections.abc import Iterator
 from math import gcd
 
-from stream.core.config import QUARTER, Window
+from stream.core.config import DAY, QUARTER, Window
 from stream.core.counting.cells import CATEGORY, MONEY, SALES, Cells, Count, add
 from stream.core.entities.assessment import ANY, Opportunity, Sale
 
@@ -18,8 +18,11 @@ twice the slice, plus 1 for the first moment of a quarter of an hour, which is t
 
 
 def slice_length(windows: tuple[Window, ...]) -> int:
-    """Length of a slice, microseconds; slice s covers (s·length - length, s·length] of the epoch. A quarter of an hour is a whole number of slices."""
-    return gcd(*(window.pane for window in windows), QUARTER)
+    """Length of a slice, microseconds; slice s covers (s·length - length, s·length] of the epoch.
+
+    It lies within one pane of every window and within a quarter of an hour. Without windows it is a day: then there is no history either.
+    """
+    return gcd(*(window.pane for window in windows), QUARTER) if windows else DAY
 
 
 class Delta:

@@ -4,24 +4,29 @@
 
 Rules: the cells are those of the windows, without categories; distinct customers are not in it. Hours are UTC, days are those of a time zone. What is
 counted waits in quarters of an hour, which lie within one hour and, in every time zone of today, within one day. Records are loaded when something is
-added to them, never at a claim. A restatement changes the records that are still kept, and leaves those alone that are not.
+added to them, never at a claim. A restatement changes the records that are still kept, and leaves those alone that are not. A record that was dropped
+stays dropped, also where a restart finds that time ran back: what would be taken from it was dropped with it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, tzinfo
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
 from stream.core.config import MICROSECONDS, QUARTER, CoreConfig
-from stream.core.counting.cells import Cells, Key, add, merge, padded
+from stream.core.counting.cells import MONEY, SALES, Cells, merge, padded
 
 HOUR: Final = 3600 * MICROSECONDS
 PENDING: Final = 1024
 """Cells that wait between two moves of the windows, at most; with more, they go to the records with the next batch."""
-DROPPED: Final = 8
-"""Records of hours and days that one commit deletes, at most."""
+DELETED: Final = 8
+"""Records of hours, and as many of days, that one commit deletes at most."""
+
+_FIRST, _LAST = (round(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (2, 9999))
+"""Between them every moment has a date in every time zone, seconds."""
 
 Step = Literal["h", "d"]
 """hour, day"""
@@ -65,35 +70,58 @@ def _midnight(ordinal: int, zone: tzinfo) -> int:
 @lru_cache(maxsize=4096)
 def tables_of(quarter: int, zone: tzinfo) -> tuple[Table, Table]:
     """The hour and the day of a quarter."""
-    moment = datetime.fromtimestamp(quarter * QUARTER // MICROSECONDS, zone)
+    moment = datetime.fromtimestamp(min(max(quarter * QUARTER // MICROSECONDS, _FIRST), _LAST), zone)
     return Table("h", quarter * QUARTER // HOUR), Table("d", moment.date().toordinal())
+
+
+def _zone(name: str) -> tzinfo:
+    try:
+        return ZoneInfo(name)
+    except ZoneInfoNotFoundError:
+        return UTC
+
+
+class HistoryState(msgspec.Struct, frozen=True, array_like=True):
+    """What a shard's own record says of its history."""
+
+    since: int = 0
+    """The history is complete from here on, microseconds; 0: from the first event."""
+    dropped: tuple[int, int] = (0, 0)
+    """Number of the newest hour, and of the newest day, that may be incomplete because they were dropped."""
+    deleted: tuple[int, int] = (0, 0)
+    """Of those that were dropped, the newest ones whose records are deleted; 0: there are none."""
+    zone: str = "UTC"
+    """Time zone of the days."""
 
 
 class History:
     """The history of one shard."""
 
-    def __init__(
-        self, config: CoreConfig, pending: dict[int, Cells], tables: Iterable[Table], since: int | None
-    ) -> None:
-        """Start from what is stored: `pending` by quarter, the `tables` that exist, `since` as below (None: not known yet)."""
-        self.tables = set(tables)
-        """Records that exist."""
-        self.since = since
-        """From when on the history is complete, microseconds; 0: from the first event. Older versions kept none."""
+    def __init__(self, config: CoreConfig, state: HistoryState, pending: dict[int, Cells], newest: int | None) -> None:
+        """Start from what is stored: `pending` by quarter, `newest` the time of the newest event (None: there is none)."""
+        self.since = state.since
+        """The history is complete from here on, microseconds; 0: from the first event. Older versions kept none."""
         self.pending = pending
         """What is not in the records yet, by quarter; quarter q covers [q·QUARTER, q·QUARTER + QUARTER) of the epoch."""
-        self.changed = False
-        """`tables` or `since` changed since the last `drain`."""
         self._zone = config.time_zone
-        self._kept = {"h": config.hours_kept, "d": config.days_kept}
-        self._at = 0
+        self._kept = (config.hours_kept, config.days_kept)
+        hour, day = state.dropped
+        if newest is not None:
+            newest_hour, newest_day = tables_of(newest // QUARTER, self._zone)
+            hour, day = min(hour, newest_hour.number), min(day, newest_day.number)
+            if state.zone != str(self._zone):  # what is stored are the days of another time zone
+                day = max(newest_day.number, tables_of(newest // QUARTER, _zone(state.zone))[1].number)
+        self._dropped: dict[Step, int] = {"h": hour, "d": day}
+        """Number of the newest record of each sort that may be incomplete."""
+        self._deleted: dict[Step, int] = {"h": min(hour, state.deleted[0]), "d": min(day, state.deleted[1])}
         self._is_due = False
-        self._settles = config.settle_history
+        self._mode = config.history
         self._writes: dict[str, dict[bytes, bytes | None]] = {}
-        self._dropped: list[str] = []
 
     def add(self, quarter: int, cells: Cells) -> None:
         """Count cells in a quarter."""
+        if self._mode == "off" or not any(map(self._is_kept, tables_of(quarter, self._zone))):
+            return
         known = self.pending.get(quarter)
         if known is None:
             self.pending[quarter] = cells
@@ -102,50 +130,50 @@ class History:
 
     def advance(self, at: int) -> None:
         """Note that the windows have moved to `at` (microseconds): what waits goes to the records with the next batch or tick."""
-        self._at = at
+        hours, days = (at - kept for kept in self._kept)
+        hour, day = tables_of(hours // QUARTER, self._zone)[0], tables_of(days // QUARTER, self._zone)[1]
+        for step, number in (hour, day):
+            self._dropped[step] = max(self._dropped[step], number - 1)
+            self._deleted[step] = self._deleted[step] or self._dropped[step]
         self._is_due = True
-        if self.since is None:
-            self.since, self.changed = at, True
 
     def missing(self) -> dict[str, list[bytes]]:
         """Fields of records to load before the next batch is applied; empty if nothing must be added to them now."""
-        if not self._settles or not (self._is_due or sum(map(len, self.pending.values())) > PENDING):
+        if self._mode != "stored" or not (self._is_due or sum(map(len, self.pending.values())) > PENDING):
             return {}
-        missing = {table.name: [*map(field_of, cells)] for table, cells in self._by_table().items()}
+        missing = {table.name: [*_by_field(cells)] for table, cells in self.cells().items()}
         if not missing:
             self.settle({})
         return missing
 
     def settle(self, loaded: Mapping[str, Sequence[bytes | None]]) -> None:
         """Add what waits to the records, which are given as `missing` has asked for them."""
-        for table, cells in self._by_table().items():
-            fields = self._writes.setdefault(table.name, {})
-            for (key, vector), data in zip(cells.items(), loaded[table.name], strict=True):
-                stored: Cells = {} if data is None else {key: decode_vector(key, data)}
-                add(stored, key, vector)
-                fields[field_of(key)] = encode_vector(stored[key]) if key in stored else None
-            if table not in self.tables:
-                self.tables.add(table)
-                self.changed = True
+        for table, cells in self.cells().items():
+            written = self._writes.setdefault(table.name, {})
+            for (field, added), data in zip(_by_field(cells).items(), loaded[table.name], strict=True):
+                stored = decode_cells(field, written.get(field, data))
+                merge(stored, added)
+                written[field] = encode_cells(stored)
         self.pending, self._is_due = {}, False
-        for table in sorted(table for table in self.tables if not self._is_kept(table))[:DROPPED]:
-            self.tables.discard(table)
-            self._dropped.append(table.name)
-            self._writes.pop(table.name, None)
-            self.changed = True
 
     def drain(self) -> tuple[dict[str, dict[bytes, bytes | None]], list[str]]:
-        """Fields of records that changed since the last call (None: deleted), and records to delete."""
+        """Fields of records that changed since the last call (None: deleted), and records to delete, which may not exist."""
         writes, self._writes = self._writes, {}
-        dropped, self._dropped = self._dropped, []
-        self.changed = False
-        return writes, dropped
+        deleted: list[str] = []
+        for step, through in self._deleted.items():
+            until = min(self._dropped[step], through + DELETED)
+            deleted += [Table(step, number).name for number in range(through + 1, until + 1)]
+            self._deleted[step] = until
+        return writes, deleted
+
+    @property
+    def state(self) -> HistoryState:
+        """What is stored besides the records and what waits."""
+        dropped, deleted = self._dropped, self._deleted
+        return HistoryState(self.since, (dropped["h"], dropped["d"]), (deleted["h"], deleted["d"]), str(self._zone))
 
     def cells(self) -> dict[Table, Cells]:
-        """What waits, by hour and by day."""
-        return self._by_table()
-
-    def _by_table(self) -> dict[Table, Cells]:
+        """What waits, by hour and by day, where these are kept."""
         found: dict[Table, Cells] = {}
         for quarter, cells in self.pending.items():
             for table in tables_of(quarter, self._zone):
@@ -154,32 +182,47 @@ class History:
         return found
 
     def _is_kept(self, table: Table) -> bool:
-        return table.end(self._zone) + self._kept[table.step] > self._at
+        return table.number > self._dropped[table.step]
 
 
-def field_of(key: Key) -> bytes:
-    """A cell's key as the field of a record."""
-    return _ENCODER.encode(key)
+def _by_field(cells: Cells) -> dict[bytes, Cells]:
+    """Cells by the field of a record that holds them: one for each pair of channel and segment."""
+    fields: dict[bytes, Cells] = {}
+    for key, vector in cells.items():
+        fields.setdefault(_ENCODER.encode(key[1:3]), {})[key] = vector
+    return fields
 
 
-def key_of(field: bytes) -> Key:
-    """The inverse of `field_of`."""
-    return _KEY.decode(field)
+def encode_cells(cells: Cells) -> bytes | None:
+    """The cells of one field as bytes, without zeros at the ends of vectors; None if there are none."""
+    if not cells:
+        return None
+    sales: list[int] = []
+    money: list[tuple[str, list[int]]] = []
+    for key, vector in sorted(cells.items()):
+        if key[0] == SALES:
+            sales = _trimmed(vector)
+        else:
+            money.append((key[3], _trimmed(vector)))
+    return _ENCODER.encode((sales, money))
 
 
-def encode_vector(vector: Sequence[int]) -> bytes:
-    """A cell's vector as bytes, without zeros at its end."""
+def decode_cells(field: bytes, data: bytes | None) -> Cells:
+    """The inverse of `encode_cells`."""
+    if data is None:
+        return {}
+    (channel, segment), (sales, money) = _FIELD.decode(field), _RECORD.decode(data)
+    cells = padded(((MONEY, channel, segment, currency), vector) for currency, vector in money)
+    return padded([((SALES, channel, segment), sales)]) | cells if sales else cells
+
+
+def _trimmed(vector: Sequence[int]) -> list[int]:
     length = len(vector)
     while length and not vector[length - 1]:
         length -= 1
-    return _ENCODER.encode(vector[:length])
-
-
-def decode_vector(key: Key, data: bytes) -> list[int]:
-    """The inverse of `encode_vector`."""
-    return padded([(key, _VECTOR.decode(data))])[key]
+    return [*vector[:length]]
 
 
 _ENCODER = msgspec.msgpack.Encoder()
-_KEY = msgspec.msgpack.Decoder(tuple[str, ...])
-_VECTOR = msgspec.msgpack.Decoder(list[int])
+_FIELD = msgspec.msgpack.Decoder(tuple[str, str])
+_RECORD = msgspec.msgpack.Decoder(tuple[list[int], list[tuple[str, list[int]]]])

@@ -13,6 +13,7 @@ from stream.core.config import NEVER, CoreConfig
 from stream.core.counting.aggregates import Aggregates
 from stream.core.counting.delta import slice_length
 from stream.core.counting.summary import Summary, encode_recent, encode_summary
+from stream.core.counting.timeline import ShardPast
 from stream.core.event import ErasedEvent, Event, Journey, OfferEvent
 from stream.core.labels import LabelRegistry
 from stream.core.result import APPLIED, TEST, Step
@@ -111,7 +112,6 @@ class Shard:
         customer_writes = customers.drain(self.capacity)
         entities, entity_expiry = self._entities.records.drain(self.capacity)
         history = aggregates.history
-        aggregates.unsettled = aggregates.unsettled or history.changed
         moved, aggregates.moved = aggregates.moved, False
         unsettled, aggregates.unsettled, customers.sets_changed = (
             aggregates.unsettled or customers.sets_changed,
@@ -149,6 +149,10 @@ class Shard:
     def summary(self) -> Summary:
         """The shard's figures at the present moment of the windows."""
         return self._aggregates.summary(self._journey, self._newest)
+
+    def past(self) -> ShardPast:
+        """What waits for the history: without records, that is all of it."""
+        return ShardPast(self._journey, 0, self._aggregates.past())
 
     @property
     def _newest(self) -> int:

@@ -11,7 +11,7 @@ import msgspec
 
 from stream.core.config import NEVER, CoreConfig, Window
 from stream.core.counting.cells import Cells, padded
-from stream.core.counting.history import History, Table
+from stream.core.counting.history import History, HistoryState
 from stream.core.counting.summary import decode_recent
 from stream.core.counting.windows import NONE, RollingWindow
 from stream.core.event import Journey
@@ -28,10 +28,8 @@ class _State(msgspec.Struct, array_like=True):
     sets: list[bytes]
     windows: list[tuple[str, int]] | None = None
     """(name, newest pane that may be incomplete) of each window; None where an older version wrote it."""
-    history: list[str] = []
-    """Names of the records of the history that exist."""
-    history_since: int | None = None
-    """`History.since`."""
+    history: HistoryState | None = None
+    """None where an older version wrote it, which kept no history."""
 
 
 class _Layout(msgspec.Struct, array_like=True):
@@ -73,12 +71,17 @@ def restore(shard: ShardId, journey: Journey, config: CoreConfig, stored: Stored
     total: Cells = {}
     sets: set[bytes] = set()
     dropped: Mapping[str, int] | None = None
-    tables: list[Table] = []
-    since: int | None = 0
+    kept: HistoryState | None = HistoryState()
     waiting: dict[int, Cells] = {}
     if stored.state is not None:
-        state = _decode(shard, journey, stored.state)
-        tables, since = [Table.parse(name) for name in state.history], state.history_since
+        state = _decode(shard, stored.state)
+        if state.journey != journey:
+            raise UnreadableStateError(
+                "wrong_journey",
+                f"shard {shard.topic}:{shard.partition} holds {state.journey} events, but the settings name its topic for "
+                f"{journey} events. Correct the topic names, or use another UPSELL_APP_ID",
+            )
+        kept = state.history
         total, sets = padded(state.total), set(state.sets)
         dropped = None if state.windows is None else dict(state.windows)
     stream_time, watermark, recent = NEVER, NEVER, dict[int, Cells]()
@@ -100,7 +103,9 @@ def restore(shard: ShardId, journey: Journey, config: CoreConfig, stored: Stored
         RollingWindow(window, panes[window.name], _dropped_through(window, dropped, stream_time, newest))
         for window in config.windows
     ]
-    history = History(config, waiting, tables, since)
+    if kept is None:
+        kept = HistoryState(0 if newest == NEVER else newest + 1)
+    history = History(config, kept, waiting, None if newest == NEVER else newest)
     return Restored(stream_time, watermark, total, recent, sets, windows, orphans, history)
 
 
@@ -109,13 +114,20 @@ def encode(
 ) -> bytes:
     """The shard's own record as bytes, the same bytes for the same state."""
     dropped = [(window.window.name, window.dropped_through) for window in windows]
-    tables = [table.name for table in sorted(history.tables)]
-    return msgspec.msgpack.encode(
-        _State(LAYOUT, journey, sorted(total.items()), sorted(sets), dropped, tables, history.since)
-    )
+    return msgspec.msgpack.encode(_State(LAYOUT, journey, sorted(total.items()), sorted(sets), dropped, history.state))
 
 
-def _decode(shard: ShardId, journey: Journey, data: bytes) -> _State:
+def decode_history(shard: ShardId, data: bytes) -> tuple[Journey, HistoryState | None]:
+    """The journey of a stored shard, and what its record says of its history; None where an older version wrote it.
+
+    Raises:
+        UnreadableStateError: a newer version wrote it.
+    """
+    state = _decode(shard, data)
+    return state.journey, state.history
+
+
+def _decode(shard: ShardId, data: bytes) -> _State:
     layout = msgspec.msgpack.decode(data, type=_Layout).layout
     if layout > LAYOUT:
         raise UnreadableStateError(
@@ -123,14 +135,7 @@ def _decode(shard: ShardId, journey: Journey, data: bytes) -> _State:
             f"shard {shard.topic}:{shard.partition} was written by a newer version of upsell-stream (layout {layout}, "
             f"this one reads up to {LAYOUT}). Run that version, or give this one another UPSELL_APP_ID",
         )
-    state = msgspec.msgpack.decode(data, type=_State)
-    if state.journey != journey:
-        raise UnreadableStateError(
-            "wrong_journey",
-            f"shard {shard.topic}:{shard.partition} holds {state.journey} events, but the settings name its topic for "
-            f"{journey} events. Correct the topic names, or use another UPSELL_APP_ID",
-        )
-    return state
+    return msgspec.msgpack.decode(data, type=_State)
 
 
 def _dropped_through(window: Window, stored: Mapping[str, int] | None, stream_time: int, newest: int) -> int:

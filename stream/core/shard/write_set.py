@@ -55,3 +55,15 @@ class WriteSet(msgspec.Struct):
     """Record of the history (by name) -> its fields."""
     dropped: list[str] = []
     """Records of the history to delete."""
+
+
+class StoredHistory(msgspec.Struct, frozen=True):
+    """Records of the history of one shard, read at one moment."""
+
+    shard: ShardId
+    recent: bytes | None
+    """`WriteSet.recent` of the last commit: what is not in the records yet."""
+    state: bytes | None
+    """`WriteSet.state` of the last commit that had one."""
+    records: Mapping[str, Mapping[bytes, bytes]]
+    """By name, without those that do not exist."""

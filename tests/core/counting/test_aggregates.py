@@ -1,7 +1,8 @@
-from stream.core.config import STEP, Window
+from stream.core.config import STEP, CoreConfig, Window
 from stream.core.counting import aggregates as module
 from stream.core.counting.aggregates import Aggregates
 from stream.core.counting.cells import SALES, Count, decode
+from stream.core.counting.history import History, HistoryState
 from stream.core.counting.summary import decode_summary, encode_recent, encode_summary
 from stream.core.counting.windows import RollingWindow
 from stream.core.entities.assessment import Opportunity
@@ -13,7 +14,8 @@ CELL = (SALES, "web", "new")
 
 def aggregates(*names, **parts):
     windows = [RollingWindow(Window.parse(name)) for name in names]
-    return Aggregates(windows, parts.get("total", {}), parts.get("recent", {}), parts.get("orphans", ()))
+    history = History(CoreConfig(), HistoryState(), {}, None)
+    return Aggregates(windows, parts.get("total", {}), parts.get("recent", {}), history, parts.get("orphans", ()))
 
 
 def opportunities(cells):

@@ -6,6 +6,7 @@ import pytest
 from stream.core.config import NEVER, CoreConfig
 from stream.core.counting.aggregates import Aggregates
 from stream.core.counting.cells import SALES, Count
+from stream.core.counting.history import History, HistoryState
 from stream.core.entities.assessment import Amounts, Assessment
 from stream.core.entities.subscription import Contribution, Effect
 from stream.core.event import CheckoutEvent, CheckoutType
@@ -27,7 +28,7 @@ class Books:
     def __init__(self, journey="checkout", labels=None, **settings):
         config = CoreConfig(windows=(), **settings)
         self.time = EventTime(config, NEVER, NEVER)
-        self.aggregates = Aggregates((), {}, {})
+        self.aggregates = Aggregates((), {}, {}, History(config, HistoryState(), {}, None))
         customers = CustomerIndex(config, self.time, set())
         for name in ("anna", "bert"):
             customers.records.load(customers.member(name), None)

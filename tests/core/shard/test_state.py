@@ -5,6 +5,7 @@ import pytest
 
 from stream.core.config import DAY, NEVER, CoreConfig, Window
 from stream.core.counting.cells import SALES, Count, encode
+from stream.core.counting.history import History, HistoryState
 from stream.core.counting.summary import encode_recent
 from stream.core.counting.windows import NONE, RollingWindow
 from stream.core.shard.state import LAYOUT, restore
@@ -15,6 +16,10 @@ SHARD = ShardId("checkout-events", 3)
 HOUR = Window.parse("1h")
 CONFIG = CoreConfig(windows=(HOUR,))
 CELLS = {(SALES, "web", "new"): [1] * len(Count)}
+
+
+def kept(config=CONFIG, **state):
+    return History(config, HistoryState(**state), {}, None)
 
 
 def restored(stored, config=CONFIG, journey="checkout"):
@@ -30,7 +35,7 @@ def test_a_new_shard_is_empty():
 
 
 def test_what_was_encoded_is_restored():
-    state = encode_state("checkout", CELLS, {b"all|all|all"}, [RollingWindow(HOUR, (), 7)])
+    state = encode_state("checkout", CELLS, {b"all|all|all"}, [RollingWindow(HOUR, (), 7)], kept())
     recent = encode_recent(20 * DAY, 5_000_000, {4: CELLS}, 19 * DAY)
     old = restored(Stored(state, {b"1h|8": encode(CELLS)}, recent))
     assert (old.stream_time, old.watermark) == (20 * DAY, 19 * DAY)
@@ -43,14 +48,14 @@ def test_panes_of_a_window_that_the_settings_no_longer_have_are_orphans():
 
 
 def test_a_window_that_is_new_may_lack_everything_up_to_the_newest_event():
-    state = encode_state("checkout", {}, (), [])
+    state = encode_state("checkout", {}, (), [], kept())
     recent = encode_recent(20 * DAY, 5_000_000, {}, 20 * DAY - CONFIG.lateness)
     (window,) = restored(Stored(state, {}, recent)).windows
     assert window.dropped_through == HOUR.pane_of(20 * DAY)
 
 
 def test_one_event_of_a_clock_far_ahead_does_not_make_a_new_window_lack_what_comes():
-    state = encode_state("checkout", {}, (), [])
+    state = encode_state("checkout", {}, (), [], kept())
     recent = encode_recent(400 * DAY, 5_000_000, {}, 20 * DAY)
     (window,) = restored(Stored(state, {}, recent)).windows
     assert window.dropped_through == HOUR.pane_of(20 * DAY + CONFIG.lateness)
@@ -66,7 +71,11 @@ def test_a_state_of_layout_1_is_read_and_its_vectors_are_padded():
     (window,) = old.windows
     window.advance(8 * HOUR.pane)
     assert (window.sum, window.dropped_through) == (padded, 7)
-    assert msgspec.msgpack.decode(encode_state("checkout", old.total, old.sets, old.windows))[0] == LAYOUT == 2
+    assert (
+        msgspec.msgpack.decode(encode_state("checkout", old.total, old.sets, old.windows, old.history))[0]
+        == LAYOUT
+        == 2
+    )
 
 
 def test_a_newer_layout_is_refused_with_what_to_do():
@@ -78,7 +87,7 @@ def test_a_newer_layout_is_refused_with_what_to_do():
 
 def test_the_state_of_the_other_journey_is_refused_with_what_to_do():
     with pytest.raises(ValueError, match=r"holds checkout events, .* subscription events\. Correct the topic names"):
-        restored(Stored(encode_state("checkout", {}, (), []), {}), journey="subscription")
+        restored(Stored(encode_state("checkout", {}, (), [], kept()), {}), journey="subscription")
 
 
 def test_a_state_of_before_windows_were_told_apart_has_whole_windows():

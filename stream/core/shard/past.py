@@ -1,0 +1,51 @@
+"""The history of one shard for readers: what is stored of it, decoded.
+
+Rules: a reader sees the records and what waits for them as one commit left them. It reads hours or days, those whose records it named.
+"""
+
+from datetime import tzinfo
+
+from stream.core.config import QUARTER
+from stream.core.counting.cells import Cells, merge, padded
+from stream.core.counting.history import HistoryState, Step, Table, decode_cells, tables_of
+from stream.core.counting.summary import decode_recent
+from stream.core.counting.timeline import ShardPast
+from stream.core.shard.state import decode_history
+from stream.core.shard.write_set import StoredHistory
+
+
+def decode_past(stored: StoredHistory, step: Step, zone: tzinfo, now: int) -> ShardPast | None:
+    """What a shard contributes, given what is stored of these hours or days, and the time in microseconds; None where it was never committed.
+
+    A shard that was stored without history contributes none. Neither does one whose days are those of another time zone: its history begins tomorrow.
+
+    Raises:
+        UnreadableStateError: a newer version of the product wrote it.
+    """
+    if stored.state is None or stored.recent is None:
+        return None
+    journey, history = decode_history(stored.shard, stored.state)
+    if history is None:
+        return ShardPast(journey, now, {})
+    if step == "d" and history.zone != str(zone):
+        return ShardPast(journey, tables_of(now // QUARTER, zone)[1].end(zone), {})
+    oldest = _oldest(history, step)
+    cells: dict[Table, Cells] = {}
+    for name, fields in stored.records.items():
+        table = Table.parse(name)
+        if table.number >= oldest.number:
+            own = cells.setdefault(table, {})
+            for field, data in fields.items():
+                own.update(decode_cells(field, data))
+    for quarter, entries in decode_recent(stored.recent).history:
+        for table in tables_of(quarter, zone):
+            if table.step == step and table.number >= oldest.number:
+                merge(cells.setdefault(table, {}), padded(entries))
+    since = max(history.since, oldest.begin(zone) if oldest.number > 1 else 0)
+    return ShardPast(journey, since, cells)
+
+
+def _oldest(history: HistoryState, step: Step) -> Table:
+    """The oldest record that is complete."""
+    hour, day = history.dropped
+    return Table(step, (hour if step == "h" else day) + 1)
