@@ -24,7 +24,6 @@ from simulation.world import World
 from stream.consumer import batch_consumer
 from stream.core.config import DAY, STEP
 from stream.core.counting.figures import Figures, ShardFigures
-from stream.core.counting.history import Step
 from stream.core.counting.summary import decode_recent, decode_summary
 from stream.core.entities.customer import Customer, member
 from stream.core.event import ErasedEvent
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
 
     from simulation.kafka import Log
 
+    from stream.core.counting.history import Step
     from stream.settings import Settings
 
 KEYS = Keys(SETTINGS.redis_prefix, SETTINGS.app_id)

@@ -179,7 +179,7 @@ class History:
             for table in tables_of(quarter, self._zone):
                 if self._is_kept(table):
                     merge(found.setdefault(table, {}), cells)
-        return found
+        return {table: cells for table, cells in found.items() if cells}
 
     def _is_kept(self, table: Table) -> bool:
         return table.number > self._dropped[table.step]

@@ -297,6 +297,22 @@ def test_much_that_waits_goes_to_the_records_before_windows_move(monkeypatch):
     assert sum(store.opportunities().values()) == 4
 
 
+def test_what_was_counted_and_taken_back_before_it_was_settled_loads_nothing():
+    def scenario(told):
+        told.checkout("started", at=0)
+        told.checkout("updated", at=-90)
+
+    first, moved = story(scenario)
+    store = Store()
+    store.run([first], START)
+    store.run([moved], START)
+    store.shard.advance(START + STEP)
+    assert set(store.shard.preload(()).request.history) == {
+        f"h:{(START - 90 * MINUTE) // HOUR}",
+        f"d:{datetime.fromtimestamp(START // 1_000_000, UTC).toordinal()}",
+    }
+
+
 def test_settling_twice_before_a_commit_adds_up():
     store = Store()
     store.run(started(NOW))
