@@ -27,7 +27,7 @@ def spread(line: bytes) -> str | None:
         return None
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         command = "jq -c '.[]'" if text.startswith(b"[") else "jq -c ."
         return f"the JSON goes on in the next line, but a file has one event per line: `{command}` writes it so"
     return None

@@ -102,6 +102,7 @@ def test_json_over_several_lines_gets_one_hint(sent, command):
         f"-:1: not_json: the JSON goes on in the next line, but a file has one event per line: `{command}` writes it so"
     )
     assert result.stderr.count("not_json") == 2
+    assert "`jq -c '.[]'` writes it so" in classify("[" * 100_000, status=1).stderr
     compact = "[" + ",\n".join(map(json.dumps, UPSELL)) + "]"
     assert "`jq -c '.[]'` writes it so" in classify(compact, status=1).stderr
 
