@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from stream.events.fields import parse_time
+from stream.simulate.incident import IncidentWish
 
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 _LONGEST: Final = timedelta(days=400)
@@ -69,6 +70,23 @@ class Duration(click.ParamType):
                 f"{value!r} is not a whole number with m, h or d, such as 15m, 1h or 2d, of at most 400d", param, ctx
             )
         return duration
+
+
+class Cell(click.ParamType):
+    """A drop of sales: channel, segment, hours and factor, separated by commas; what is left out at the end, the seed decides."""
+
+    name = "cell"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> IncidentWish:
+        """Parse the cell; raises `click.BadParameter` if it has too many parts, hours that are no whole number, or a factor that is not from 0 to 1."""
+        if isinstance(value, IncidentWish):
+            return value
+        parts: list[str] = value.split(",")
+        channel, segment, hours, factor = (parts + [""] * 3)[:4]
+        if len(parts) > 4 or not re.fullmatch(r"([1-9][0-9]{0,3})?", hours):
+            self.fail(f"{value!r} is not CHANNEL,SEGMENT,HOURS,FACTOR, such as web,vip,3,0.2", param, ctx)
+        share = Number(0, 1).convert(factor, param, ctx) if factor else None
+        return IncidentWish(channel or None, segment or None, int(hours) if hours else None, share)
 
 
 class Since(Time):

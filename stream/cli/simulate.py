@@ -1,5 +1,6 @@
 """`upsell-stream simulate`: sends the records of a simulated shop to Kafka or writes them to a file, with the counts to expect."""
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -11,12 +12,22 @@ import click
 
 from stream.cli.interrupt import Stop, stopping, until_stopped
 from stream.cli.options import with_settings
-from stream.cli.parameters import Duration, Number
+from stream.cli.parameters import Cell, Duration, Number
 from stream.cli.past_metrics import with_metrics
 from stream.cli.records import SETTINGS, deliver, deliver_live, to_file_option
 from stream.settings import Settings
+from stream.simulate.incident import IncidentWish
 from stream.simulate.record import Emitted
-from stream.simulate.shop import FASTEST, HIGHEST_RATE, LOWEST_RATE, SLOWEST, Shop, ShopSettings, month_for
+from stream.simulate.shop import (
+    FASTEST,
+    HIGHEST_RATE,
+    LOWEST_RATE,
+    SLOWEST,
+    Shop,
+    ShopSettings,
+    expected_end,
+    month_for,
+)
 
 _DEFAULT_RATE: Final = 50.0
 """Events per second of event time."""
@@ -111,12 +122,21 @@ Examples:
     help="Write what Prometheus needs to compare with the last week of --past, for promtool, with the label env=ENV. "
     "If FILE exists, the past was sent before and is left out.",
 )
+@click.option(
+    "--incident",
+    type=Cell(),
+    is_flag=False,
+    flag_value="",
+    metavar="CELL",
+    help="Let the sales of one segment in one channel drop for some hours before the end: CHANNEL,SEGMENT,HOURS,FACTOR, such as "
+    "web,vip,3,0.2. What is left out, the seed decides. Needs --events or --past.",
+)
 @to_file_option
 @click.option(
     "--truth",
     type=click.Path(dir_okay=False, writable=True, allow_dash=True),
     metavar="FILE",
-    help="Write the expected counts to a file, as JSON (- is standard output).",
+    help="Write the expected counts, and what was planted, to a file, as JSON (- is standard output).",
 )
 @with_settings(SETTINGS)
 @click.pass_context
@@ -137,13 +157,15 @@ def simulate(
     past: timedelta | None,
     past_events: int,
     past_metrics: tuple[Path, str] | None,
+    incident: IncidentWish | None,
     to_file: str | None,
     truth: str | None,
 ) -> None:
     """Run a simulated shop: a realistic stream of checkouts and subscriptions from a seed.
 
     To Kafka it runs until Ctrl-C or until --events are sent. --truth writes the counts that a correct worker must reach with
-    exactly these records, in the format of `classify --summary --json`.
+    exactly these records, in the format of `classify --summary --json`, and beside them what was planted of offers, pairs of products and
+    a drop.
     """
     live = to_file is None and rate > 0
     if to_file is not None and events is None:
@@ -152,6 +174,8 @@ def simulate(
         raise click.UsageError("--rate 0 needs --events")
     if past is not None and (not live or start is not None):
         raise click.UsageError("--past needs a live stream to Kafka: use it without --to-file, --rate 0 and --start")
+    if incident is not None and events is None and past is None:
+        raise click.UsageError("--incident needs an end: use it with --events or --past")
     if past_metrics is not None and past is None:
         raise click.UsageError("--past-metrics needs --past")
     if past_metrics is not None and past_metrics[0].exists():
@@ -179,7 +203,12 @@ def simulate(
         if events is not None and events / wanted.rate > _LONGEST:
             raise click.UsageError("this many --events at this --rate last more than 50 years; raise --rate")
         begin = _start(start, wanted, events, to_file=to_file is not None, live=live)
-        shop = Shop(wanted, begin - timedelta(seconds=past_seconds))
+        opening = begin - timedelta(seconds=past_seconds)
+        if incident is not None:
+            end = begin if past_seconds or events is None else expected_end(wanted, opening, events)
+            planted = incident.planted(seed, wanted.channels, wanted.segments, opening, end)
+            wanted = dataclasses.replace(wanted, incident=planted)
+        shop = Shop(wanted, opening)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     with ExitStack() as stack:
@@ -193,7 +222,7 @@ def simulate(
         else:
             deliver(exactly(shop, events, stop), settings, to_file, total=events)
         if truth_file is not None:
-            truth_file.write(json.dumps(shop.truth.summary(), indent=2) + "\n")
+            truth_file.write(json.dumps(shop.truth.document(), indent=2) + "\n")
     if stop.interrupted and events is not None:
         raise click.Abort
     ctx.exit()

@@ -4,7 +4,8 @@ Rules: nothing here draws random numbers. A probability is per session unless it
 lower, because not every action is possible: nothing is dearer than the dearest variant.
 """
 
-from dataclasses import dataclass, fields
+import math
+from dataclasses import dataclass, fields, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,10 @@ class Behaviour:
     """More units of a line."""
     fewer: float = 0.06
     """Fewer units of a line."""
-    add: float = 0.17
+    add: float = 0.1
     """Another product is added."""
+    companion: float = 0.008
+    """A companion product is added, per companion, where its goods are not in the intent; where they are, it is that many times as often."""
     second_variant: float = 0.02
     """Another variant of a product in the cart is added."""
     remove: float = 0.05
@@ -43,6 +46,14 @@ class Behaviour:
     """A discount on all lines at payment."""
     plan: float = 0.02
     """A known customer buys the plan of a subscription, which then starts."""
+    offered: float = 0.4
+    """An offer is shown before payment, and as often another one. After the purchase, and per month of a subscription, a third of that."""
+    accept: float = 0.22
+    """An offer is accepted that makes the cart larger, per offer."""
+    accept_anyway: float = 0.06
+    """An offer is accepted for what is already there: it brings nothing. Per offer."""
+    decline: float = 0.15
+    """An offer is declined, per offer."""
     one_click: float = 0.05
     """An offer after the purchase is accepted: a second order."""
     edit: float = 0.06
@@ -86,13 +97,27 @@ class Behaviour:
             if not 0 <= getattr(self, each.name) <= 1:
                 raise ValueError(f"{each.name} must be from 0 to 1")
 
+    def with_fewer_acceptances(self, factor: float) -> "Behaviour":
+        """The same, but a customer takes more, or something else, than was intended only so many times as often."""
+        return replace(self, **{name: factor * getattr(self, name) for name in _ACCEPTANCES})
+
+
+_ACCEPTANCES = (
+    *("upgrade", "substitute", "replace", "bundle", "more", "add", "companion", "second_variant"),
+    *("accept", "one_click", "edit"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """A change of behaviour: it applies to sessions that start after a given time."""
+    """A change of behaviour: it applies to sessions that start in a given time."""
 
     after: float
     """Simulated seconds since the start."""
     behaviour: Behaviour
     segment: str | None = None
     """The segment that changes; None: all segments."""
+    channel: str | None = None
+    """The channel that changes; None: all channels."""
+    until: float = math.inf
+    """Simulated seconds since the start at which it ends."""

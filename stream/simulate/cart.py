@@ -13,7 +13,8 @@ from copy import copy
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
+from operator import itemgetter
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -21,6 +22,8 @@ from msgspec.structs import replace
 from stream.simulate.behaviour import Behaviour
 from stream.simulate.catalogue import Family
 from stream.simulate.needs import Comparisons, Line, Need, Origin, Quantity
+from stream.simulate.offers import NEVER_SHOWN, OfferLog, PlantedOffer, Verdict
+from stream.simulate.pairs import MOST, Basket, product_of
 from stream.simulate.record import quantum, rounded
 from stream.simulate.truth import Intent, PlantedSale, with_any
 from stream.simulate.world import World
@@ -45,14 +48,15 @@ class Returns:
         return line.quantity - self.units.get(id(line), 0)
 
 
-Action = Callable[["Cart"], None]
+Action = Callable[["Cart"], object]
 
 
 class Cart:
     """The lines of one checkout, from the intent to the orders."""
 
-    def __init__(self, world: World, currency: str) -> None:
+    def __init__(self, world: World, currency: str, offers: OfferLog) -> None:
         self.currency = currency
+        self._offers = offers
         self.lines: list[Line] = []
         self._world = world
         self._needs: list[Need] = []
@@ -93,7 +97,14 @@ class Cart:
     def draw_actions(self, behaviour: Behaviour) -> list[Action]:
         """What happens to this cart, in order."""
         draw = self._world.rng.random
-        return [action for probability, action in self._actions(behaviour) if draw() < probability]
+        actions = [action for probability, action in self._actions(behaviour) if draw() < probability]
+        wanted = {id(origin.family) for need in self._needs for origin in need.origins}
+        actions += [
+            partial(Cart._accompany, family=companion.family)
+            for companion in self._world.catalogue.companions
+            if draw() < behaviour.companion * (companion.factor if id(companion.source) in wanted else 1)
+        ]
+        return actions
 
     def change_currency(self) -> None:
         """Continue in another currency."""
@@ -128,8 +139,20 @@ class Cart:
         else:
             self._world.pick((self._add, self._add, self._more))()
 
-    def accept_offer(self) -> bool:
-        """Buy something right after the purchase, as an order of its own. Returns whether there was an offer."""
+    def accept(self, offer: str) -> None:
+        """Take more than was intended because of an offer, if the cart allows it."""
+        line = self._add() if self._world.chance(0.6) else self._swap_variant(1)
+        if line is not None:
+            line.offer = offer
+
+    def accept_anyway(self, offer: str) -> None:
+        """Take what is in the cart already because of an offer, if anything is left as it was intended."""
+        line = next(iter(self._open_lines()), None)
+        if line is not None:
+            line.offer, line.fixed = offer, True
+
+    def accept_after(self, offer: str) -> bool:
+        """Buy something right after the purchase, as an order of its own. Returns whether the cart allowed it."""
         world, before = self._world, len(self.lines)
         if world.chance(0.25):
             line = world.pick(self.lines)
@@ -147,7 +170,7 @@ class Cart:
         if len(self.lines) == before:
             return False
         self.lines[-1].order = 1
-        self.lines[-1].offer = f"offer-{world.rng.randint(1, 40):02d}"
+        self.lines[-1].offer = offer
         return True
 
     # -- what the events and the truth say of it -----------------------------------------------------------------------
@@ -183,11 +206,73 @@ class Cart:
         if intent != "known":
             return PlantedSale(currency, intent, rounded(final, currency))
         initial = sum((origin.net for need in self._needs for origin in need.origins), _ZERO)
-        verdicts = self._compared().verdicts({id(line): line.quantity for line in self.lines})
+        verdicts = self._compared().verdicts(self._paid())
         return PlantedSale.judged(currency, Fraction(initial), Fraction(final), verdicts)
 
     def sale_after(self, sale: PlantedSale, returns: Returns) -> PlantedSale:
         """The transaction `sale` after all returns so far."""
+        left, gross, kept, refunded = self._after(returns)
+        if not kept:
+            return sale.as_reversed()
+        kinds = frozenset(kind for kind, _ in self._compared().verdicts(left)) if sale.kinds else sale.kinds
+        return replace(
+            sale,
+            reversed_amount=min(sale.final, rounded(gross - kept + refunded, self.currency)),
+            reversed_kinds=with_any(sale.kinds) - with_any(kinds),
+        )
+
+    def accepted(self, intent: Intent, returns: Returns) -> dict[str, PlantedOffer]:
+        """The offers of the current lines, after all returns so far."""
+        offered = [line for line in self.lines if line.offer is not None]
+        if not offered:
+            return {}
+        currency = self.currency
+        left, _, kept, refunded = self._after(returns)
+        share = 1 - refunded / kept if kept else Fraction(0)
+        verdicts: dict[int, Verdict] = {}
+        if intent == "known":
+            for kind, _, judged in self._compared().verdicts_with_lines(self._paid()):
+                verdicts |= {id(line): kind for line in judged}
+        found = {}
+        for line in offered:
+            assert line.offer is not None
+            lines = [each for each in offered if each.offer == line.offer]
+            found[line.offer] = PlantedOffer(
+                currency,
+                verdicts.get(id(line), "nothing") if intent == "known" else "unknown",
+                rounded(sum((each.net(currency) for each in lines), _ZERO), currency),
+                rounded(share * sum(each.net_of(left[id(each)], currency) for each in lines), currency),
+                reversed=not any(left[id(each)] for each in lines),
+            )
+        return found
+
+    def basket(self, intent: Intent) -> Basket | None:
+        """The products of the current transaction; None where the intent is not known."""
+        if intent != "known":
+            return None
+        wanted = [product_of(origin.family, origin.tier) for need in self._needs for origin in need.origins]
+        crosses = {
+            product_of(line.family, line.tier)
+            for kind, _, lines in self._compared().verdicts_with_lines(self._paid())
+            if kind == "cross_sell"
+            for line in lines
+        }
+        nets: list[tuple[Decimal, str]] = []
+        for order in sorted({line.order for line in self.lines}):
+            for line in self.lines:
+                if line.order == order:
+                    name = product_of(line.family, line.tier)
+                    # Of a line that the events show as two.
+                    parts = (line.price * (line.quantity - 1), line.price) if line.split else (line.net(self.currency),)
+                    nets += [(net, name) for net in parts]
+        nets.sort(key=itemgetter(0), reverse=True)
+        return Basket(frozenset(wanted), frozenset(crosses), frozenset(crosses & {name for _, name in nets[:MOST]}))
+
+    def _paid(self) -> dict[int, Quantity]:
+        return {id(line): line.quantity for line in self.lines}
+
+    def _after(self, returns: Returns) -> tuple[dict[int, Quantity], Fraction, Fraction, Fraction]:
+        """What is left after all returns so far: units of each line by `id`, net total before and after, and money that was given back for the rest."""
         currency = self.currency
         left: dict[int, Quantity] = {}
         gross = kept = refunded = Fraction(0)
@@ -202,14 +287,7 @@ class Cart:
                 left |= {id(line): returns.left(line) for line in lines}
                 kept += rest
                 refunded += Fraction(amount)
-        if not kept:
-            return sale.as_reversed()
-        kinds = frozenset(kind for kind, _ in self._compared().verdicts(left)) if sale.kinds else sale.kinds
-        return replace(
-            sale,
-            reversed_amount=min(sale.final, rounded(gross - kept + refunded, currency)),
-            reversed_kinds=with_any(sale.kinds) - with_any(kinds),
-        )
+        return left, gross, kept, refunded
 
     def _compared(self) -> Comparisons:
         return Comparisons(self._needs, self.lines, self.currency)
@@ -240,11 +318,12 @@ class Cart:
     def _downgrade(self) -> None:
         self._swap_variant(-1)
 
-    def _swap_variant(self, step: int) -> None:
+    def _swap_variant(self, step: int) -> Line | None:
         for line in self._open_lines():
             if 0 <= line.tier + step < len(line.family.variants):
                 self._swap(line, line.family, line.tier + step)
-                return
+                return line
+        return None
 
     def _substitute(self) -> None:
         for line in self._open_lines():
@@ -324,17 +403,24 @@ class Cart:
         self._dropped.append(line)
         self._reduced.add(line.family.category)
 
-    def _add(self) -> None:
+    def _add(self) -> Line | None:
         world = self._world
         catalogue = world.catalogue
         family = self._unused(catalogue.services if world.chance(0.12) else catalogue.goods)
         if family is None or family.category in self._reduced:
-            return
+            return None
         line = self._put(family, 0, self._some_of(family, 1))
         line.fixed = True
         self._extended.add(family.category)
-        if world.chance(0.5):
-            line.offer = f"offer-{world.rng.randint(1, 40):02d}"
+        if world.chance(0.1):
+            offer = self._offers.pick(world.rng, NEVER_SHOWN)
+            line.offer = offer.id if offer is not None else None
+        return line
+
+    def _accompany(self, family: Family) -> None:
+        """Add a companion product."""
+        if id(family) not in self._used:
+            self._put(family, 0, 1).fixed = True
 
     def _add_sibling(self) -> None:
         for line in self._open_lines():

@@ -35,6 +35,12 @@ _PLACES: Final = {"cable_by_metre": 1, "coffee": 3}
 _KIT: Final = ("79.00", "2.60")
 """Price of the smallest kit, factor from one to the next."""
 _SERVICES: Final = (("Engraving", "9.50"), ("Express assembly", "29.00"))
+_COMPANIONS: Final = (
+    ("Fable", "Screen film", "14.50", 8.0),
+    ("Onyx", "Filter set", "32.00", 4.0),
+    ("Juno", "Ear pads", "9.90", 16.0),
+)
+"""A family of goods, what is often bought besides, its price, and how much more often than otherwise."""
 _GIFTS: Final = ("Sticker set", "Tote bag", "Cleaning cloth")
 _TIERS: Final = ("S", "M", "L", "XL")
 _STYLES: Final = ("sku", "full", "variant", "sku", "product", "full", "bare")
@@ -116,6 +122,18 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Companion:
+    """A product that is added to some carts, and much more often to those whose intent has a certain product."""
+
+    source: Family
+    """Goods that it goes with."""
+    family: Family
+    """It has no category, so that it is no substitute for anything."""
+    factor: float
+    """How many times as often it is added where `source` is in the intent."""
+
+
+@dataclass(frozen=True, slots=True)
 class Catalogue:
     """Everything on sale."""
 
@@ -123,6 +141,8 @@ class Catalogue:
     by_category: dict[str, tuple[Family, ...]]
     services: tuple[Family, ...]
     """They have no category, so that nothing is a substitute for them."""
+    companions: tuple[Companion, ...]
+    """They are in no other list."""
     gifts: tuple[Family, ...]
     """Their price is 0."""
     kit: Family
@@ -155,6 +175,14 @@ def catalogue(currencies: tuple[str, ...]) -> Catalogue:
         _family(None, name, Decimal(price), Decimal(1), tiers=1, style="sku", currencies=currencies)
         for name, price in _SERVICES
     )
+    companions = tuple(
+        Companion(
+            next(family for family in goods if family.variants[0].labels["name"].startswith(source)),
+            _family(None, name, Decimal(price), Decimal(1), tiers=1, style="full", currencies=currencies),
+            factor,
+        )
+        for source, name, price, factor in _COMPANIONS
+    )
     gifts = tuple(
         _family("gifts", name, Decimal(0), Decimal(1), tiers=1, style="sku", currencies=currencies) for name in _GIFTS
     )
@@ -175,6 +203,7 @@ def catalogue(currencies: tuple[str, ...]) -> Catalogue:
         goods=tuple(goods),
         by_category={category: tuple(family for family in goods if family.category == category) for category in _GOODS},
         services=services,
+        companions=companions,
         gifts=gifts,
         kit=_family("kits", "Kit", kit_price, kit_step, tiers=4, style="full", currencies=currencies),
         starters=starters,

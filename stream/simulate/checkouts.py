@@ -11,6 +11,8 @@ from typing import Any, Final
 from stream.simulate.cart import Action, Cart, Returns
 from stream.simulate.customers import Customer
 from stream.simulate.journey import Journey
+from stream.simulate.offers import AFTER_PURCHASE, BEFORE_PURCHASE, Offer, day_of
+from stream.simulate.pairs import PairLog
 from stream.simulate.record import Emitted, quantum, rounded
 from stream.simulate.subscriptions import may_subscribe, subscribing
 from stream.simulate.truth import Intent, PlantedSale
@@ -39,8 +41,16 @@ class Checkout(Journey):
             self._order_ids[0] = ""
         self._order = 0
         """The order that the next event is about."""
-        self._cart = Cart(world, self._customer.currency)
+        self._cart = Cart(world, self._customer.currency, self._offers)
         self._coupon: str | None = None
+        self._unreported: list[Offer] = []
+        """Offers of which it will only be reported after the purchase that they were shown."""
+        self._intent: Intent = "known"
+        self._day = ""
+        """The day of the transaction."""
+        self._pairs = PairLog(world.truth.pairs)
+        self._is_named = False
+        """An event has named the customer's segment."""
 
     @property
     def currency(self) -> str:
@@ -68,9 +78,13 @@ class Checkout(Journey):
         if explicit and actions:
             actions.pop(0)(cart)
 
+        unseen = unstated or stated_in == "completed unseen"
+        if not unseen and world.chance(behaviour.offered / 20):
+            # The first that anybody hears of this checkout.
+            yield from self._offer(BEFORE_PURCHASE, decides=False)
         world.truth.opportunity("checkout", self._labels)
         abandoned = False
-        if unstated or stated_in == "completed unseen":
+        if unseen:
             for action in actions:
                 action(cart)
         else:
@@ -100,6 +114,31 @@ class Checkout(Journey):
             action(cart)
             if world.chance(0.6):
                 yield self._record(UPDATED, products=cart.product_lines(with_dropped=True)), world.gap(60)
+        while world.chance(self._behaviour.offered):
+            yield from self._offer(BEFORE_PURCHASE)
+
+    def _offer(self, offers: Sequence[Offer], *, decides: bool = True) -> Session:
+        """Show an offer. With `decides`, the customer accepts it, with or without need, declines it, or goes on."""
+        world, behaviour = self._world, self._behaviour
+        offer = self._offers.pick(world.rng, offers)
+        if offer is None:
+            return
+        slot = self._slot_of(offer)
+        if decides and world.chance(0.1):
+            self._unreported.append(offer)
+        else:
+            yield self._show(offer, slot), world.gap(20)
+            if world.chance(0.2):
+                yield self._show(offer, world.pick(offer.slots)), world.gap(20)
+        if not decides:
+            return
+        draw = world.rng.random() - behaviour.accept * offer.appeal
+        if draw < 0:
+            self._cart.accept(offer.id)
+        elif draw < behaviour.accept_anyway:
+            self._cart.accept_anyway(offer.id)
+        elif draw < behaviour.accept_anyway + behaviour.decline and offer not in self._unreported:
+            yield self._decline(offer, slot), world.gap(20)
 
     def _buy(self, known: Intent, intent: list[dict[str, Any]] | None, plan: str | None) -> Session:
         """The events from payment on; `intent` is stated in the first one. A subscription to `plan` is sold."""
@@ -109,22 +148,39 @@ class Checkout(Journey):
         stated = {} if intent is None else {"intent": {"products": intent}}
         sale = cart.sale(known)
         truth.sold("checkout", self._labels, customer.name, sale)
+        self._intent, self._day = known, day_of(world.now)
+        self._account()
         if plan is not None:
             world.spawn(2, partial(subscribing, world, customer, self._channel, product=plan, sold_in=self._id))
         yield self._record(COMPLETED, products=cart.product_lines(with_dropped=True), **stated), world.gap(60)
 
+        while self._unreported:
+            offer = self._unreported.pop()
+            yield self._show(offer, self._slot_of(offer)), world.gap(20)
         orders = 1
-        if world.chance(behaviour.one_click) and cart.accept_offer():
-            orders = 2
-            before, sale = sale, cart.sale(known)
-            truth.restated("checkout", self._labels, customer.name, before, sale)
-            self._order = 1
-            yield self._record(COMPLETED, products=cart.product_lines(1)), world.gap(60)
-            self._order = 0
+        if world.chance(behaviour.one_click):
+            offer = world.pick(AFTER_PURCHASE)
+            if world.chance(0.8):
+                yield self._show(offer, self._slot_of(offer)), world.gap(20)
+            if cart.accept_after(offer.id):
+                orders = 2
+                before, sale = sale, cart.sale(known)
+                truth.restated("checkout", self._labels, customer.name, before, sale)
+                self._account()
+                self._order = 1
+                yield self._record(COMPLETED, products=cart.product_lines(1)), world.gap(60)
+                self._order = 0
+        elif world.chance(behaviour.offered / 3):
+            offer = world.pick(AFTER_PURCHASE)
+            slot = self._slot_of(offer)
+            yield self._show(offer, slot), world.gap(20)
+            if world.chance(behaviour.decline):
+                yield self._decline(offer, slot), world.gap(20)
         if world.chance(behaviour.edit):
             cart.edit()
             before, sale = sale, cart.sale(known)
             truth.restated("checkout", self._labels, customer.name, before, sale)
+            self._account()
             yield self._record(EDITED, products=cart.product_lines(with_dropped=True)), world.gap(60)
         yield from self._give_back(sale, orders)
 
@@ -147,7 +203,13 @@ class Checkout(Journey):
     def _restate(self, sale: PlantedSale, before: PlantedSale, returns: Returns) -> PlantedSale:
         after = self._cart.sale_after(sale, returns)
         self._world.truth.restated("checkout", self._labels, self._customer.name, before, after)
+        self._account(returns)
         return after
+
+    def _account(self, returns: Returns | None = None) -> None:
+        """Count the offers and the products of the transaction as it is now, in the place of what was counted of it before."""
+        self._offers.restate(self._day, self._cart.accepted(self._intent, returns or Returns()))
+        self._pairs.restate(self._day, self._cart.basket(self._intent))
 
     def _refunds(self, returns: Returns) -> Iterator[dict[str, Any]]:
         """The refunds of an order, of one sort: by products, by amount, with shipping, or of everything. Each is noted in `returns`."""
@@ -202,7 +264,8 @@ class Checkout(Journey):
         return ids
 
     def _names_segment(self) -> bool:
-        return self._events == 1 or self._world.chance(0.8)
+        first, self._is_named = not self._is_named, True
+        return first or self._world.chance(0.8)
 
     def _record(self, kind: str, **details: Any) -> Emitted:
         if self._coupon is not None and kind in {COMPLETED, EDITED}:

@@ -60,7 +60,8 @@ class Disorder:
         rng, truth = self._rng, self._truth
         self._push(record, rng.uniform(0, self._seconds) if self._seconds else 0.0)
         if self._duplicates and rng.random() < self._duplicates and truth.events != most:
-            truth.duplicates += 1
+            truth.duplicates += not record.about_offer
+            truth.offer_duplicates += record.about_offer
             self._push(record, rng.uniform(0, self._seconds))
         if self._poison and rng.random() < self._poison and truth.events != most:
             truth.rejected += 1

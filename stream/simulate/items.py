@@ -4,13 +4,13 @@ Rules: every item has its own slot: the base, or the product of an add-on. So an
 start. Amounts are monthly recurring revenue (MRR), exact.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from fractions import Fraction
 from random import Random
 from typing import Any, Final, NamedTuple
 
 from stream.simulate.catalogue import Plan
-from stream.simulate.truth import Kind, PlantedSale
+from stream.simulate.truth import Kind, PlantedSale, with_money
 
 BASE: Final = "base"
 """The slot of the base."""
@@ -23,6 +23,8 @@ class Item(NamedTuple):
     quantity: int
     rises: int = 0
     """How often the customer's price rose."""
+    offer: str | None = None
+    """The offer that led to it."""
 
     def price(self, currency: str) -> Any:
         """Unit price per interval."""
@@ -47,11 +49,31 @@ def seats(items: Mapping[str, Item]) -> dict[str, tuple[str, int]]:
     return {slot: (item.plan.labels["plan_id"], item.quantity) for slot, item in items.items()}
 
 
+def without_offers(items: Items) -> Items:
+    """The same items, as another subscription has them."""
+    return {slot: item._replace(offer=None) for slot, item in items.items()}
+
+
 def changed(currency: str, before: Items, after: Items, initial: Items) -> PlantedSale:
     """The transaction of a change; `initial` is what the customer once came for."""
+    found = [(kind, amount) for _, kind, amount in _judged(currency, before, after, initial)]
+    return PlantedSale.judged(currency, total(before, currency), total(after, currency), found)
+
+
+def kinds_of(slot: str, currency: str, before: Items, after: Items, initial: Items) -> list[Kind]:
+    """The kinds of the verdicts that a change has on the item in a slot."""
+    found = [(kind, amount) for of, kind, amount in _judged(currency, before, after, initial) if of == slot]
+    return [kind for kind, _ in with_money(found, currency)]
+
+
+def _judged(currency: str, before: Items, after: Items, initial: Items) -> list[tuple[str | None, Kind, Fraction]]:
+    """Slot, kind and amount; what was removed has no slot."""
+    slots: list[str | None] = []
     found: list[tuple[Kind, Fraction]] = []
     for slot, item in after.items():
-        found += _verdicts(item, before.get(slot), initial.get(slot), currency)
+        verdicts = _verdicts(item, before.get(slot), initial.get(slot), currency)
+        found += verdicts
+        slots += [slot] * len(verdicts)
     gone = sum((item.mrr(currency) for slot, item in before.items() if slot not in after), Fraction(0))
     for kind in ("upsell", "cross_sell", "restored"):
         places = [place for place, verdict in enumerate(found) if verdict[0] == kind]
@@ -60,12 +82,17 @@ def changed(currency: str, before: Items, after: Items, initial: Items) -> Plant
             gone -= taken
             found[place] = found[place][0], found[place][1] - taken
     found.append(("downsell", gone))
-    return PlantedSale.judged(currency, total(before, currency), total(after, currency), found)
+    return [(slot, kind, amount) for slot, (kind, amount) in zip((*slots, None), found, strict=True)]
 
 
 def unjudged(currency: str, items: Items) -> PlantedSale:
     """A transaction without verdict, of a customer who bought what they came for."""
     return PlantedSale.judged(currency, total(items, currency), total(items, currency), ())
+
+
+def kind_of_additional(items: Items, others: Container[str]) -> Kind:
+    """The verdict on another subscription of a customer who has these other products."""
+    return "upsell" if items[BASE].plan.product in others else "cross_sell"
 
 
 def additional(currency: str, items: Items, kind: Kind) -> PlantedSale:
@@ -105,6 +132,8 @@ def item_list(items: Items, currency: str, rng: Random) -> list[dict[str, Any]]:
     for slot, item in items.items():
         quantity = item.quantity
         shown: dict[str, Any] = {**item.plan.labels, "quantity": quantity, "price": item.price(currency)}
+        if item.offer is not None:
+            shown["offer_id"] = item.offer
         if with_roles:
             shown["role"] = "base" if slot == BASE else "addon"
         # The seats of one plan may be split over two items.

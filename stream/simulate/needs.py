@@ -169,7 +169,12 @@ class Comparisons:
 
     def verdicts(self, left: Left) -> list[tuple[Kind, Fraction]]:
         """Kinds and amounts of what is left; those without money are left out."""
+        return [(kind, amount) for kind, amount, _ in self.verdicts_with_lines(left)]
+
+    def verdicts_with_lines(self, left: Left) -> list[tuple[Kind, Fraction, Sequence[Line]]]:
+        """As `verdicts`, with the lines that were judged together."""
         found: list[tuple[Kind, Fraction]] = []
+        parts: list[_Comparison] = []
         substitutes: dict[str, list[int]] = {}
         for part in self._parts:
             verdict = part.verdict(left, self._currency)
@@ -178,6 +183,7 @@ class Comparisons:
                 if substitute and kind == "upsell" and part.category in self._removed:
                     substitutes.setdefault(part.category, []).append(len(found))
                 found.append((kind, amount))
+                parts.append(part)
         for category, places in substitutes.items():
             gone = Fraction(self._removed[category])
             for place in sorted(places, key=lambda place: found[place][1], reverse=True):
@@ -185,7 +191,11 @@ class Comparisons:
                 taken = min(gone, amount)
                 gone -= taken
                 found[place] = kind, amount - taken
-        return with_money(found, self._currency)
+        return [
+            (kind, amount, part.lines)
+            for (kind, amount), part in zip(found, parts, strict=True)
+            if with_money([(kind, amount)], self._currency)
+        ]
 
 
 def _net(origins: Sequence[Origin]) -> Decimal:

@@ -9,7 +9,7 @@ Rules:
 """
 
 from abc import abstractmethod
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from functools import partial
@@ -19,10 +19,11 @@ from msgspec.structs import replace
 
 from stream.simulate.changes import Changes
 from stream.simulate.customers import SWAP, Canceled, Customer
-from stream.simulate.items import BASE, Items, changed, item_list, seats, total, unjudged
+from stream.simulate.items import BASE, Items, changed, item_list, kinds_of, seats, total, unjudged
 from stream.simulate.journey import Journey
+from stream.simulate.offers import FOR_SUBSCRIBERS, Offer, PlantedOffer, Verdict, day_of
 from stream.simulate.record import Emitted, rounded
-from stream.simulate.truth import PlantedSale
+from stream.simulate.truth import Kind, PlantedSale
 from stream.simulate.world import SHORTEST, Session, World
 
 CREATED: Final = "commerce.subscription.created.v1"
@@ -65,6 +66,12 @@ class PaidSubscription(Journey):
         """Its MRR, exact."""
         self._returned = Decimal(0)
         """The share of it that was refunded."""
+        self._offer: Offer | None = None
+        """What was shown, and is not decided."""
+        self._carried: tuple[str, Verdict, Fraction] | None = None
+        """The offer that the newest transaction is the first to have: its id, the verdict on its item, and the MRR of that."""
+        self._day = ""
+        """The day of the newest transaction."""
 
     @property
     def currency(self) -> str:
@@ -105,6 +112,8 @@ class PaidSubscription(Journey):
                 passed += step
                 yield record, world.months(0.8 * step, 1.2 * step)
                 record = None
+                if world.chance(behaviour.offered / 3):
+                    yield from self._show_offer()
                 if planned is not None:
                     continue
                 if world.chance(behaviour.change * step):
@@ -144,11 +153,12 @@ class PaidSubscription(Journey):
             self._sell(PlantedSale(self._currency, "incomparable", final))
             return self._record(CHANGED, status="active", items=self._item_list())
         stated: dict[str, Any] = {"previous": {"items": self._item_list(before)}} if world.chance(0.4) else {}
+        sold = seats(before) != seats(self._items)
         if not self._explicit and world.chance(self._behaviour.explicit / 4):
             stated["intent"] = self._intend(before)
-        if seats(before) != seats(self._items):
+        if sold:
             world.truth.opportunity("subscription", self._labels)
-            self._sell(changed(self._currency, before, self._items, self._initial))
+            self._sell_change(before)
         return self._record(CHANGED, status="active", items=self._item_list(), **stated)
 
     def _unchanged(self) -> Emitted:
@@ -168,7 +178,7 @@ class PaidSubscription(Journey):
         elif world.chance(self._behaviour.rise):
             self._raise_prices()
         world.truth.opportunity("subscription", self._labels)
-        self._sell(changed(self._currency, before, self._items, self._initial))
+        self._sell_change(before)
         stated = {"items": self._item_list()} if self._items != before or world.chance(0.5) else {}
         return self._record(RENEWED, status="active", **stated)
 
@@ -198,6 +208,7 @@ class PaidSubscription(Journey):
                 after = replace(sale, reversed_amount=min(sale.final, lost))
             self._newest = after
             world.truth.restated("subscription", self._labels, self._customer.name, sale, after)
+            self._account()
             yield self._record(REFUNDED, **refund), world.months(0.01, 0.05)
 
     # -- leaving, and what follows ---------------------------------------------------------------------------------------
@@ -282,7 +293,7 @@ class PaidSubscription(Journey):
             stated["intent"] = self._intend(before)
         if kind != CHANGED or seats(before) != seats(self._items):
             self._world.truth.opportunity("subscription", self._labels)
-            self._sell(changed(self._currency, before, self._items, self._initial))
+            self._sell_change(before)
         if kind != RENEWED or self._items != before:
             stated["items"] = self._item_list()
         return self._record(kind, status="active", **stated)
@@ -298,7 +309,7 @@ class PaidSubscription(Journey):
         world.truth.opportunity("subscription", self._labels)
         if kind == CREATED and world.chance(self._behaviour.explicit):
             stated["intent"] = self._intend(before)
-            self._sell(changed(self._currency, before, self._items, self._initial))
+            self._sell_change(before)
         else:
             self._initial, self._explicit = dict(self._items), False
             self._sell(unjudged(self._currency, self._items))
@@ -349,6 +360,60 @@ class PaidSubscription(Journey):
     def _sell(self, sale: PlantedSale) -> None:
         self._newest, self._payment, self._returned = sale, total(self._items, self._currency), Decimal(0)
         self._world.truth.sold("subscription", self._labels, self._customer.name, sale)
+        self._carried, self._day = None, day_of(self._world.now)
+
+    def _sell_change(self, before: Items) -> None:
+        """Sell the items as a change from `before`; the customer may do so because of the offer that was shown."""
+        offer, self._offer = self._offer, None
+        slot = self._slot_for(offer, before) if offer is not None else None
+        if offer is not None and slot is not None:
+            self._items[slot] = self._items[slot]._replace(offer=offer.id)
+        self._sell(changed(self._currency, before, self._items, self._initial))
+        if offer is not None and slot is not None:
+            self._carry(offer, slot, kinds_of(slot, self._currency, before, self._items, self._initial))
+
+    def _slot_for(self, offer: Offer, before: Items) -> str | None:
+        """The item to which an offer leads; None: to none."""
+        world, behaviour, items = self._world, self._behaviour, self._items
+        fresh = [slot for slot in items if slot not in before or seats(before)[slot] != seats(items)[slot]]
+        likely = 3 * behaviour.accept * offer.appeal if fresh else behaviour.accept_anyway
+        slots = [
+            slot
+            for slot in fresh or items
+            if items[slot].price(self._currency)
+            # Which of two verdicts on one item counts for the offer would be a matter of taste.
+            and len(kinds_of(slot, self._currency, before, items, self._initial)) < 2
+        ]
+        return world.pick(slots) if slots and world.chance(min(1, likely)) else None
+
+    def _carry(self, offer: Offer, slot: str, kinds: Sequence[Kind]) -> None:
+        """Count that the transaction that was just sold is the first to have this offer, on the item in this slot."""
+        self._carried = offer.id, kinds[0] if kinds else "nothing", self._items[slot].mrr(self._currency)
+        self._account()
+
+    def _account(self) -> None:
+        """Count the offer of the newest transaction as it is now, in the place of what was counted before."""
+        if self._carried is None:
+            return
+        offer, verdict, mrr = self._carried
+        kept = rounded(mrr * (1 - Fraction(self._returned)), self._currency)
+        planted = PlantedOffer(self._currency, verdict, rounded(mrr, self._currency), kept, self._returned == 1)
+        self._offers.accept(self._day, {offer: planted})
+
+    def _show_offer(self) -> Session:
+        """Show an offer, which the customer may decline."""
+        world = self._world
+        offer = self._offers.pick(world.rng, FOR_SUBSCRIBERS)
+        if offer is None:
+            return
+        slot = self._slot_of(offer)
+        yield self._show(offer, slot), SHORTEST
+        if world.chance(0.2):
+            yield self._show(offer, world.pick(offer.slots)), SHORTEST
+        if world.chance(self._behaviour.decline):
+            yield self._decline(offer, slot), SHORTEST
+        else:
+            self._offer = offer
 
     def _item_list(self, items: Items | None = None) -> list[dict[str, Any]]:
         return item_list(self._items if items is None else items, self._currency, self._world.rng)

@@ -33,6 +33,8 @@ class Emitted(msgspec.Struct, frozen=True, gc=False):
     """When the record reaches the topic, UTC: `time` or later."""
     poison: str | None = None
     """The defect, one of `POISON_KINDS`; None for a good record."""
+    about_offer: bool = False
+    """It says that an offer was shown or declined."""
 
 
 @cache

@@ -19,6 +19,8 @@ from stream.simulate.catalogue import catalogue
 from stream.simulate.checkouts import Checkout
 from stream.simulate.customers import Customer, Customers
 from stream.simulate.disorder import Disorder
+from stream.simulate.incident import Incident
+from stream.simulate.pairs import product_of
 from stream.simulate.record import Emitted, quantum
 from stream.simulate.subscriptions import may_subscribe, subscribing
 from stream.simulate.truth import Truth
@@ -91,6 +93,8 @@ class ShopSettings:
     behaviour: Behaviour = field(default_factory=Behaviour)
     shifts: tuple[Shift, ...] = ()
     """Changes of behaviour, in order of time. Of those that apply to a session, the last one is used."""
+    incident: Incident | None = None
+    """A drop of sales, planted on top of `behaviour`. `shifts` do not matter where it applies."""
 
     def __post_init__(self) -> None:
         rules = {
@@ -127,6 +131,24 @@ def month_for(disorder_seconds: float, pace: float) -> float:
     return max(_MONTH, disorder_seconds / 2 * pace)
 
 
+def expected_end(settings: ShopSettings, start: datetime, events: int) -> datetime:
+    """About when a shop without a past has sent so many events, duplicates and bad records included."""
+    day, rhythm = _DAY / 1000, settings.daily_rhythm
+    good = events / (1 + settings.duplicates + settings.poison)
+    opened = start.timestamp()
+
+    def sent(until: float) -> float:
+        """Good events up to this time: the integral of the rate of `_update_target_rate`."""
+        first, last = (math.sin(2 * math.pi * (moment / day - _BUSIEST)) for moment in (opened, until))
+        return settings.rate * (until - opened + rhythm * day / (2 * math.pi) * (last - first))
+
+    low, high = opened, opened + good / (settings.rate * (1 - rhythm))
+    while high - low > 1:
+        middle = (low + high) / 2
+        low, high = (middle, high) if sent(middle) < good else (low, middle)
+    return datetime.fromtimestamp(high, UTC)
+
+
 class Shop:
     """The shop, which opens at `start`.
 
@@ -143,17 +165,32 @@ class Shop:
         self._truth = Truth()
         rng = Random(settings.seed)
         opening = int(start.timestamp() * 1000)
+        goods = catalogue(settings.currencies)
+        shifts = settings.shifts
+        self._truth.planted_pairs = [
+            {
+                "intent": product_of(companion.source, 0),
+                "cross_sell": product_of(companion.family, 0),
+                "factor": companion.factor,
+            }
+            for companion in goods.companions
+        ]
+        if (incident := settings.incident) is not None:
+            self._truth.incident = incident.document()
+            after, until = ((moment - start).total_seconds() for moment in (incident.start, incident.end))
+            fewer = settings.behaviour.with_fewer_acceptances(incident.factor)
+            shifts = (*shifts, Shift(after, fewer, incident.segment, incident.channel, until))
         run = f"{opening // 1000:x}"
         source = f"/shop/{settings.seed}"
         self._world = World(
             rng=rng,
             truth=self._truth,
-            catalogue=catalogue(settings.currencies),
+            catalogue=goods,
             customers=Customers(rng, settings.customers, settings.segments, settings.currencies, run),
             channels=settings.channels,
             currencies=settings.currencies,
             behaviour=settings.behaviour,
-            shifts=settings.shifts,
+            shifts=shifts,
             pace=settings.pace,
             month=settings.month_seconds * 1000,
             max_delay=int(settings.disorder_seconds * 1000) + 1000,
@@ -277,7 +314,7 @@ class Shop:
         customer: Customer | None = None
         if world.rng.random() < 0.9:
             customer = world.customers.known()
-            subscribe = world.behaviour_of(customer.segment).subscribe
+            subscribe = world.behaviour_of(customer.segment, channel).subscribe
             if world.chance(subscribe) and may_subscribe(customer, world):
                 yield from subscribing(world, customer, channel, number)
                 return

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from stream.simulate.catalogue import Interval
 from stream.simulate.customers import Customer
-from stream.simulate.items import BASE, Item, Items, additional, changed, together, unjudged
+from stream.simulate.items import BASE, Item, Items, additional, kind_of_additional, together, unjudged, without_offers
+from stream.simulate.offers import FOR_SUBSCRIBERS
 from stream.simulate.paid_subscription import (
     CANCELED,
     CHANGED,
@@ -131,7 +132,7 @@ class Subscription(PaidSubscription):
             if merged is None:
                 stated["previous"] = self._continue_one(continued[-1].items)
             else:
-                self._basis, self._initial = dict(merged[0]), dict(merged[1])
+                self._basis, self._initial = without_offers(merged[0]), without_offers(merged[1])
                 self._items = {slot: item for slot, item in self._basis.items() if slot not in world.catalogue.products}
         else:
             self._choose_items(others)
@@ -145,6 +146,7 @@ class Subscription(PaidSubscription):
 
     def _continue_one(self, items: Items) -> dict[str, Any]:
         """Continue these items, and say so."""
+        items = without_offers(items)
         self._items, self._basis, self._initial = dict(items), dict(items), dict(items)
         return {"items": self._item_list(items)}
 
@@ -167,6 +169,8 @@ class Subscription(PaidSubscription):
         world = self._world
         record = self._record(CREATED, status="trialing", items=self._item_list(), **stated)
         yield record, world.months(0.05, 0.2)
+        if world.chance(self._behaviour.offered):
+            yield from self._show_offer()
         if world.chance(self._behaviour.change):
             self._change()
             record = self._record(CHANGED, status="trialing", items=self._item_list())
@@ -186,22 +190,28 @@ class Subscription(PaidSubscription):
             stated["intent"], self._basis = self._intend(self._items), None
         if world.chance(self._behaviour.change):
             self._change()
-        before = self._initial if self._basis is None else self._basis
-        self._sell(changed(self._currency, before, self._items, self._initial))
+        self._sell_change(self._initial if self._basis is None else self._basis)
         self._customer.paid[self._id] = self._items[BASE].plan.product
         return self._record(CONVERTED, status="active", items=self._item_list(), **stated)
 
     def _create(self, others: set[str], stated: dict[str, Any]) -> Emitted:
         """The first payment, without a trial. `others`: base products of the customer's other paid subscriptions."""
-        product = self._items[BASE].plan.product
-        self._customer.paid[self._id] = product
+        self._customer.paid[self._id] = self._items[BASE].plan.product
         if self._sold_in is None:
+            # Nobody says that it was shown: there was no subscription yet.
+            self._offer = self._offers.pick(self._world.rng, FOR_SUBSCRIBERS) if self._world.chance(0.05) else None
             if self._explicit or self._basis is not None:
-                before = self._initial if self._basis is None else self._basis
-                sale = changed(self._currency, before, self._items, self._initial)
-            elif others:
-                sale = additional(self._currency, self._items, "upsell" if product in others else "cross_sell")
+                self._sell_change(self._initial if self._basis is None else self._basis)
             else:
-                sale = unjudged(self._currency, self._items)
-            self._sell(sale)
+                self._sell_first(others)
         return self._record(CREATED, status="active", items=self._item_list(), **stated)
+
+    def _sell_first(self, others: set[str]) -> None:
+        """Sell the items as they are, to a customer with these other products."""
+        offer, self._offer, items = self._offer, None, self._items
+        if offer is not None:
+            items[BASE] = items[BASE]._replace(offer=offer.id)
+        kinds = [kind_of_additional(items, others)] if others else []
+        self._sell(additional(self._currency, items, kinds[0]) if kinds else unjudged(self._currency, items))
+        if offer is not None:
+            self._carry(offer, BASE, kinds)

@@ -15,6 +15,8 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec.structs import replace
 
+from stream.simulate.offers import OfferCounts
+from stream.simulate.pairs import PairCounts
 from stream.simulate.record import Topic, quantum, rounded
 
 Kind = Literal["upsell", "cross_sell", "downsell", "restored"]
@@ -252,7 +254,15 @@ class Truth:
         self.rejected = 0
         """Bad records among `events`."""
         self.duplicates = 0
-        """Records that are a copy of an earlier one."""
+        """Records that are a copy of an earlier one, and not about an offer."""
+        self.offer_duplicates = 0
+        """Records that are a copy of an earlier one about an offer."""
+        self.offers = OfferCounts()
+        self.pairs = PairCounts()
+        """Of the checkouts."""
+        self.planted_pairs: list[dict[str, Any]] = []
+        """`intent`, `cross_sell` and `factor`: how many times as often the one is added where the other is in the intent."""
+        self.incident: dict[str, Any] | None = None
         self._tallies: dict[Topic, defaultdict[Labels, _Tally]] = {
             "checkout": defaultdict(_Tally),
             "subscription": defaultdict(_Tally),
@@ -280,6 +290,14 @@ class Truth:
         person = buyers.present.pop(customer, None)
         if person is not None:
             buyers.departed.update(kind for kind in CUSTOMERS if person[kind] > 0)
+
+    def document(self) -> dict[str, Any]:
+        """The summary, and what else was planted: `offers`, `pairs` and `incident` (None: none)."""
+        return self.summary() | {
+            "offers": self.offers.document(),
+            "pairs": {"planted": self.planted_pairs, "checkout": self.pairs.document()},
+            "incident": self.incident,
+        }
 
     def summary(self) -> dict[str, Any]:
         """The counts so far, in the shape of `classify --summary --json`.

@@ -77,16 +77,25 @@ class World:
         """Start another session after about so many seconds, divided by `pace`. It gets a number of its own."""
         self.spawned.append((self.gap(seconds), begin))
 
-    def behaviour_of(self, segment: str | None) -> Behaviour:
+    def behaviour_of(self, segment: str | None, channel: str) -> Behaviour:
         """The behaviour of a session that starts now: of the shifts that apply, the last one."""
-        found = self.behaviour
+        found, passed = self.behaviour, (self.now - self.start) / 1000
         for shift in self.shifts:
-            if self.now - self.start >= shift.after * 1000 and shift.segment in {None, segment}:
-                found = shift.behaviour
+            if shift.after <= passed < shift.until and shift.segment in {None, segment}:
+                found = shift.behaviour if shift.channel in {None, channel} else found
         return found
 
     def record(
-        self, topic: Topic, kind: str, *, entity: str, number: int, customer: str, channel: str, data: dict[str, Any]
+        self,
+        topic: Topic,
+        kind: str,
+        *,
+        entity: str,
+        number: int,
+        customer: str,
+        channel: str,
+        data: dict[str, Any],
+        about_offer: bool = False,
     ) -> Emitted:
         """The event number `number` of an entity, at the current simulated time."""
         minute, millis = divmod(self.now, 60_000)
@@ -109,4 +118,4 @@ class World:
             data=data,
             version=number if channel == "web" else None,
         )
-        return Emitted(topic, customer.encode(), value, moment, moment)
+        return Emitted(topic, customer.encode(), value, moment, moment, about_offer=about_offer)

@@ -46,17 +46,62 @@ async def first_record(bootstrap_servers, topic):
         return await consumer.getone()
 
 
+def counts_in(planted):
+    """The part of the truth that has the format of a summary."""
+    return {name: counts for name, counts in planted.items() if name not in {"offers", "pairs", "incident"}}
+
+
 def test_classify_finds_what_was_planted(tmp_path):
     file, truth = tmp_path / "events.jsonl", tmp_path / "truth.json"
     result = simulate("--to-file", str(file), "--truth", str(truth), *KNOBS)
     planted = json.loads(truth.read_text(encoding="utf-8"))
     found = CliRunner().invoke(cli, ["classify", "--summary", "--json", "--allow-rejected", str(file)])
-    assert json.loads(found.stdout) == planted
+    assert planted["offers"]["checkout"]
+    assert planted["pairs"]["planted"]
+    assert planted["incident"] is None
+    assert json.loads(found.stdout) == counts_in(planted)
     assert planted["events"] == 3000
     assert planted["rejected"] > 0
     assert planted["duplicates"] > 0
     assert f"{planted['events']:,} events written" in result.stderr
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "planted"), [((), {}), (("store,vip,2,0.3",), {"channel": "store", "segment": "vip", "factor": 0.3})]
+)
+def test_an_incident_is_planted_before_the_end_and_told(tmp_path, asked, planted):
+    file, truth = tmp_path / "events.jsonl", tmp_path / "truth.json"
+    knobs = ("--events", "2000", "--rate", "0.05", "--truth", str(truth))
+    simulate("--to-file", str(file), *knobs, "--incident", *asked)
+    incident = json.loads(truth.read_text(encoding="utf-8"))["incident"]
+    assert incident | planted == incident
+    begin, end = (datetime.fromisoformat(incident[name]) for name in ("from", "to"))
+    last = max(
+        datetime.fromisoformat(json.loads(line)["time"]) for line in file.read_text(encoding="utf-8").splitlines()
+    )
+    assert begin < last
+    assert abs(end - last) < timedelta(hours=1)
+    if asked:
+        assert end - begin == timedelta(hours=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--to-file", "-", "--incident"), "at least four hours"),
+        (("--incident",), "--events or --past"),
+        (("--to-file", "-", "--incident", "web,vip,3,0.2,5"), "CHANNEL,SEGMENT,HOURS,FACTOR"),
+        (("--to-file", "-", "--incident", "web,vip,no"), "CHANNEL,SEGMENT,HOURS,FACTOR"),
+        (("--to-file", "-", "--incident", "web,vip,3,2"), "0<=x<=1"),
+        (("--to-file", "-", "--rate", "0.1", "--incident", "fax"), "web, app, store"),
+        (("--to-file", "-", "--rate", "0.1", "--incident", "web,poor"), "consumer, family, business, vip"),
+    ],
+)
+def test_an_incident_that_cannot_be_is_refused(options, says):
+    result = CliRunner().invoke(cli, ["simulate", *options])
+    assert result.exit_code == 2
+    assert says in result.stderr
 
 
 def test_the_same_seed_makes_the_same_file():
@@ -108,7 +153,7 @@ def test_the_truth_holds_under_half_a_day_of_disorder(tmp_path):
     knobs = ("--seed", "106", "--rate", "0.1", "--disorder", "43200", "--duplicates", "1", "--events", "5000")
     simulate("--to-file", str(file), "--truth", str(truth), *knobs)
     found = CliRunner().invoke(cli, ["classify", "--summary", "--json", "--allow-rejected", str(file)])
-    assert json.loads(found.stdout) == json.loads(truth.read_text(encoding="utf-8"))
+    assert json.loads(found.stdout) == counts_in(json.loads(truth.read_text(encoding="utf-8")))
 
 
 def test_a_month_of_past_comes_before_the_live_stream(embedded_broker, name_prefix, tmp_path):
@@ -130,7 +175,7 @@ def test_a_month_of_past_comes_before_the_live_stream(embedded_broker, name_pref
     offline = Offline(CoreConfig(), LabelRegistry())
     for record in found:
         offline.apply(decode_line(record.value))
-    assert planted == {"events": 4000, "rejected": 0, "duplicates": 0} | offline.figures().summary()
+    assert counts_in(planted) == {"events": 4000, "rejected": 0, "duplicates": 0} | offline.figures().summary()
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def _read(lines: Iterable[bytes], memory: Memory | None = None) -> Reading:
         event = records.parse(line.rstrip(b"\r\n"))
         if event is None:
             reading.rejected += 1
-        elif event.live:
+        elif event.live and event.type not in records.OFFER_TYPES:  # an offer is no fact
             events[seq] = event
     accepted, forgotten = _accept(events, reading, _Lives(memory))
     arrived = {seq: event for seq, event in accepted.items() if event.type != records.ERASED}
@@ -354,7 +354,7 @@ def _outcome_line(judged: Judged, currency: str) -> dict[str, Any]:
         "sku": _sku(final),
         "intent_product_id": intent.product if intent else None,
         "intent_sku": _sku(intent),
-        "offer_id": final.offer if isinstance(final, Line) else None,
+        "offer_id": final.offer if final else None,
         "amount": _decimal(minor(judged.amount, currency), currency),
     }
 

@@ -23,6 +23,7 @@ class Item:
     category: str | None
     quantity: int
     mrr: Fraction
+    offer: str | None = None
 
     @property
     def unit(self) -> Fraction:
@@ -38,13 +39,14 @@ def items_of(raw: Iterable[dict[str, Any]]) -> list[Item]:
             category=item["category"],
             quantity=item["quantity"],
             mrr=item["price"] * item["quantity"] * INTERVALS[item["interval"]] / item["interval_count"],
+            offer=item.get("offer_id"),
         )
         for item in raw
     )
 
 
 def merge(items: Iterable[Item]) -> list[Item]:
-    """One item for each plan: product and role of the first, the first category, quantities and MRR added up."""
+    """One item for each plan: product and role of the first, the first category and offer, quantities and MRR added up."""
     merged: dict[str, Item] = {}
     for item in items:
         so_far = merged.get(item.plan)
@@ -56,6 +58,7 @@ def merge(items: Iterable[Item]) -> list[Item]:
                 category=so_far.category or item.category,
                 quantity=so_far.quantity + item.quantity,
                 mrr=so_far.mrr + item.mrr,
+                offer=so_far.offer or item.offer,
             )
         )
     return list(merged.values())

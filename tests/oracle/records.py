@@ -31,6 +31,7 @@ SUBSCRIPTION_TYPES = (
     "commerce.subscription.canceled.v1",
     "commerce.subscription.refunded.v1",
 )
+OFFER_TYPES = ("commerce.offer.shown.v1", "commerce.offer.declined.v1")
 STARTED, UPDATED, COMPLETED, ORDER_UPDATED, ORDER_REFUNDED, ORDER_CANCELED = CHECKOUT_TYPES
 ERASED = "commerce.customer.erased.v1"
 CREATED, CONVERTED, CHANGED, SCHEDULED, RENEWED, CANCELED, REFUNDED = SUBSCRIPTION_TYPES
@@ -144,6 +145,14 @@ def _event(body: Any) -> Event:
         intent = _nested(data, "intent", "items", _item)
         previous = _nested(data, "previous", "items", _item)
         sold_in = _text(data, "checkout_id") if kind == CREATED else None
+    elif kind in OFFER_TYPES:
+        checkout, subscription = _text(data, "checkout_id"), _text(data, "subscription_id")
+        _demand((checkout is None) != (subscription is None))
+        journey, rank = "checkout" if checkout else "subscription", 100 + OFFER_TYPES.index(kind)
+        entity = customer = _required(data, f"{journey}_id")
+        _required(data, "offer_id")
+        _text(data, "slot")
+        lines = intent = previous = None
     elif kind == ERASED:
         journey, rank = "customer", 0
         entity = customer = _required(data, "customer_id")
@@ -151,8 +160,9 @@ def _event(body: Any) -> Event:
     else:
         raise _InvalidError
     _demand(_required(body, "subject") == f"{journey}/{entity}")
-    currency = _required(data, "currency") if kind != ERASED else ""
-    _demand(currency in CURRENCIES or kind == ERASED)
+    sells = kind in CHECKOUT_TYPES or kind in SUBSCRIPTION_TYPES
+    currency = _required(data, "currency") if sells else ""
+    _demand(currency in CURRENCIES or not sells)
     refund_id, refund_lines, refund_empty, refund_amount, share = None, None, False, None, Fraction(1)
     if kind == ORDER_REFUNDED:
         refund = data.get("refund")
@@ -185,10 +195,10 @@ def _event(body: Any) -> Event:
         journey=journey,
         entity=entity,
         customer=customer,
-        channel=_text(data, "channel") if kind != ERASED else None,
-        segment=_text(data, "segment") if kind != ERASED else None,
+        channel=_text(data, "channel") if sells else None,
+        segment=_text(data, "segment") if sells else None,
         currency=currency,
-        status=_text(data, "status") if journey == "subscription" else None,
+        status=_text(data, "status") if kind in SUBSCRIPTION_TYPES else None,
         lines=lines,
         previous=previous,
         intent=intent,
@@ -227,6 +237,7 @@ def _item(line: dict[str, Any]) -> dict[str, Any]:
         "plan_id": _required(line, "plan_id"),
         "product_id": _required(line, "product_id"),
         "role": role,
+        "offer_id": _text(line, "offer_id"),
         "category": _text(line, "category"),
         "quantity": _count(line, "quantity", least=0),
         "price": _money(line, "price", needed=True),

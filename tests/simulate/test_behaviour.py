@@ -43,7 +43,7 @@ class Stream:
 
 @pytest.fixture(scope="module")
 def stream():
-    return Stream(6000, **SHOPS["days"] | {"disorder_seconds": 0})
+    return Stream(9000, **SHOPS["days"] | {"seed": 2, "disorder_seconds": 0})
 
 
 def orders(events):

@@ -5,6 +5,7 @@ from itertools import islice, pairwise
 
 import pytest
 
+from stream.core.event import OfferEvent
 from stream.events.decode import Rejected, decode_line
 from stream.simulate.behaviour import Behaviour, Shift
 from stream.simulate.poison import POISON_KINDS
@@ -47,10 +48,14 @@ def test_every_good_record_follows_the_contract():
         plain = json.loads(record.value)
         types.add(plain["type"])
         assert plain["subject"] == f"{record.topic}/{event.entity}"
-        assert record.key == event.customer.encode()
+        if record.about_offer:
+            assert isinstance(event, OfferEvent)
+            assert event.journey == record.topic
+        else:
+            assert record.key == event.customer.encode()
         assert event.time == round(record.time.timestamp() * 1000) * 1000
         assert keys.setdefault(plain["subject"], record.key) == record.key
-    assert len(types) == 13, "every type of the contract must occur"
+    assert len(types) == 15, "every type of the contract must occur"
 
 
 def test_events_of_one_checkout_or_subscription_have_different_times_and_are_not_too_far_apart():
@@ -79,6 +84,8 @@ def test_customers_return_with_the_same_segment_and_use_all_channels():
     visits = Counter()
     channels = Counter()
     for record in records(8000, customers=400):
+        if record.about_offer:
+            continue
         data = data_of(record)
         channels[data["channel"]] += 1
         if "customer_id" in data:
@@ -131,19 +138,22 @@ def test_duplicates_and_bad_records_have_the_set_shares():
     values = Counter(record.value for record in arrived)
     assert truth["events"] == len(arrived)
     assert truth["rejected"] == len(bad) == pytest.approx(0.1 / 1.15 * 10_000, rel=0.15)
-    assert truth["duplicates"] == sum(values.values()) - len(values) == pytest.approx(0.05 / 1.15 * 10_000, rel=0.2)
+    copies = truth["duplicates"] + here.truth.offer_duplicates
+    assert copies == sum(values.values()) - len(values) == pytest.approx(0.05 / 1.15 * 10_000, rel=0.2)
+    assert here.truth.offer_duplicates > 50
     assert {record.poison for record in bad} == set(POISON_KINDS)
 
 
 def test_duplicates_disorder_and_bad_records_change_no_planted_figure():
     noisy = shop(duplicates=0.2, disorder_seconds=20, poison=0.2)
-    good = sum(1 for record in noisy.take(6000) if record.poison is None) - noisy.truth.duplicates
+    good = sum(1 for record in noisy.take(6000) if record.poison is None)
+    good -= noisy.truth.duplicates + noisy.truth.offer_duplicates
     # The same shop without `Disorder`. Its sessions depend on `disorder_seconds`, so the setting must be the same.
     calm = shop(disorder_seconds=20)
     for _ in range(good):
         calm._next()
-    noisy_summary, calm_summary = noisy.truth.summary(), calm.truth.summary()
-    for name in ("all", "checkout", "subscription"):
+    noisy_summary, calm_summary = noisy.truth.document(), calm.truth.document()
+    for name in ("all", "checkout", "subscription", "offers", "pairs"):
         assert noisy_summary[name] == calm_summary[name]
 
 

@@ -26,7 +26,7 @@ from stream.core.config import DAY, STEP
 from stream.core.counting.figures import Figures, ShardFigures
 from stream.core.counting.summary import decode_recent, decode_summary
 from stream.core.entities.customer import Customer, member
-from stream.core.event import ErasedEvent
+from stream.core.event import ErasedEvent, OfferEvent
 from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline, _figures
 from stream.core.shard import event_time
@@ -97,6 +97,8 @@ class _Pure:
             self.outcomes[record.offset] = [
                 outcome_event(version, settings.app_id) for version in step.versions if version.publish
             ]
+            if isinstance(event, OfferEvent):
+                continue  # it names no customer
             if not isinstance(event, ErasedEvent):
                 self.erased.discard(event.customer)
             elif (event.id, event.customer) not in asked:
