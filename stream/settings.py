@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import parse_qs, unquote
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
@@ -239,6 +240,12 @@ class Settings(BaseSettings):
     """Key of the hash that replaces customer ids in Redis, at most 64 bytes. If you change it, known customers count as new ones."""
     customer_hash_key_file: FilePath | None = None
     """File with the key of the hash that replaces customer ids in Redis."""
+    time_zone: str = "UTC"
+    """Time zone of the days of the history (IANA name, like Europe/Berlin). If you change it, that history begins again. Hours are those of UTC."""
+    history_hours_days: int = Field(8, ge=1, le=62)
+    """Days for which the history keeps every hour."""
+    history_days: int = Field(35, ge=1, le=400)
+    """Days for which the history keeps every day; at least `history_hours_days`."""
     targets: Targets = ()
     """Rates below which the alerts page somebody; see the section on targets."""
 
@@ -311,6 +318,17 @@ class Settings(BaseSettings):
                     raise ValueError(f"{code!r} is not {allowed}") from None
         return values
 
+    @field_validator("time_zone")
+    @classmethod
+    def _time_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(
+                f"{name!r} is not a time zone; write an IANA name like UTC, Europe/Berlin or America/New_York"
+            ) from None
+        return name
+
     @field_validator("targets")
     @classmethod
     def _targets(cls, targets: tuple[Target, ...]) -> tuple[Target, ...]:
@@ -375,6 +393,8 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"targets: the segment {target.segment!r} is not one of segments ({', '.join(self.segments)})"
                 )
+        if self.history_days < self.history_hours_days:
+            raise ValueError("history_days is less than history_hours_days; hours are kept for no longer than days")
         if len(self._customer_key()) > 64:
             raise ValueError("customer_hash_key is longer than 64 bytes")
         return self
@@ -400,6 +420,9 @@ class Settings(BaseSettings):
             lateness=round(self.lateness_hours * DAY / 24),
             swap_window=round(self.swap_hours * DAY / 24),
             customer_key=self._customer_key(),
+            time_zone=ZoneInfo(self.time_zone),
+            hours_kept=self.history_hours_days * DAY,
+            days_kept=self.history_days * DAY,
         )
 
     def _customer_key(self) -> bytes:

@@ -5,7 +5,7 @@ from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, get_args
 
 import click
 import msgspec
@@ -14,15 +14,19 @@ from rich.progress import Progress
 from rich.text import Text
 
 from stream.cli.figures import one_window
-from stream.cli.options import JUDGEMENT, with_settings
+from stream.cli.history import show
+from stream.cli.options import HISTORY, JUDGEMENT, with_settings
 from stream.cli.parameters import Limit, Time
 from stream.cli.screen import output, printable, progress
 from stream.cli.verdicts import verdicts
 from stream.cli.whole_file import Identities, Prices, Unmatched, spread
+from stream.core.counting.kpi import KPIS
 from stream.core.event import CheckoutEvent
 from stream.core.offline import Offline
 from stream.core.result import TOO_MANY_ORDERS, Judged, Step
 from stream.events.decode import LARGEST_RECORD, Rejected, decode_line, too_many_orders
+from stream.observe.past import Past, history_document
+from stream.observe.queries import HistoryQuery, HistoryStep, parse
 from stream.settings import Settings
 
 _PROGRESS_LINES: Final = 500
@@ -155,6 +159,7 @@ Examples:
   upsell-stream classify --strict --table --all events.jsonl
   upsell-stream classify --summary checkouts.jsonl subscriptions.jsonl
   upsell-stream classify --summary --json --as-of 2026-01-31T12:00:00Z events.jsonl
+  upsell-stream classify --history 1h --as-of 2026-01-31T12:00:00Z events.jsonl
   zcat events.jsonl.gz | upsell-stream classify --all -
 """
 )
@@ -163,6 +168,12 @@ Examples:
 @click.option("--summary", is_flag=True, help="Print the figures instead of the transactions.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of tables.")
 @click.option("--as-of", metavar="TIME", type=Time(), help="Print the summary with the rolling windows at this time.")
+@click.option(
+    "--history",
+    "step",
+    type=click.Choice(get_args(HistoryStep)),
+    help="Print the figures of each hour (1h) or day (1d) that is kept at --as-of, instead of the summary.",
+)
 @click.option("--table", "as_table", is_flag=True, help="Print the transactions as a table for people instead of JSON.")
 @click.option(
     "--strict",
@@ -178,7 +189,7 @@ Examples:
     help="Rejected lines to report; further ones are only counted.",
 )
 @click.option("--allow-rejected", is_flag=True, help="Exit with status 0 although lines were rejected.")
-@with_settings(JUDGEMENT)
+@with_settings((*JUDGEMENT, *HISTORY))
 @click.pass_context
 def classify(
     ctx: click.Context,
@@ -188,6 +199,7 @@ def classify(
     summary: bool,
     as_json: bool,
     as_of: int | None,
+    step: HistoryStep | None,
     as_table: bool,
     strict: bool,
     rejections: int,
@@ -202,20 +214,24 @@ def classify(
     print_transactions = not summary and as_of is None
     if as_table and (as_json or not print_transactions):
         raise click.UsageError("--table shows transactions: leave out --json, --summary and --as-of")
+    if step is not None and as_of is None:
+        raise click.UsageError("--history needs --as-of: the moment up to which it shows the past")
     offline = Offline(settings.core(), settings.registry(), as_of)
     bar = progress(counted=False)
     # Through the bar's console, so that a message and the bar never share a line.
     reader = Reader(bar.console, rejections, strict=strict)
     transactions = Transactions(everything=everything)
-    for step in _read(files, reader, offline, bar):
+    for applied in _read(files, reader, offline, bar):
         if print_transactions:
-            transactions.add(step)
+            transactions.add(applied)
     if as_table:
         transactions.print_table()
     elif print_transactions:
         stdout = click.get_binary_stream("stdout")
         stdout.writelines(line + b"\n" for line in transactions.lines())
         stdout.flush()
+    elif step is not None and as_of is not None:
+        _print_history(offline, settings, step, as_of, as_json=as_json)
     else:
         _print_summary(reader, offline, as_json=as_json, windows=as_of is not None)
     reader.print_results()
@@ -248,6 +264,17 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
         yield line
         while not line.endswith(b"\n") and len(line) == LARGEST_RECORD + 2:
             line = file.readline(LARGEST_RECORD + 2)
+
+
+def _print_history(offline: Offline, settings: Settings, step: HistoryStep, as_of: int, *, as_json: bool) -> None:
+    """Print every hour or day that is kept."""
+    config = settings.core()
+    query = parse(HistoryQuery, [("step", step)])
+    document = history_document(Past(offline.timeline(), {}, config, as_of), query, query.everything(as_of, config))
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    else:
+        show(document, KPIS[0].name)
 
 
 def _print_summary(reader: Reader, offline: Offline, *, as_json: bool, windows: bool) -> None:

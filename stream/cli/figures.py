@@ -175,7 +175,7 @@ def columns(title: str, figures: Mapping[str, FigureDocument], *, brief: bool = 
         title,
         names,
         (
-            *((kpi, tuple(_rate(kpi, each) for each in sets)) for kpi in kpis),
+            *((kpi, tuple(shown_rate(kpi, each) for each in sets)) for kpi in kpis),
             *((" ".join(path), tuple(_number(each, path) for each in sets)) for path in _FIRST),
         ),
     )
@@ -204,7 +204,7 @@ def rows(dimension: str, title: str, figures: Mapping[str, FigureDocument]) -> S
         title,
         ("transactions", *kpis),
         tuple(
-            (printable(value), (f"{each['transactions']:,}", *(_rate(kpi, each) for kpi in kpis)))
+            (printable(value), (f"{each['transactions']:,}", *(shown_rate(kpi, each) for kpi in kpis)))
             for value, each in sorted(figures.items(), key=lambda item: (-item[1]["transactions"], item[0]))
         ),
         foldable=True,
@@ -281,7 +281,8 @@ def _number(figures: FigureDocument, path: tuple[str, ...]) -> str | Text:
     return f"{Decimal(value) if isinstance(value, str) else value:,}"
 
 
-def _rate(name: str, figures: FigureDocument) -> str | Text:
+def shown_rate(name: str, figures: FigureDocument) -> str | Text:
+    """A KPI of a figure set, with the sign and the colour of its band."""
     value = figures["rates"].get(name)
     if value is None:
         return _NONE

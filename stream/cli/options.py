@@ -42,6 +42,7 @@ JUDGEMENT: Final = (
     "categories",
     "currencies",
 )
+HISTORY: Final = ("time_zone", "history_hours_days", "history_days")
 EVERYTHING: Final = tuple(name for name in Settings.model_fields if not is_secret(name))
 
 

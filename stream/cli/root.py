@@ -14,6 +14,8 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "demo": "Run everything on this machine: a simulated shop, a broker, Valkey, a worker, live rates.",
     "worker": "Run one worker with Kafka and Redis.",
     "rates": "Show the current figures, read from Redis.",
+    "history": "Show the figures of each hour or day, read from Redis.",
+    "explain": "Say what changed a rate: which channels and segments, by their rate or by their share.",
     "status": "Show the whole application at one look, and what somebody should do.",
     "check": "Check Kafka, its topics, Redis and the settings; say what to do.",
     "accept-partitions": "Let workers read the new partitions of an input topic.",

@@ -2,9 +2,9 @@
 
 Methods: GET and HEAD; POST only for the form of `stream.observe.access`. Everything else is 405, with `Allow`.
 
-Rules: no handler waits for Kafka or Redis; all data is prepared in advance. No framework pages, no access log, no `Server` header (except in answers
-to requests that are not HTTP). Slow clients must not slow down the shards: a connection serves one request within `PATIENCE` seconds, and when there
-are `MOST_CONNECTIONS`, a new one closes the oldest.
+Rules: no handler waits for Kafka or Redis, except those of `stream.observe.past_api`; all other data is prepared in advance. No framework pages, no
+access log, no `Server` header (except in answers to requests that are not HTTP). Slow clients must not slow down the shards: a connection serves one
+request within `PATIENCE` seconds, and when there are `MOST_CONNECTIONS`, a new one closes the oldest.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from stream.observe import page
 from stream.observe.access import LARGEST_FORM, Access
 from stream.observe.counters import Counters
+from stream.observe.past_api import PastApi
 from stream.observe.view import View
 from stream.settings import Settings, variable
 
@@ -62,6 +63,7 @@ class HttpServer:
         """Oldest first; some may be closed."""
         token = settings.http_token_file
         self._access = None if token is None else Access(token, settings.app_id)
+        self._past = PastApi(settings, view)
         self._running_scrapes: dict[bool, asyncio.Task[bytes]] = {}
         """At most one without and one with gzip."""
 
@@ -139,6 +141,8 @@ class HttpServer:
             "/livez": self._livez,
             "/readyz": self._readyz,
             "/api/v1/rates": self._rates,
+            "/api/v1/history": self._past.history,
+            "/api/v1/explain": self._past.explain,
             "/page.json": self._page_state,
             **{path: _file(*asset) for path, asset in page.ASSETS.items()},
         }

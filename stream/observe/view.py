@@ -74,7 +74,7 @@ class View:
 
     def __init__(self, tables: Tables, settings: Settings, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         """`monotonic`: a monotonic clock in seconds, to measure the age of the last read."""
-        self._tables = tables
+        self.tables = tables
         self._windows = settings.windows
         self._targets = settings.targets
         self._behind = settings.behind
@@ -118,10 +118,10 @@ class View:
             msgspec.DecodeError: a summary is corrupt, or from an incompatible version.
         """
         read_at = self._monotonic()
-        application = await self._tables.application()
-        now = await self._tables.now()
+        application = await self.tables.application()
+        now = await self.tables.now()
         if read_at - self._memory_at > MEMORY_INTERVAL:
-            self._memory, self._memory_at = await self._tables.server_memory(), read_at
+            self._memory, self._memory_at = await self.tables.server_memory(), read_at
         before = self._rendered.withheld if self._rendered is not None else ()
         # In a thread: with the largest number of series this would block the event loop noticeably.
         self._rendered = await asyncio.to_thread(self._render, application, now, read_at)
