@@ -166,6 +166,10 @@ def test_a_misspelt_variable_is_noticed_and_others_are_not(monkeypatch):
         ("TARGETS", "[", "not JSON"),
         ("TARGETS", '[{"kpi": "upsell_ratio", "journey": "checkout", "ratio": 20}]', "between 0 and 1"),
         ("TARGETS", '[{"kpi": "cross_sell_ratio", "journey": "checkout", "ratio": 0.2}]', "name a segment"),
+        ("TIME_ZONE", "Berlin", "'Berlin' is not a time zone; write an IANA name like UTC, Europe/Berlin"),
+        ("TIME_ZONE", "../etc/passwd", "is not a time zone"),
+        ("HISTORY_DAYS", "7", "UPSELL_HISTORY_DAYS is less than UPSELL_HISTORY_HOURS_DAYS"),
+        ("HISTORY_DAYS", "401", "400"),
         ("CUSTOMER_HASH_KEY", "x" * 65, "longer than 64 bytes"),
     ],
 )
