@@ -1,18 +1,45 @@
 """Output of the commands: tables to standard output, progress bars to standard error.
 
-Rules: a pipe or a file gets the same text as a terminal, without colours and without line breaks at a terminal's width. It gets no progress bar.
+Rules: a pipe or a file gets the same text as a terminal, without colours, without line breaks at a terminal's width and
+without blanks at the end of a line. It gets no progress bar.
 """
 
 import logging
 import sys
+from collections.abc import Iterator
 from io import TextIOWrapper
 from typing import Final
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 
 _PIPE: Final = 1000
 """Columns if the output is not a terminal: more than any line has."""
+
+
+class _Trimmed:
+    """A renderable without blanks at the end of its lines."""
+
+    def __init__(self, renderable: ConsoleRenderable) -> None:
+        self._renderable = renderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for line in Segment.split_lines(console.render(self._renderable, options)):
+            shown = list(line)
+            while shown and not shown[-1].text.rstrip(" "):
+                shown.pop()
+            if shown:
+                yield from shown[:-1]
+                yield Segment(shown[-1].text.rstrip(" "), shown[-1].style)
+            yield Segment.line()
+
+
+class _Trimming(RenderHook):
+    """Tables fill each line with blanks up to their width. In a pipe or a file nobody wants them."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Trimmed(renderable) for renderable in renderables]
 
 
 class _Output(Console):
@@ -32,7 +59,11 @@ def output(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     if isinstance(stream, TextIOWrapper):
         stream.reconfigure(errors="replace")  # a sign or a label that the locale does not have
-    return _Output(stderr=stderr, width=None if stream.isatty() else _PIPE, highlight=False)
+    if stream.isatty():
+        return _Output(stderr=stderr, highlight=False)
+    console = _Output(stderr=stderr, width=_PIPE, highlight=False)
+    console.push_render_hook(_Trimming())
+    return console
 
 
 def printable(text: str) -> str:

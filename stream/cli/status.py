@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import click
 import msgspec
@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from stream.cli.inspection import Inspection, Shard, inspect
+from stream.cli.inspection import Inspection, inspect
 from stream.cli.options import INPUT, KAFKA, REDIS, with_settings
 from stream.cli.parameters import Number
 from stream.cli.screen import output, printable, quiet_clients
@@ -80,17 +80,16 @@ def _report(found: Inspection) -> Iterator[RenderableType]:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for journey, state in found.journeys.items():
+    if found.journeys is None:
+        table.add_row("journeys", _unknown(found.redis_problem))
+    for journey, state in (found.journeys or {}).items():
         table.add_row(journey, Text(state.state, style=_STYLES[state.state]))
     table.add_row("workers", _workers(found))
-    table.add_row("shards", _shards(found.shards))
-    table.add_row("lag", "unknown" if found.lag is None else f"{found.lag:,} records")
-    letters = sum(found.dead_letters.values())
-    reasons = ", ".join(f"{printable(reason)} {count:,}" for reason, count in found.dead_letters.items())
-    table.add_row("dead letters", f"{letters:,} in the last hour: {reasons}" if letters else "none in the last hour")
-    table.add_row(
-        "without a key", f"{found.without_key:,} in the last hour" if found.without_key else "none in the last hour"
-    )
+    table.add_row("shards", _shards(found))
+    lag = _unknown(found.redis_problem or found.kafka_problem) if found.lag is None else f"{found.lag:,} records"
+    table.add_row("lag", lag)
+    table.add_row("dead letters", _dead_letters(found))
+    table.add_row("without a key", _without_key(found))
     table.add_row("Redis memory", _memory(found))
     yield table
     yield ""
@@ -103,7 +102,7 @@ def _report(found: Inspection) -> Iterator[RenderableType]:
 
 def _workers(found: Inspection) -> str:
     if found.workers is None:
-        return "unknown: Kafka does not describe the consumer group"
+        return _unknown(found.kafka_problem or "Kafka does not describe the consumer group")
     hosts = Counter(host for host in found.workers if host)
     if found.workers and not hosts:
         return str(len(found.workers))
@@ -111,7 +110,28 @@ def _workers(found: Inspection) -> str:
     return f"{len(found.workers)} at {escape(listed)}" if hosts else "none"
 
 
-def _shards(shards: Sequence[Shard]) -> str:
+def _unknown(cause: str | None) -> str:
+    return f"unknown: {cause}" if cause else "unknown"
+
+
+def _dead_letters(found: Inspection) -> str:
+    if found.dead_letters is None:
+        return _unknown(found.redis_problem)
+    letters = sum(found.dead_letters.values())
+    reasons = ", ".join(f"{printable(reason)} {count:,}" for reason, count in found.dead_letters.items())
+    return escape(f"{letters:,} in the last hour: {reasons}") if letters else "none in the last hour"
+
+
+def _without_key(found: Inspection) -> str:
+    if found.without_key is None:
+        return _unknown(found.redis_problem)
+    return f"{found.without_key:,} in the last hour" if found.without_key else "none in the last hour"
+
+
+def _shards(found: Inspection) -> str:
+    shards = found.shards
+    if shards is None:
+        return _unknown(found.redis_problem)
     states = Counter(f"halted ({shard.reason})" if shard.state == "halted" else shard.state for shard in shards)
     if not shards:
         return "none yet"
@@ -122,7 +142,7 @@ def _shards(shards: Sequence[Shard]) -> str:
 
 def _memory(found: Inspection) -> str:
     if found.redis is None:
-        return "unknown: Redis does not say (INFO)"
+        return _unknown(found.redis_problem or "Redis does not say (INFO)")
     used = f"{found.redis.used / _MIB:,.0f} MiB"
     if found.redis.limit is None:
         return f"{used}, no limit"

@@ -90,7 +90,7 @@ class Witness:
         at = time.monotonic()
         inspection = await inspect(self._settings, STATUS_PATIENCE)
         for journey in self._settings.input_topics.values():
-            if journey in inspection.journeys:
+            if inspection.journeys is not None and journey in inspection.journeys:
                 self._verdict.show("status", journey, inspection.journeys[journey].state, at, view=0)
             else:
                 self._verdict.show_nothing("status", journey)

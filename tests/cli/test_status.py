@@ -8,9 +8,22 @@ from click.testing import CliRunner
 from rich.console import Console, Group
 
 from stream.cli import status as module
-from stream.cli.inspection import Inspection, Memory, Shard
+from stream.cli.inspection import (
+    Inspection,
+    Members,
+    Memory,
+    Shard,
+    about_journeys,
+    about_members,
+    about_topics,
+    members_of,
+)
 from stream.cli.root import cli
+from stream.cli.screen import output
+from stream.core.shard.write_set import ShardId
 from stream.observe.state import JourneyState, Reason
+from stream.settings import load
+from stream.tables.interface import Application, KnownTopic, ShardSummary
 
 MIB = 1024 * 1024
 
@@ -20,13 +33,13 @@ def shard(partition, state="working", reason=None):
 
 
 WELL = Inspection(
-    "shop", [], {"checkout": JourneyState("live")}, ["10.0.0.7", "10.0.0.7", "10.0.0.8"],
+    "shop", [], {"checkout": JourneyState("live")}, ["10.0.0.7", "10.0.0.7", "10.0.0.8"], [],
     [shard(0), shard(1)], 1234, {}, 0, Memory(12 * MIB, 1024 * MIB),
 )  # fmt: skip
 ILL = Inspection(
     "shop", ["checkout is partial: the topic was deleted (checkout-events/1)", "second"],
     {"checkout": JourneyState("partial", [Reason("topic_recreated", "the topic was deleted", ["checkout-events/1"])])},
-    None, [shard(0), shard(1, "halted", "topic_recreated")], None, {"invalid": 37, "no_key": 1}, 60, None,
+    None, None, [shard(0), shard(1, "halted", "topic_recreated")], None, {"invalid": 37, "no_key": 1}, 60, None,
 )  # fmt: skip
 
 
@@ -93,3 +106,92 @@ def test_servers_that_do_not_answer_are_something_to_do():
     assert "cannot connect to Kafka" in result.stdout
     assert "Redis cannot be reached" in result.stdout
     assert "there are no figures" in result.stdout.replace("\n  ", " ").replace("\n", " ")
+
+
+NOWHERE = ["status", "--bootstrap-servers", "127.0.0.1:1", "--timeout", "5"]
+
+
+def test_what_only_a_server_that_is_down_knows_is_unknown_and_not_none():
+    result = CliRunner().invoke(cli, [*NOWHERE, "--redis-url", "redis://127.0.0.1:1"])
+    rows = [" ".join(line.split()) for line in result.stdout.split("To do:")[0].splitlines() if line.strip()]
+    assert rows == [
+        "journeys unknown: Redis does not answer",
+        "workers unknown: Kafka does not answer",
+        "shards unknown: Redis does not answer",
+        "lag unknown: Redis does not answer",
+        "dead letters unknown: Redis does not answer",
+        "without a key unknown: Redis does not answer",
+        "Redis memory unknown: Redis does not answer",
+    ]
+
+
+def test_a_redis_that_refuses_is_the_cause_and_json_has_null_for_what_it_knows(embedded_valkey, monkeypatch):
+    monkeypatch.setenv("UPSELL_REDIS_PASSWORD", "wrong")
+    result = CliRunner().invoke(cli, [*NOWHERE, "--redis-url", embedded_valkey.url, "--json"])
+    found = msgspec.json.decode(result.stdout)
+    assert result.exit_code == 1
+    assert (found["redis_problem"], found["kafka_problem"]) == ("Redis refuses the request", "Kafka does not answer")
+    unknown = ("journeys", "workers", "others", "shards", "lag", "dead_letters", "without_key", "redis")
+    assert {name: found[name] for name in unknown} == dict.fromkeys(unknown)
+
+
+def test_where_only_kafka_is_down_the_lag_and_the_workers_are_unknown_and_the_rest_is_known(
+    embedded_valkey, name_prefix
+):
+    result = CliRunner().invoke(cli, [*NOWHERE, "--redis-url", embedded_valkey.url, "--app-id", f"{name_prefix}app"])
+    shown = " ".join(result.stdout.split())
+    assert "workers unknown: Kafka does not answer" in shown
+    assert "lag unknown: Kafka does not answer" in shown
+    assert "dead letters none in the last hour" in shown
+
+
+def test_silent_shards_of_workers_that_run_send_people_to_readyz_after_the_causes():
+    states = {
+        "checkout": JourneyState(
+            "stopped", [Reason("silent", "start a worker", ["c/0"]), Reason("codec", "why", ["c/1"])]
+        ),
+        "subscription": JourneyState("partial", [Reason("unclaimed", "start a worker", ["s/0"])]),
+    }
+    causes, silences = about_journeys(states, ["10.0.0.7", "10.0.0.8"])
+    assert causes == ["checkout is stopped: why (c/1)"]
+    although = "nothing is committed, although 2 workers run (10.0.0.7, 10.0.0.8): /readyz of each says why"
+    assert silences == [f"checkout is stopped: {although} (c/0)", f"subscription is partial: {although} (s/0)"]
+    for nobody in ([], None):
+        assert "checkout is stopped: start a worker (c/0)" in about_journeys(states, nobody)[1]
+
+
+def test_another_program_in_the_consumer_group_is_named_and_is_no_worker():
+    mixed = members_of("consumer", [("upsell-stream", "10.0.0.7"), ("kafka-console", "10.0.0.9")])
+    assert mixed == Members(["10.0.0.7"], ["client id kafka-console at 10.0.0.9"])
+    connect = members_of("connect", [("upsell-stream", "10.0.0.9")])
+    assert connect.workers == []
+    for members in (mixed, connect):
+        (line,) = about_members(members, "shop")
+        assert "another program is a member of the consumer group 'shop'" in line
+        assert members.others[0] in line
+    assert [*about_members(Members([], []), "shop")] == ["no worker is a member of the consumer group: start one"]
+    assert not [*about_members(Members(["10.0.0.7"], []), "shop")]
+
+
+@pytest.mark.parametrize(("age", "reported"), [(10, True), (3600, False)])
+def test_settings_with_topics_that_the_application_does_not_read_are_named(age, reported):
+    now = 10_000 * 1_000_000
+    read = ShardSummary(ShardId("orders", 0), b"", b"", now - age * 1_000_000, {})
+    application = Application([read], {}, {"orders": KnownTopic("checkout", 1, 0)})
+    settings = load({"app_id": "shop", "subscription_topic": ""})
+    lines = [*about_topics(application, now, settings)]
+    assert len(lines) == reported
+    for line in lines:
+        assert "these settings name topic checkout-events, but the application 'shop' reads orders: another" in line
+    assert not [
+        *about_topics(application, now, load({"app_id": "shop", "checkout_topic": "orders", "subscription_topic": ""}))
+    ]
+
+
+def test_the_lines_of_a_piped_table_end_with_their_text(capfd):
+    wide = msgspec.structs.replace(ILL, to_do=["x" * 300])
+    output().print(*module._report(wide), sep="\n")
+    lines = capfd.readouterr().out.splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []
+    assert lines[-1] == "- " + "x" * 300
+    assert "" in lines
