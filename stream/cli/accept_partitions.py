@@ -44,9 +44,19 @@ async def _accept(settings: Settings, topic: str, partitions: int) -> None:
         count = await _count(settings, topic)
         if partitions > count:
             raise click.UsageError(f"{topic} has {count} partitions in Kafka, not {partitions}")
+        left = count - partitions
+        halted = (
+            f" {topic} has {count} partitions in Kafka: {left} of them {'stays' if left == 1 else 'stay'} halted."
+            if left
+            else ""
+        )
+        if partitions == known[topic].partitions:
+            click.echo(f"{topic}: {partitions} partitions are accepted already; nothing was changed.{halted}", err=True)
+            return
         await tables.register_topic(topic, known[topic].journey, partitions, replace=True)
         click.echo(
-            f"{topic}: {partitions} partitions are accepted (before: {known[topic].partitions}). Workers read them within 10 s; see `upsell-stream status`",
+            f"{topic}: {partitions} partitions are accepted (before: {known[topic].partitions}).{halted} Workers read them within 10 s; see "
+            "`upsell-stream status`",
             err=True,
         )
     except (TablesUnavailableError, IncompatibleStateError) as error:
