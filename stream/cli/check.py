@@ -16,7 +16,7 @@ from stream.cli.findings import Finding, Level, about_settings
 from stream.cli.kafka_findings import kafka_findings
 from stream.cli.options import EVERYTHING, with_settings
 from stream.cli.parameters import Number
-from stream.cli.redis_findings import redis_findings
+from stream.cli.redis_findings import known_topics, redis_findings
 from stream.cli.screen import output, quiet_clients
 from stream.settings import Settings
 
@@ -55,5 +55,6 @@ def check(ctx: click.Context, settings: Settings, timeout: float) -> None:
 
 
 async def _findings(settings: Settings, limit: float) -> list[Finding]:
-    kafka, logs = await kafka_findings(settings, limit)
+    known = await known_topics(settings, limit)
+    kafka, logs = await kafka_findings(settings, limit, known)
     return [*kafka, *await redis_findings(settings, limit, logs), *about_settings(settings)]

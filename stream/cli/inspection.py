@@ -5,6 +5,7 @@ is listed in `to_do` is wrong now and stays wrong until a person acts, causes be
 """
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -231,16 +232,18 @@ def about_journeys(journeys: Mapping[str, JourneyState], workers: Sequence[str] 
     for journey, state in journeys.items():
         for reason in () if is_up(state) else state.reasons:
             quiet = reason.reason in _SILENCE
-            text = _although(workers) if quiet and workers else reason.text
+            # The first clause says what is seen. The others suppose that no worker runs.
+            seen = re.split("[:;,]", reason.text, maxsplit=1)[0]
+            text = f"{seen}, although {_running(workers)}" if quiet and workers else reason.text
             (silences if quiet else causes).append(f"{journey} is {state.state}: {text} ({_places(reason.shards)})")
     return causes, silences
 
 
-def _although(workers: Sequence[str]) -> str:
+def _running(workers: Sequence[str]) -> str:
     hosts = sorted({host for host in workers if host})
     run = "1 worker runs" if len(workers) == 1 else f"{len(workers)} workers run"
     where = f" ({_places(hosts)})" if hosts else ""
-    return f"nothing is committed, although {run}{where}: /readyz of each says why"
+    return f"{run}{where}: /readyz of each says why"
 
 
 def _about_records(hour: LastHour) -> Iterator[str]:
@@ -249,8 +252,8 @@ def _about_records(hour: LastHour) -> Iterator[str]:
         reasons = ", ".join(f"{reason} {number:,}" for reason, number in hour.rejected.items())
         which = "all" if rejected == records else f"{rejected:,} of {records:,}"
         yield (
-            f"{which} records of the last hour were rejected ({reasons}): `upsell-stream dead-letters` shows why; once the cause is fixed, "
-            "`upsell-stream redrive` sends them again"
+            f"{which} records of the last hour were rejected ({reasons}): `upsell-stream dead-letters` shows why. If the cause was on this "
+            "side and is fixed, `upsell-stream redrive` sends them again; invalid records stay invalid"
         )
     if hour.without_key > NOTICED * records:
         yield (

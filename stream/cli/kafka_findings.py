@@ -29,6 +29,7 @@ from stream.kafka.topic_lookup import look_up
 from stream.kafka.topic_plan import DAY_MS, POLICY, RETENTION, SIZE, input_retention, planned_topics
 from stream.kafka.topic_reader import topic_reader
 from stream.settings import Settings, variable
+from stream.tables.interface import KnownTopic
 
 NEWEST: Final = 100
 """Records of each partition that are looked at."""
@@ -59,8 +60,13 @@ class LogRange(NamedTuple):
     end: int
 
 
-async def kafka_findings(settings: Settings, limit: float) -> tuple[list[Finding], dict[ShardId, LogRange]]:
-    """All findings about Kafka, and the logs of the input topics as far as they could be read. `limit`: seconds for each part."""
+async def kafka_findings(
+    settings: Settings, limit: float, known: Mapping[str, KnownTopic] | None
+) -> tuple[list[Finding], dict[ShardId, LogRange]]:
+    """All findings about Kafka, and the logs of the input topics as far as they could be read.
+
+    `limit`: seconds for each part. `known`: the input topics that the application has read; None if Redis does not say.
+    """
     servers = settings.kafka_bootstrap_servers
     findings: list[Finding] = []
     logs: dict[ShardId, LogRange] = {}
@@ -72,7 +78,7 @@ async def kafka_findings(settings: Settings, limit: float) -> tuple[list[Finding
             try:
                 await admin.start()
                 topics = await look_up(servers, client_options(settings), (*settings.input_topics, *_outputs(settings)))
-                findings += [finding async for finding in _server_findings(admin, topics, settings)]
+                findings += [finding async for finding in _server_findings(admin, topics, settings, known)]
             finally:
                 await admin.close()
         readable = [name for name in settings.input_topics if not topics[name].error and _may(topics[name], _READ)]
@@ -98,7 +104,10 @@ def _outputs(settings: Settings) -> tuple[str, str]:
 
 
 async def _server_findings(
-    admin: AIOKafkaAdminClient, topics: Mapping[str, TopicMetadata], settings: Settings
+    admin: AIOKafkaAdminClient,
+    topics: Mapping[str, TopicMetadata],
+    settings: Settings,
+    known: Mapping[str, KnownTopic] | None,
 ) -> AsyncIterator[Finding]:
     answer = await admin._send_request(ApiVersionRequest())  # noqa: SLF001 - the client has no public method for this
     versions = {key: newest for key, _, newest in answer.api_versions}
@@ -106,7 +115,7 @@ async def _server_findings(
     yield about_versions(versions, len(cluster["brokers"]), settings)
     configs = await _configs(admin, [name for name, topic in topics.items() if not topic.error])
     for name, topic in topics.items():
-        problem = about_access(topic, settings)
+        problem = about_access(topic, settings, known)
         if problem is not None:
             yield problem
         if topic.error:
@@ -172,14 +181,14 @@ def about_versions(versions: Mapping[int, int], brokers: int, settings: Settings
     return Finding("ok", "Kafka", found)
 
 
-def about_access(topic: TopicMetadata, settings: Settings) -> Finding | None:
+def about_access(topic: TopicMetadata, settings: Settings, known: Mapping[str, KnownTopic] | None) -> Finding | None:
     """What keeps this user from a topic: it does not exist, may not be seen, or lacks a right. None if nothing does."""
     name = topic.name
     is_input = name in settings.input_topics
     needed, right = (_READ, "Read") if is_input else (_WRITE, "Write")
     error: type[KafkaError] = for_code(topic.error)
     if error is UnknownTopicOrPartitionError:
-        return about_missing(name, settings)
+        return about_missing(name, settings, known)
     if error is TopicAuthorizationFailedError:
         return Finding(
             "error",
@@ -205,9 +214,24 @@ def _may(topic: TopicMetadata, operation: int) -> bool:
     return topic.operations is None or not topic.operations & _DESCRIBE or bool(topic.operations & operation)
 
 
-def about_missing(name: str, settings: Settings) -> Finding:
-    """A topic that does not exist."""
+def about_missing(name: str, settings: Settings, known: Mapping[str, KnownTopic] | None) -> Finding:
+    """A topic that does not exist. `known` as in `kafka_findings`."""
     count = settings.kafka_partitions
+    if known is not None and name in known:
+        count = known[name].partitions
+        return Finding(
+            "error",
+            name,
+            "does not exist, but it existed, and shards have state made from it: create it again only with the number of partitions it had "
+            f"({count}), or see docs/how-to/operations.md, 'A halted shard'",
+        )
+    if known is None and name in settings.input_topics:
+        return Finding(
+            "error",
+            name,
+            "does not exist, and Redis does not say whether the application has read it before; correct what is reported of Redis, and run check "
+            "again before you create it",
+        )
     if settings.kafka_create_topics:
         return Finding(
             "warning",
@@ -322,6 +346,7 @@ def about_keys(name: str, records: Iterable[ConsumerRecord]) -> Iterator[Finding
             "warning",
             name,
             f"{without:,} of the newest {len(keys):,} records have no key: events of one checkout or subscription may be in several partitions, and "
-            "are then counted as several; let the producer set the record's key to the customer's id, or to the id of the checkout or "
-            f"subscription. {variable('require_key')}=true refuses records without a key",
+            "are then counted as several; let the producer set the record's key: the customer id, else the anonymous id, else "
+            "the checkout or subscription id; the same for all events of one checkout or subscription. "
+            f"{variable('require_key')}=true refuses records without a key",
         )

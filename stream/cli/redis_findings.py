@@ -21,6 +21,7 @@ from stream.settings import Settings, variable
 from stream.tables.interface import (
     Application,
     IncompatibleStateError,
+    KnownTopic,
     Owner,
     TablesRefusedError,
     TablesUnavailableError,
@@ -30,6 +31,7 @@ from stream.tables.redis import RedisTables, connect
 _OLDEST: Final = (7, 0)
 _FULL: Final = 0.8
 """Share of the memory from which on `check` warns."""
+_MIB: Final = 1024 * 1024
 _CONSOLE: Final = "(at a managed Redis: in the provider's settings)"
 
 
@@ -55,6 +57,19 @@ async def redis_findings(settings: Settings, limit: float, logs: Mapping[ShardId
     except (TablesUnavailableError, OSError) as error:
         findings.append(Finding("error", "Redis", f"cannot connect to {where}: {error}; {hint}"))
     return findings
+
+
+async def known_topics(settings: Settings, limit: float) -> Mapping[str, KnownTopic] | None:
+    """The input topics that the application has read; None if Redis does not say within `limit` seconds. `redis_findings` tells why."""
+    try:
+        async with asyncio.timeout(limit):
+            tables = connect(settings)
+            try:
+                return (await tables.application()).topics
+            finally:
+                await tables.close()
+    except (TimeoutError, IncompatibleStateError, TablesUnavailableError, OSError):
+        return None
 
 
 async def _findings(
@@ -168,7 +183,7 @@ def about_memory(info: Mapping[str, Any]) -> Iterator[Finding]:
     if used is None:
         return
     most, name = (limit, "maxmemory") if limit else (machine, "its machine's memory")
-    text = f"uses {used / 1e6:,.0f} MB" + (f" of {most / 1e6:,.0f} MB ({name})" if most else "")
+    text = f"uses {used / _MIB:,.0f} MiB" + (f" of {most / _MIB:,.0f} MiB ({name})" if most else "")
     if most and used >= _FULL * most:
         yield Finding(
             "warning",
@@ -180,11 +195,11 @@ def about_memory(info: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 _LEVELS: Final[Mapping[str, Level]] = {"silent": "warning", "unclaimed": "warning", "behind": "warning"}
-"""Reasons that no running worker, or a busy one, explains. All others are halts."""
+"""Reasons that no running worker, or a busy one, explains: warnings while a part of the figures is current. All others are halts."""
 
 
 def about_state(application: Application, now: int, settings: Settings) -> Iterator[Finding]:
-    """The state of the figures and why; halted shards are errors. `now` by Redis' clock."""
+    """The state of the figures and why; halted shards are errors, and so is a journey that is stopped. `now` by Redis' clock."""
     if not application.shards and not application.topics and not application.halts:
         yield Finding("ok", "figures", f"no worker has run with app_id {settings.app_id} yet")
         return
@@ -197,9 +212,8 @@ def about_state(application: Application, now: int, settings: Settings) -> Itera
             yield Finding("ok", journey, _STATES.get(found.state, found.state))
         for reason in found.reasons:
             shards = ", ".join(reason.shards[:_SHOWN]) + (" …" if len(reason.shards) > _SHOWN else "")
-            yield Finding(
-                _LEVELS.get(reason.reason, "error"), journey, f"figures are {found.state}: {reason.text} ({shards})"
-            )
+            level = "error" if found.state == "stopped" else _LEVELS.get(reason.reason, "error")
+            yield Finding(level, journey, f"figures are {found.state}: {reason.text} ({shards})")
 
 
 _SHOWN: Final = 8

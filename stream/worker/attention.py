@@ -38,8 +38,8 @@ class AttentionLog:
         """Log what was counted, unless a line about the same is younger than `EVERY`."""
         if self._rejected and self._is_due("rejected"):
             log.warning(
-                "%d records were rejected and are dead letters now: %s. See them with `upsell-stream dead-letters`; send them again with "
-                "`upsell-stream redrive` once the cause is fixed",
+                "%d records were rejected and are dead letters now: %s. See them with `upsell-stream dead-letters`. If the cause was on this "
+                "side and is fixed, `upsell-stream redrive` sends them again; invalid records stay invalid",
                 self._rejected.total(),
                 _listed(self._rejected),
             )
@@ -47,7 +47,8 @@ class AttentionLog:
         if self._without_key and self._is_due("without_key"):
             log.warning(
                 "%d records without a key were applied (%s). Events of one checkout or subscription may then be in several partitions, and count "
-                "as several. Let the producer use the customer id, the anonymous id or the checkout id as the key",
+                "as several. Let the producer set the record's key: the customer id, else the anonymous id, else the checkout or subscription id; the same "
+                "for all events of one checkout or subscription",
                 self._without_key.total(),
                 _listed(self._without_key),
             )

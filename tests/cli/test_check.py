@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,16 +14,17 @@ from support.tables import commit
 
 from stream.cli.check import check
 from stream.cli.findings import about_settings
-from stream.cli.kafka_findings import LogRange, about_missing, about_sizes, about_topic, about_versions
-from stream.cli.redis_findings import about_logs, about_redis, with_newer_ends
+from stream.cli.kafka_findings import LogRange, about_keys, about_missing, about_sizes, about_topic, about_versions
+from stream.cli.redis_findings import about_logs, about_redis, about_state, with_newer_ends
 from stream.core.config import NEVER, STEP
 from stream.core.counting.summary import Summary, encode_recent, encode_summary
 from stream.core.shard.write_set import ShardId
 from stream.kafka.topics import Topic, create_topics
 from stream.settings import Settings, load
-from stream.tables.interface import Application, Halt, KnownTopic, Owner
+from stream.tables.interface import Application, Halt, KnownTopic, Owner, ShardSummary
 from stream.tables.redis import connect
 
+ROOT = Path(__file__).parents[2]
 SETTINGS = Settings()
 REDIS = {
     "redis_version": "7.0.15",
@@ -52,11 +54,11 @@ def test_a_redis_without_problems():
         ({"cluster_enabled": 1}, "error", "without cluster mode"),
         ({"maxmemory_policy": "allkeys-lru"}, "error", "CONFIG SET maxmemory-policy noeviction"),
         ({"aof_enabled": 0}, "warning", "CONFIG SET appendonly yes"),
-        ({"used_memory": 81_000_000}, "warning", "uses 81 MB of 100 MB (maxmemory): when it is full"),
+        ({"used_memory": 81_000_000}, "warning", "uses 77 MiB of 95 MiB (maxmemory): when it is full"),
         (
             {"used_memory": 900, "maxmemory": 0, "total_system_memory": 1000},
             "warning",
-            "0 MB of 0 MB (its machine's memory)",
+            "0 MiB of 0 MiB (its machine's memory)",
         ),
     ],
 )
@@ -98,11 +100,49 @@ def test_a_topic(topic, config, level, says):
 
 
 def test_a_missing_topic_is_an_error_only_where_nobody_creates_it():
-    assert about_missing("checkout-events", SETTINGS).level == "warning"
-    nobody = about_missing("checkout-events", load({"kafka_create_topics": False}))
+    assert about_missing("checkout-events", SETTINGS, {}).level == "warning"
+    nobody = about_missing("checkout-events", load({"kafka_create_topics": False}), {})
     assert nobody.level == "error"
     assert "kafka-topics.sh --create --topic checkout-events --partitions 4 --config" in nobody.text
     assert "--config retention.ms=2592000000" in nobody.text
+
+
+def test_a_topic_that_the_application_has_read_is_not_created_by_a_worker():
+    gone = about_missing("checkout-events", SETTINGS, {"checkout-events": KnownTopic("checkout", 6, 0)})
+    assert gone.level == "error"
+    assert "create it again only with the number of partitions it had (6), or see" in gone.text
+    unknown = about_missing("checkout-events", SETTINGS, None)
+    assert unknown.level == "error"
+    assert "Redis does not say whether the application has read it before" in unknown.text
+    assert about_missing("upsell-outcomes", SETTINGS, None).level == "warning"
+
+
+@pytest.mark.parametrize(("partitions", "level"), [(1, "error"), (2, "warning")])
+def test_a_journey_that_is_stopped_is_an_error_and_one_that_is_partial_is_not(partitions, level):
+    summary = encode_summary(Summary("checkout", 0, AT, [], []))
+    recent = encode_recent(AT, STEP, {}, NEVER)
+    now = AT + 60_000_000
+    shards = [
+        ShardSummary(ShardId("t", number), summary, recent, at, {})
+        for number, at in zip(range(partitions), (AT, now), strict=False)
+    ]
+    application = Application(shards, {}, {"t": KnownTopic("checkout", partitions, AT)})
+    found = [*about_state(application, now, load({"checkout_topic": "t", "subscription_topic": ""}))]
+    assert levels(found) == [level]
+    assert "no commit for 60 s" in found[0].text
+
+
+def test_the_key_to_use_is_the_same_wherever_it_is_said():
+    (warning,) = about_keys("t", [SimpleNamespace(key=None)])
+    key = (
+        "the customer id, else the anonymous id, else the checkout or subscription id; the same for all events of one checkout or "
+        "subscription"
+    )
+    texts = [warning.text]
+    pages = ("README.md", "docs/reference/events.md", "docs/runbooks/UpsellRecordsWithoutKey.md")
+    texts += [(ROOT / page).read_text(encoding="utf-8") for page in pages]
+    said = [key in " ".join(text.split()) for text in texts]
+    assert said == [True] * len(texts)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +212,23 @@ def test_servers_with_warnings_only(arguments, embedded_broker, name_prefix):
     assert "does not exist; the first worker will create it" in result.stdout
 
 
+def test_a_topic_that_was_deleted_is_an_error_and_no_worker_will_create_it(
+    arguments, embedded_broker, embedded_valkey, name_prefix
+):
+    async def remember():
+        tables = connect(Settings(app_id=f"{name_prefix}app", redis_url=embedded_valkey.url))
+        await tables.register_topic(f"{name_prefix}checkout", "checkout", 6)
+        await tables.close()
+
+    asyncio.run(create_topics(embedded_broker.bootstrap_servers, [Topic(f"{name_prefix}subscription", 1)]))
+    asyncio.run(remember())
+    result = CliRunner().invoke(check, [*arguments, "--app-id", f"{name_prefix}app"])
+    assert result.exit_code == 1
+    (line,) = (line for line in result.stdout.splitlines() if f"{name_prefix}checkout" in line)
+    assert line.startswith("error")
+    assert "create it again only with the number of partitions it had (6)" in line
+
+
 async def apply(settings, count):
     """Write so many records in one batch, and store that all of them were applied."""
     topic = settings.checkout_topic
@@ -202,7 +259,8 @@ def test_a_log_whose_records_were_all_applied_has_lost_nothing(
     )
     asyncio.run(apply(settings, 500))
     result = CliRunner().invoke(check, [*arguments, "--app-id", settings.app_id])
-    assert result.exit_code == 0, result.output
+    (error,) = (line for line in result.stdout.splitlines() if line.startswith("error"))
+    assert "figures are stopped: no commit for" in error  # no worker runs
     assert "ends at" not in result.output
 
 
@@ -288,7 +346,7 @@ def test_parts_that_info_leaves_out_are_named():
     (warning,) = [finding for finding in found if finding.level != "ok"]
     assert warning.level == "warning"
     assert "does not say: eviction, persistence" in warning.text
-    assert "uses 5 MB" in found[1].text
+    assert "uses 5 MiB" in found[1].text
 
 
 def test_topics_whose_messages_may_be_too_large_say_what_is_lost():

@@ -148,16 +148,20 @@ def test_where_only_kafka_is_down_the_lag_and_the_workers_are_unknown_and_the_re
 def test_silent_shards_of_workers_that_run_send_people_to_readyz_after_the_causes():
     states = {
         "checkout": JourneyState(
-            "stopped", [Reason("silent", "start a worker", ["c/0"]), Reason("codec", "why", ["c/1"])]
+            "stopped",
+            [Reason("silent", "no commit for 31 s: start a worker", ["c/0"]), Reason("codec", "why", ["c/1"])],
         ),
-        "subscription": JourneyState("partial", [Reason("unclaimed", "start a worker", ["s/0"])]),
+        "subscription": JourneyState("partial", [Reason("unclaimed", "no commit yet; start a worker", ["s/0"])]),
     }
     causes, silences = about_journeys(states, ["10.0.0.7", "10.0.0.8"])
     assert causes == ["checkout is stopped: why (c/1)"]
-    although = "nothing is committed, although 2 workers run (10.0.0.7, 10.0.0.8): /readyz of each says why"
-    assert silences == [f"checkout is stopped: {although} (c/0)", f"subscription is partial: {although} (s/0)"]
+    although = "although 2 workers run (10.0.0.7, 10.0.0.8): /readyz of each says why"
+    assert silences == [
+        f"checkout is stopped: no commit for 31 s, {although} (c/0)",
+        f"subscription is partial: no commit yet, {although} (s/0)",
+    ]
     for nobody in ([], None):
-        assert "checkout is stopped: start a worker (c/0)" in about_journeys(states, nobody)[1]
+        assert "checkout is stopped: no commit for 31 s: start a worker (c/0)" in about_journeys(states, nobody)[1]
 
 
 def test_another_program_in_the_consumer_group_is_named_and_is_no_worker():
