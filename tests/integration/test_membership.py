@@ -7,6 +7,8 @@ from aiokafka import AIOKafkaConsumer
 from support import traffic
 from support.workers import LIMIT, group
 
+from stream.cli.inspection import inspect
+
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]
 
 SOONER = "import stream.consumer.membership as membership; membership.FENCED_PAUSE = 5.0"
@@ -65,7 +67,10 @@ async def test_a_group_that_another_kind_of_consumer_uses_is_named_and_joined_wh
         await workers.create_topics(1, 1)
         app_id = workers.settings.app_id
         async with AIOKafkaConsumer(
-            workers.settings.checkout_topic, bootstrap_servers=kafka.bootstrap_servers, group_id=app_id
+            workers.settings.checkout_topic,
+            bootstrap_servers=kafka.bootstrap_servers,
+            group_id=app_id,
+            client_id="a-report",
         ):
             worker = workers.start()
             reason = (
@@ -73,7 +78,15 @@ async def test_a_group_that_another_kind_of_consumer_uses_is_named_and_joined_wh
             )
             await until_ready(worker, 503, reason, "set another UPSELL_APP_ID")
             assert reason in worker.said
+            found = await inspect(workers.settings, LIMIT)
+            assert found.workers == []
+            assert found.others is not None
+            assert [other.split(" at ")[0] for other in found.others] == ["client id a-report"]
+            assert any(f"another program is a member of the consumer group '{app_id}'" in line for line in found.to_do)
+            assert not any("start one" in line for line in found.to_do)
         await until_ready(worker, 200)
+        found = await inspect(workers.settings, LIMIT)
+        assert (len(found.workers or ()), found.others) == (1, [])
         await workers.send(traffic.checkouts(20))
         await workers.applied()
         assert await worker.stop() == 0
