@@ -1,9 +1,11 @@
 """docs/how-to/operations.md: its remedies for a halted shard do what they say, and its commands can be typed."""
 
+import asyncio
 import re
 import shlex
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -14,8 +16,8 @@ from stream.cli.root import cli
 from stream.core.shard.write_set import ShardId, WriteSet
 from stream.kafka.cursor import Cursor, ShardHaltedError
 from stream.kafka.log_identity import LogIdentity, resume
-from stream.settings import load
-from stream.tables.interface import Commit, CommitResult
+from stream.settings import Settings, load
+from stream.tables.interface import Commit, CommitResult, TablesRefusedError
 from stream.tables.redis import connect
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "operations.md").read_text(encoding="utf-8")
@@ -104,3 +106,57 @@ def test_a_command_that_is_shown_can_be_typed(line, tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     for option in re.findall(r"--[a-z-]+", line):
         assert option in result.stdout
+
+
+SECURITY = (Path(__file__).parents[2] / "docs" / "how-to" / "security.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def user(embedded_valkey, name_prefix):
+    """Type commands about a user as docs/how-to/security.md shows them; the user's name is that of the prefix."""
+    name = f"{name_prefix}user"
+    with Redis.from_url(embedded_valkey.url) as redis:
+
+        def run(command, **values):
+            (line,) = (line.strip() for line in SECURITY.splitlines() if line.strip().startswith(command))
+            for old, new in values.items():
+                line = line.replace(old, new)
+            verb, sub, _, *rules = line.split()
+            redis.execute_command(verb, sub, name, *(rule.replace("~upsell:*", f"~{name_prefix}*") for rule in rules))
+
+        yield SimpleNamespace(name=name, type=run)
+        redis.acl_deluser(name)
+
+
+def asked(url, name_prefix, user, password):
+    """What an operator's user gets from Redis."""
+
+    async def ask():
+        address = url.replace("redis://", f"redis://{user.name}:{password}@")
+        tables = connect(Settings(redis_url=address, redis_prefix=name_prefix, app_id="shop"))
+        try:
+            await tables.register_topic(SHARD.topic, "checkout", 1)
+            claim = await tables.claim(SHARD, b"nonce")
+            await tables.commit(commit(claim, claim.offset, 100 if claim.offset is None else claim.offset + 1))
+            await tables.application()
+            return await tables.retire(SHARD.topic)
+        finally:
+            await tables.close()
+
+    return asyncio.run(ask())
+
+
+def test_a_password_of_redis_is_changed_while_both_are_accepted(embedded_valkey, name_prefix, user):
+    user.type("ACL SETUSER upsell-operator ", PASSWORD="old")
+    user.type("ACL SETUSER upsell >NEW", NEW="new")
+    for password in ("old", "new"):
+        asked(embedded_valkey.url, name_prefix, user, password)
+    user.type("ACL SETUSER upsell <OLD", OLD="old")
+    asked(embedded_valkey.url, name_prefix, user, "new")
+    with pytest.raises(TablesRefusedError, match="WRONGPASS"):
+        asked(embedded_valkey.url, name_prefix, user, "old")
+
+
+def test_the_rights_of_an_operator_are_enough_to_retire_a_topic(embedded_valkey, name_prefix, user):
+    user.type("ACL SETUSER upsell-operator ", PASSWORD="right")
+    assert asked(embedded_valkey.url, name_prefix, user, "right") == 1
