@@ -44,7 +44,7 @@ from stream.worker.status import Status
 from stream.worker.watchdog import Watchdog, end_within, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 
     from stream.kafka.topic_watch import InputTopic
     from stream.settings import Settings
@@ -119,7 +119,8 @@ class Worker:
         kafka = self.status.waiting = Waiting("waiting for Kafka")
         cluster = await retry(partial(cluster_id, settings, security), ConnectionError, kafka)
         if settings.kafka_create_topics:
-            await retry(partial(make_topics, settings, security), KafkaError, kafka)
+            known = (await retry(tables.application, TablesUnavailableError, kafka)).topics
+            await retry(partial(make_topics, settings, known, security), KafkaError, kafka)
         publisher = Publisher(
             settings.kafka_bootstrap_servers, settings.dead_letter_topic, CLIENT_ID, security, self.counters.dead_letter
         )
@@ -353,8 +354,8 @@ async def cluster_id(settings: Settings, security: dict[str, Any]) -> str:
         raise ConnectionError(await refusal(settings)) from error
 
 
-async def make_topics(settings: Settings, security: dict[str, Any]) -> None:
-    """Create the topics that are missing.
+async def make_topics(settings: Settings, known: Collection[str], security: dict[str, Any]) -> None:
+    """Create the topics that are missing, but no input topic that is `known`: one that was deleted must not come back with other partitions by itself.
 
     Raises:
         TopicError: Kafka refused to create a topic.
@@ -362,7 +363,7 @@ async def make_topics(settings: Settings, security: dict[str, Any]) -> None:
     """
     created = await create_topics(
         settings.kafka_bootstrap_servers,
-        planned_topics(settings),
+        [topic for topic in planned_topics(settings) if topic.name not in known],
         replication_factor=settings.kafka_replication_factor,
         **security,
     )

@@ -29,7 +29,7 @@ async def test_missing_topics_are_created_as_planned(monkeypatch):
 
     monkeypatch.setattr(module, "create_topics", create_topics)
     settings = Settings(kafka_replication_factor=3)
-    await make_topics(settings, {"a": 1})
+    await make_topics(settings, set(), {"a": 1})
     assert asked == {"topics": planned_topics(settings), "options": {"replication_factor": 3, "a": 1}}
 
 

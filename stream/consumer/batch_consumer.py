@@ -36,12 +36,13 @@ from faust.exceptions import ImproperlyConfigured
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from stream.consumer.liveness import CHECK_EVERY, KAFKA_TIMEOUT, Liveness
+from stream.consumer.liveness import CHECK_EVERY, Liveness
 from stream.consumer.membership import Membership
 from stream.consumer.record_batches import Records
 from stream.core.shard.write_set import ShardId
 from stream.kafka.cursor import CREDITS, Batch, Cursor, ShardHaltedError
 from stream.kafka.errors import in_words
+from stream.worker.shard_set import KAFKA_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping

@@ -14,6 +14,7 @@ from aiokafka.structs import TopicPartition
 
 from stream.kafka.cursor import CREDITS
 from stream.kafka.errors import in_words
+from stream.worker.shard_set import KAFKA_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from stream.core.shard.write_set import ShardId
     from stream.worker.shard_set import ShardSet
 
-KAFKA_TIMEOUT: Final = 6.0
-"""Seconds without an answer after which Kafka counts as unavailable: twice the longest interval between heartbeats (`stream.consumer.faust_app.heartbeat`)."""
 CHECK_EVERY: Final = 1.0
 """Seconds between two looks at what was answered."""
 _SESSION_HINT: Final = (

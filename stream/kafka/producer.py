@@ -38,6 +38,8 @@ CUT: Final = f"{HEADER_PREFIX}cut-bytes"
 """Header of a dead letter whose value was removed because it was too large for Kafka: the number of bytes removed."""
 TIMEOUT: Final = 30.0
 """Seconds to connect, and seconds to wait for the acknowledgements of one publication."""
+BATCH: Final = 64 * 1024
+"""Bytes of messages that go together, about; a larger message goes alone."""
 _STOP_TIMEOUT: Final = 5.0
 
 
@@ -83,14 +85,18 @@ class Message(NamedTuple):
     headers: Sequence[tuple[str, bytes]] = ()
     origin: tuple[str, int, int] | None = None
     """Of an outcome: topic, partition and offset of the record that caused it. None for a dead letter, whose headers have them."""
+    alone: bool = False
+    """It was too large together with others: it goes into a batch of its own, which shows whether it is."""
 
 
 class UnacknowledgedError(Exception):
     """Kafka did not acknowledge `messages`; it did acknowledge the others. Publish `messages` again later."""
 
-    def __init__(self, messages: list[Message], reason: str) -> None:
+    def __init__(self, messages: list[Message], reason: str, shrunk: int = 0) -> None:
+        """`shrunk`: so many of them were outcomes, and are dead letters now because they were too large."""
         super().__init__(f"Kafka did not acknowledge {len(messages)} messages: {reason}")
         self.messages = messages
+        self.shrunk = shrunk
 
 
 class Publisher:
@@ -136,12 +142,11 @@ class Publisher:
         assert producer is not None
         futures: list[asyncio.Future[Any]] = []
         left: list[Message] = []
+        shrunk = 0
         reason: str | None = None
         for message in messages:
             try:
-                futures.append(
-                    await producer.send(message.topic, message.value, message.key, headers=[*message.headers])
-                )
+                futures.append(await _sent(producer, message))
             except MessageSizeTooLargeError as too_large:
                 futures.append(_failed(too_large))
             except KafkaError as refused:
@@ -154,12 +159,18 @@ class Publisher:
             error = future.exception() if future.done() else KafkaTimeoutError(f"no answer within {TIMEOUT:.0f} s")
             if error is not None:
                 reason = _explained(error, message.topic)
-                left.append(self._smaller(message) if isinstance(error, MessageSizeTooLargeError) else message)
+                if not isinstance(error, MessageSizeTooLargeError):
+                    left.append(message)
+                elif message.alone or len(message.value) > BATCH:  # it was alone
+                    left.append(self._smaller(message))
+                    shrunk += message.topic != self._dead_letter_topic
+                else:
+                    left.append(message._replace(alone=True))
         left.extend(messages[len(futures) :])
         if reason is not None:
             # An idempotent producer that lost a message has a gap in its sequence numbers: Kafka would refuse what follows.
             await self._replace(producer)
-            raise UnacknowledgedError(left, reason)
+            raise UnacknowledgedError(left, reason, shrunk)
 
     def _smaller(self, message: Message) -> Message:
         if message.topic != self._dead_letter_topic:
@@ -187,7 +198,7 @@ class Publisher:
             client_id=self._client_id,
             # All messages of a batch are handed over at once, and the commit waits for them: lingering only adds latency.
             linger_ms=0,
-            max_batch_size=64 * 1024,
+            max_batch_size=BATCH,
             request_timeout_ms=10_000,
         )
 
@@ -203,6 +214,22 @@ class Publisher:
                 )
                 return
         await disconnect(failed)
+
+
+async def _sent(producer: AIOKafkaProducer, message: Message) -> asyncio.Future[Any]:
+    """Hand a message to the producer, which puts it into a batch with others, or into one of its own."""
+    sent: asyncio.Future[Any]
+    if not message.alone:
+        sent = await producer.send(message.topic, message.value, message.key, headers=[*message.headers])
+        return sent
+    batch = producer.create_batch()
+    if batch.append(key=message.key, value=message.value, timestamp=None, headers=[*message.headers]) is None:
+        raise MessageSizeTooLargeError(f"{len(message.value)} bytes")
+    batch.close()
+    await producer.partitions_for(message.topic)  # waits until they are known
+    partition = producer._partition(message.topic, None, None, None, message.key, None)  # noqa: SLF001 - as `send` chooses it
+    sent = await producer.send_batch(batch, message.topic, partition=partition)
+    return sent
 
 
 async def _started(producer: AIOKafkaProducer) -> AIOKafkaProducer:

@@ -175,7 +175,8 @@ REASONS: Mapping[str, str] = {
     "log_truncated": "The log ends before the next record to apply.",
     "other_cluster": "The state was made from another Kafka cluster.",
     "silent": "No commit for 30 s, not even one without records.",
+    "unread": "Its worker has not been able to read the shard for 30 s: Kafka does not answer, or its records cannot be read.",
     "unclaimed": "No worker has ever committed the shard.",
     "behind": "The oldest record that is not applied is older than behind_seconds.",
 }
-"""Reasons in the state of a journey's figures; all but the last three are reasons of halted shards (`stream.kafka.cursor.HaltReason`)."""
+"""Reasons in the state of a journey's figures; all but the last four are reasons of halted shards (`stream.kafka.cursor.HaltReason`)."""

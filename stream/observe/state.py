@@ -38,6 +38,8 @@ class ShardView(msgspec.Struct, frozen=True):
     """Time since its last commit or tick; None if there was none."""
     unapplied: int
     """Age of the oldest record that was not applied then; 0 if all were."""
+    unread: int
+    """How long its worker has not been able to read its log; 0 if it can."""
     halt: Halt | None
 
 
@@ -68,13 +70,14 @@ def shard_views(application: Application, summaries: Sequence[Summary], now: int
             summary.stream_time,
             max(0, now - each.committed_at),
             max(0, now - each.health.oldest_unapplied) if each.health.oldest_unapplied else 0,
+            max(0, now - each.health.unread_since) if each.health.unread_since else 0,
             application.halts.get(each.shard),
         )
         for each, summary in zip(application.shards, summaries, strict=True)
     }
     for shard, halt in application.halts.items():
         topic = application.topics.get(shard.topic)
-        views.setdefault(shard, ShardView(shard, None if topic is None else topic.journey, 0, None, 0, halt))
+        views.setdefault(shard, ShardView(shard, None if topic is None else topic.journey, 0, None, 0, 0, halt))
     return [views[shard] for shard in sorted(views)]
 
 
@@ -141,7 +144,9 @@ def _state(
     ]
     halted = [view for view in own.values() if view.halt is not None]
     silent = [view for view in own.values() if view.halt is None and (view.age or 0) > SILENT_AFTER]
-    late = [view for view in own.values() if view not in halted and view not in silent and view.unapplied > behind]
+    unread = [view for view in own.values() if view not in halted and view not in silent and view.unread > SILENT_AFTER]
+    working = [view for view in own.values() if view not in halted and view not in silent and view not in unread]
+    late = [view for view in working if view.unapplied > behind]
     reasons = [*_halts(halted)]
     if silent:
         reasons.append(_silence(silent))
@@ -157,7 +162,14 @@ def _state(
         oldest = max(view.unapplied for view in late) // MICROSECONDS
         text = f"the oldest record that is not applied is {_duration(oldest)} old; the figures lack what came since"
         reasons.append(_reason("behind", text, [view.shard for view in late]))
-    missing = len(halted) + len(silent) + len(awaited)
+    if unread:
+        longest = max(view.unread for view in unread) // MICROSECONDS
+        text = (
+            f"their worker has not been able to read them for {_duration(longest)}: Kafka does not answer, or the next records cannot be read. "
+            "Check that the brokers run; /readyz of the worker says why"
+        )
+        reasons.append(_reason("unread", text, [view.shard for view in unread]))
+    missing = len(halted) + len(silent) + len(awaited) + len(unread)
     if missing:
         return JourneyState("stopped" if missing == len(own) + len(awaited) else "partial", reasons)
     if late:
@@ -177,8 +189,8 @@ def _halts(views: Sequence[ShardView]) -> list[Reason]:
 def _silence(views: Sequence[ShardView]) -> Reason:
     age = max(view.age or 0 for view in views) // MICROSECONDS
     text = (
-        f"no commit for {_duration(age)}: no worker has these shards, or their worker cannot reach Kafka or Redis. Start a worker, or see "
-        "`upsell-stream status` and /readyz of each worker"
+        f"no commit for {_duration(age)}: no worker has these shards, or their worker cannot reach Kafka or Redis. Start a worker; "
+        "/readyz of each one that runs says why"
     )
     return _reason("silent", text, [view.shard for view in views])
 

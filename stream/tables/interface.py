@@ -47,6 +47,7 @@ class TablesRefusedError(TablesUnavailableError):
     def __init__(self, detail: str) -> None:
         """`detail`: what was refused, and what to do."""
         super().__init__("refused", detail)
+        self.detail = detail
 
 
 class IncompatibleStateError(Exception):
@@ -73,6 +74,8 @@ class ShardHealth(msgspec.Struct, frozen=True, array_like=True):
     """Kafka's timestamp of the oldest record that is not applied, microseconds; 0 if all are applied."""
     recent: tuple[tuple[int, dict[str, int]], ...] = ()
     """Records of each of the last minutes: the minute's start, microseconds, and counts: `ACCEPTED`, `WITHOUT_KEY`, and dead letters by reason."""
+    unread_since: int = 0
+    """Since when the owner cannot read the log (Kafka does not answer, or the next records cannot be read), microseconds; 0: it can."""
 
 
 ACCEPTED: Final = "accepted"

@@ -551,7 +551,7 @@ def _named(error: TablesRefusedError, script: bytes) -> TablesRefusedError:
         return error
     called = _CALL.search(script.splitlines()[int(line[1]) - 1])
     command = called[1].decode().lower() if called else "hset', 'hdel', 'zadd' or 'zrem"
-    return TablesRefusedError(f"{error}; the command is '{command}'")
+    return TablesRefusedError(f"the user may not run '{command}': {error.detail}")
 
 
 def _owner(nonce: bytes | None, epoch: bytes | None, offset: bytes | None) -> Owner:

@@ -83,7 +83,9 @@ class Admission:
         """
         async with self._lock:
             if self._unregistered:
-                _, application = await self._application()
+                now, application = await self._application()
+                if self._other_topics(application, now):
+                    return
                 for topic in sorted(self._unregistered):
                     await self._register(topic, application.topics.get(topic))
 
@@ -100,13 +102,16 @@ class Admission:
             self._read = time.monotonic(), await self._tables.now(), await self._tables.application()
         return self._read[1:]
 
-    def _check_topics(self, application: Application, now: int) -> None:
-        others = {
+    def _other_topics(self, application: Application, now: int) -> dict[str, int]:
+        """Topics that this worker does not read and that are in use, with the time since their last commit."""
+        return {
             each.shard.topic: now - each.committed_at
             for each in application.shards
             if each.shard.topic not in self._journeys and now - each.committed_at < ACTIVE
         }
-        if others:
+
+    def _check_topics(self, application: Application, now: int) -> None:
+        if others := self._other_topics(application, now):
             topic, age = min(others.items(), key=lambda item: item[1])
             raise ShardHaltedError(
                 f"topic {topic}, which this worker does not read, was committed {max(0, age) // MICROSECONDS} s ago by a worker with the same "

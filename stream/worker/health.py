@@ -28,8 +28,9 @@ class HealthReport:
         start = now - now % PANE
         self._panes.setdefault(start, Counter()).update({name: number for name, number in names.items() if number})
 
-    def report(self, oldest_unapplied: int, now: int) -> ShardHealth:
-        """For `Commit.health`; `oldest_unapplied` as of `ShardHealth`."""
+    def report(self, oldest_unapplied: int, unread_since: int, now: int) -> ShardHealth:
+        """For `Commit.health`; `oldest_unapplied` and `unread_since` as of `ShardHealth`."""
         if self._panes:
             self._panes = {start: counts for start, counts in self._panes.items() if start > now - KEPT * PANE}
-        return ShardHealth(oldest_unapplied, tuple((start, dict(counts)) for start, counts in self._panes.items()))
+        recent = tuple((start, dict(counts)) for start, counts in self._panes.items())
+        return ShardHealth(oldest_unapplied, recent, unread_since)

@@ -18,7 +18,7 @@ from stream.core.result import TOO_MANY_ORDERS
 from stream.events.catalogue import TYPE_NAMES
 from stream.events.decode import Rejected, too_many_orders
 from stream.events.outcome import OUTCOME_HEADERS, dead_letter, outcome_event
-from stream.kafka.producer import Message, UnacknowledgedError
+from stream.kafka.producer import OUTCOME_TOO_LARGE, Message, UnacknowledgedError
 from stream.tables.interface import ACCEPTED, WITHOUT_KEY
 from stream.worker.retry import Waiting, retry
 
@@ -50,6 +50,8 @@ class Pipeline:
         self._context = context
         self._waiting = waiting
         self._oldest_unapplied = oldest_unapplied
+        self._unread_since = 0
+        """As of `ShardHealth`; a batch that is applied was read."""
 
     async def apply(self, session: Session, batch: Batch) -> int:
         """Apply the first records of a batch, and return how many: at least one, and not all if they need too many bytes at once.
@@ -77,12 +79,14 @@ class Pipeline:
             decoded, events, steps = _with_refused(decoded, steps)
         messages = self._messages(records, decoded, steps)
         shard.remove(*await session.expired(len(records)))
-        await self._publish(messages)
+        too_large = await self._publish(messages)
         rejected = [event for event in decoded if isinstance(event, Rejected)] if len(events) < len(decoded) else []
         reasons = Counter[str](rejection.reason for rejection in rejected)
         without_key = sum(
             not record.key for record, event in zip(records, decoded, strict=True) if not isinstance(event, Rejected)
         )
+        if too_large:
+            reasons[OUTCOME_TOO_LARGE] = too_large
         session.health.count({ACCEPTED: len(events), WITHOUT_KEY: without_key, **reasons}, now)
         await session.commit(end, session.identity.after(records[-1]), now, rest or self._oldest_unapplied(end))
         context.counters.commit(len(records), time.monotonic() - began)
@@ -107,7 +111,11 @@ class Pipeline:
         await session.preload(())
         session.shard.remove(*await session.expired(0))
         end = session.offset if cursor is None else cursor.pass_over(session.offset, log_view.empty)
-        await session.commit(end, session.identity, now, self._oldest_unapplied(end))
+        if log_view.unreadable is None and not log_view.unanswered:
+            self._unread_since = 0
+        else:
+            self._unread_since = self._unread_since or now
+        await session.commit(end, session.identity, now, self._oldest_unapplied(end), self._unread_since)
 
     def _messages(
         self, records: Sequence[Any], decoded: Sequence[Event | Rejected], steps: Sequence[Step]
@@ -128,17 +136,20 @@ class Pipeline:
                     messages.append(Message(context.outcome_topic, record.key, value, OUTCOME_HEADERS, origin))
         return messages
 
-    async def _publish(self, messages: list[Message]) -> None:
-        """Publish, until Kafka has acknowledged every message."""
+    async def _publish(self, messages: list[Message]) -> int:
+        """Publish, until Kafka has acknowledged every message; returns how many outcomes were too large and are dead letters now."""
+        too_large = 0
         if not messages:
-            return
+            return too_large
 
         def keep(failure: UnacknowledgedError) -> str:
-            nonlocal messages
+            nonlocal messages, too_large
             messages = failure.messages
+            too_large += failure.shrunk
             return str(failure)
 
         await retry(lambda: self._context.publisher.publish(messages), UnacknowledgedError, self._waiting, keep)
+        return too_large
 
     def _count(self, events: Sequence[Event], steps: Sequence[Step], rejected: Sequence[Rejected]) -> None:
         counters = self._context.counters

@@ -174,10 +174,13 @@ class Session:
         """The nonce of the claim."""
         return self._claim.nonce
 
-    async def commit(self, end: int | None, identity: LogIdentity, now: int, oldest_unapplied: int) -> None:
+    async def commit(
+        self, end: int | None, identity: LogIdentity, now: int, oldest_unapplied: int, unread_since: int = 0
+    ) -> None:
         """Write what changed since the last commit.
 
-        `end` is the next record to apply afterwards, `now` the time that the windows were moved to, `oldest_unapplied` as of `ShardHealth`.
+        `end` is the next record to apply afterwards, `now` the time that the windows were moved to, `oldest_unapplied` and `unread_since` as of
+        `ShardHealth`.
 
         Raises:
             ClaimLostError: Redis refused, and wrote nothing.
@@ -193,7 +196,7 @@ class Session:
             source=identity.encode(),
             now=now,
             changes=changes,
-            health=self.health.report(oldest_unapplied, now),
+            health=self.health.report(oldest_unapplied, unread_since, now),
         )
         for expiry, day in zip((changes.entity_expiry, changes.customer_expiry), self._expired_through, strict=True):
             if any(at is not None and at <= day * DAY for at in expiry.values()):

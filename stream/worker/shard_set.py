@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+KAFKA_TIMEOUT: Final = 6.0
+"""Seconds without an answer after which Kafka counts as unavailable: twice the longest interval between heartbeats (`stream.consumer.faust_app.heartbeat`)."""
 _POLL: Final = 0.01
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from stream.worker.shard_set import KAFKA_TIMEOUT
 from stream.worker.shard_task import CLAIMED
 
 if TYPE_CHECKING:
@@ -58,8 +60,11 @@ class Status:
             reason = None if self.waiting is None else self.waiting.reason
             begun = "connecting to Kafka again" if self.reconnecting else "not started yet"
             return False, [f"{begun}: {reason or 'connecting to Redis and Kafka'}"]
-        missing = [] if shards.assigned else [shards.refused or "Kafka has not assigned partitions"]
-        if shards.unanswered:
+        silent = time.monotonic() - shards.answered_at > KAFKA_TIMEOUT
+        missing = []
+        if not shards.assigned and not silent:
+            missing.append(shards.refused or "Kafka has not assigned partitions")
+        if shards.unanswered or (silent and not shards.assigned):
             missing.append(_NO_ANSWER)
         missing.extend(topic.problem for topic in self.topics.values() if topic.problem is not None)
         causes: dict[str, list[str]] = {}

@@ -9,10 +9,13 @@ from aiokafka.admin import NewPartitions
 from redis.asyncio import Redis
 from support import traffic
 from support.commands import started
+from support.kafka_server import KafkaServer
 from support.redis_server import RedisServer
 from support.servers import started as server_started
 from support.traffic import Sent
 from support.workers import LIMIT, _admin, group
+
+from stream.tables.redis import connect
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]
 
@@ -254,6 +257,9 @@ async def test_a_second_application_with_the_same_app_id_is_refused_by_name_unti
             assert "upsell-stream retire " in said
             found = await status(workers)
             assert found["journeys"]["checkout"]["state"] == "live", "the first application goes on"
+            tables = connect(workers.settings)
+            assert (await tables.application()).topics.keys() == set(workers.settings.input_topics), "and only it"
+            await tables.close()
             code, _, errors = await run(workers, "retire", topic)
             assert code == 1
             assert "stop the workers that read it" in errors
@@ -275,3 +281,41 @@ async def test_a_redis_cluster_is_refused_at_the_start_with_what_to_set(kafka, n
         assert await asyncio.to_thread(worker.process.wait, LIMIT) == 1
         assert "Redis Cluster, which is not supported; set redis_url" in worker.said
         assert "Traceback" not in worker.said
+
+
+async def test_figures_are_not_live_while_kafka_is_dead_although_workers_go_on_ticking(
+    redis_server, name_prefix, tmp_path
+):
+    with (
+        server_started(KafkaServer()) as own,
+        group(own.bootstrap_servers, redis_server.url, name_prefix, tmp_path) as workers,
+    ):
+        worker = await workers.begin(traffic.checkouts(20))
+        own.kill()
+
+        async def state():
+            found = json.loads(await worker.get("/api/v1/rates"))["state"]["checkout"]
+            return found["state"], " ".join(reason["text"] for reason in found["reasons"])
+
+        _, text = await until(workers, state, lambda seen: seen[0] == "stopped")
+        assert "Kafka does not answer" in text
+        assert 'upsell_journey_up{journey="checkout"} 0' in await worker.get("/metrics")
+        code, said = await worker.readiness()
+        assert (code, "Kafka does not answer" in said) == (503, True)
+
+
+async def test_an_input_topic_that_was_deleted_does_not_come_back_by_itself(kafka, redis_server, name_prefix, tmp_path):
+    with group(kafka.bootstrap_servers, redis_server.url, name_prefix, tmp_path) as workers:
+        worker = await workers.begin(traffic.checkouts(5))
+        assert await worker.stop() == 0
+        topic = workers.settings.checkout_topic
+        async with _admin(kafka.bootstrap_servers) as admin:
+            await admin.delete_topics([topic])
+            async with asyncio.timeout(LIMIT):
+                while topic in await admin.list_topics():  # noqa: ASYNC110 - Kafka sends no event when it is done
+                    await asyncio.sleep(0.1)
+        again = workers.start()
+        _, said = await until(workers, again.readiness, lambda seen: "does not exist" in seen[1])
+        assert topic in said
+        async with _admin(kafka.bootstrap_servers) as admin:
+            assert topic not in await admin.list_topics()

@@ -34,6 +34,17 @@ class Broker:
         return producer
 
 
+class Batch:
+    """A batch with one message."""
+
+    def append(self, *, key, value, timestamp, headers):
+        self.key, self.value, self.headers = key, value, headers
+        return self
+
+    def close(self):
+        pass
+
+
 class Producer:
     def __init__(self, broker, options) -> None:
         self.broker = broker
@@ -46,6 +57,18 @@ class Producer:
 
     async def stop(self):
         self.stopped = True
+
+    async def partitions_for(self, topic):
+        return {0}
+
+    def _partition(self, *arguments):
+        return 0
+
+    def create_batch(self):
+        return Batch()
+
+    async def send_batch(self, batch, topic, *, partition):
+        return await self.send(topic, batch.value, batch.key, batch.headers)
 
     async def send(self, topic, value, key, headers):
         if (error := self.broker.errors.pop(("send", value), None)) is not None:
@@ -158,6 +181,13 @@ async def test_an_outcome_that_is_too_large_becomes_a_dead_letter(broker):
         CUT: b"2000",
     }
     assert REPORTED == ["outcome_too_large"]
+
+
+async def test_an_outcome_that_was_too_large_only_together_with_others_is_published_alone(broker):
+    publisher = await started()
+    broker.errors[b"small"] = MessageSizeTooLargeError()  # for its batch
+    await publish_all(publisher, [Message("outcomes", b"k", b"small"), Message("outcomes", b"k", b"other")])
+    assert [(topic, value) for topic, _, value, _ in broker.records] == [("outcomes", b"other"), ("outcomes", b"small")]
 
 
 async def test_a_broker_without_producer_ids_will_do(broker):

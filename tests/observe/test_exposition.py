@@ -111,9 +111,9 @@ def test_windows_that_the_settings_do_not_name_are_not_shown():
 
 def test_shards_states_and_targets():
     views = [
-        ShardView(ShardId("checkout-events", 3), "checkout", AT, 1_500_000, 0, None),
-        ShardView(ShardId("checkout-events", 4), "checkout", 0, 0, 0, Halt("topic_recreated", "text", AT)),
-        ShardView(ShardId("checkout-events", 5), None, 0, None, 0, Halt("partitions_grown", "text", AT)),
+        ShardView(ShardId("checkout-events", 3), "checkout", AT, 1_500_000, 0, 0, None),
+        ShardView(ShardId("checkout-events", 4), "checkout", 0, 0, 0, 0, Halt("topic_recreated", "text", AT)),
+        ShardView(ShardId("checkout-events", 5), None, 0, None, 0, 0, Halt("partitions_grown", "text", AT)),
     ]
     facts = Facts(
         shards=views,

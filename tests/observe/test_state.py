@@ -116,6 +116,15 @@ def test_behind_is_when_the_oldest_record_is_older_than_the_setting():
     assert "60 s old" in found.reasons[0].text
 
 
+def test_a_shard_that_its_worker_cannot_read_is_not_live_although_it_commits_ticks():
+    unread = ShardHealth(0, (), NOW - 31 * SECOND)
+    found = state(own(0, health=unread), own(1))
+    assert (found.state, reasons(found)) == ("partial", {"unread": places(0)})
+    assert "31 s" in found.reasons[0].text
+    assert state(own(0, health=unread), own(1, health=unread)).state == "stopped"
+    assert state(own(0, health=ShardHealth(0, (), NOW - 29 * SECOND))).state == "live"
+
+
 def test_the_first_of_stopped_partial_behind_is_shown_with_all_reasons():
     late = own(0, health=ShardHealth(NOW - 2 * BEHIND))
     found = state(late, own(1), halts={ShardId(CHECKOUT, 1): halt()})
@@ -134,7 +143,7 @@ def test_a_journey_that_is_switched_off_has_no_state():
 
 
 def test_every_reason_is_in_the_manifest():
-    assert set(REASONS) == {*get_args(HaltReason), "silent", "unclaimed", "behind"}
+    assert set(REASONS) == {*get_args(HaltReason), "silent", "unread", "unclaimed", "behind"}
 
 
 def test_what_became_of_records_is_counted_over_all_shards_for_an_hour():

@@ -73,6 +73,13 @@ async def test_an_application_with_another_topic_is_refused_while_the_first_comm
     await other.check(ShardId("other-events", 0))
 
 
+async def test_a_refused_application_leaves_no_topics_in_the_view_of_the_first():
+    tables = await applied()
+    await admission(tables).register()
+    await admission(tables, journeys={"other-events": "checkout"}).register()
+    assert tables.memory.topics.keys() == {TOPIC}
+
+
 async def test_a_retired_topic_refuses_nobody():
     tables = await applied()
     await tables.retire(TOPIC)

@@ -55,8 +55,11 @@ def test_a_report_keeps_an_hour_and_goes_on_from_what_is_stored():
     report.count({"invalid": 1}, NOW)
     report.count({"invalid": 2, "future": 1}, NOW + 1)
     minute = NOW - NOW % PANE
-    assert report.report(7, NOW) == ShardHealth(7, ((minute, {"invalid": 3, "future": 1}),))
-    later = HealthReport(report.report(0, NOW))
+    assert report.report(7, 5, NOW) == ShardHealth(7, ((minute, {"invalid": 3, "future": 1}),), 5)
+    later = HealthReport(report.report(0, 0, NOW))
     later.count({"invalid": 5}, NOW + PANE)
-    assert [counts for _, counts in later.report(0, NOW + PANE).recent] == [{"invalid": 3, "future": 1}, {"invalid": 5}]
-    assert later.report(0, NOW + KEPT * PANE).recent == ((minute + PANE, {"invalid": 5}),)
+    assert [counts for _, counts in later.report(0, 0, NOW + PANE).recent] == [
+        {"invalid": 3, "future": 1},
+        {"invalid": 5},
+    ]
+    assert later.report(0, 0, NOW + KEPT * PANE).recent == ((minute + PANE, {"invalid": 5}),)

@@ -161,3 +161,16 @@ async def test_nothing_is_passed_over_before_the_log_was_recognised():
         second.task.deliver(batch)
         await second.until(lambda: second.task.halted, fetching=False)
     assert "is not the one that was applied" in str(second.task.halted)
+
+
+async def test_what_cannot_be_read_is_reported_with_every_tick_until_it_can():
+    worker = ShardWorker(log_of(SENT))
+    async with worker.running():
+        await worker.read_all()
+        worker.task.log_view.unanswered = True
+        await worker.tick(2)
+        first, second = (commit.health.unread_since for commit in worker.tables.commits[-2:])
+        assert first == second > 0
+        worker.task.log_view.unanswered = False
+        await worker.tick()
+        assert worker.tables.commits[-1].health.unread_since == 0

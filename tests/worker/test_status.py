@@ -1,5 +1,6 @@
 """What `/readyz` says, from what shards and consumer know."""
 
+import time
 from types import SimpleNamespace
 from typing import get_args
 
@@ -27,6 +28,7 @@ def status(tasks=(), **facts):
         "unanswered": False,
         "tasks": dict(tasks),
         "has_committed": True,
+        "answered_at": time.monotonic(),
         **facts,
     }
     return Status(SimpleNamespace(**shards))
@@ -139,3 +141,8 @@ def test_a_partition_that_cannot_be_read_is_named():
         False,
         ["checkout-events/0: cannot be read: CorruptRecordException()"],
     )
+
+
+def test_a_kafka_that_went_away_during_a_rebalance_is_named_as_the_cause():
+    silent = status(assigned=False, answered_at=time.monotonic() - 60)
+    assert silent.readiness() == (False, ["Kafka does not answer"])
