@@ -1,18 +1,21 @@
 """The product's figures equal those of a second, independent computation, written from the contract alone (`tests/oracle`)."""
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from oracle import generate, oracle, records
+from oracle import generate, oracle, past, records
 from support.shops import SHOPS
 
 from stream.core.config import DEFAULT_WINDOWS, MICROSECONDS, CoreConfig
 from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline
 from stream.events.decode import Rejected, decode_line
+from stream.observe.past import Past, explain_document, history_document
+from stream.observe.queries import ExplainQuery, HistoryQuery, WrongQueryError, parse
 from stream.simulate.completejourney import baskets
 from stream.simulate.shop import Shop, ShopSettings
 
@@ -94,6 +97,56 @@ def test_files_and_windows(lines, as_of):
     theirs = without_zeros(oracle.compute(lines, as_of=as_of, windows=SECONDS))
     assert rates["windows"] == theirs.pop("windows")
     assert summary == theirs
+
+
+def moment(time):
+    return round(time.timestamp()) * MICROSECONDS
+
+
+ZONES = ["UTC", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe", "America/St_Johns"]
+
+
+@thoroughly
+@given(generate.files(), generate.moments(), st.sampled_from(ZONES), st.data())
+def test_history_and_explain(lines, as_of, zone, data):
+    config = CoreConfig(time_zone=ZoneInfo(zone))
+    offline = Offline(config, LabelRegistry(), moment(as_of))
+    for line in lines:
+        if line and not isinstance(event := decode_line(line), Rejected):
+            offline.apply(event)
+    kept = Past(offline.timeline(), {}, config, moment(as_of))
+    step = data.draw(st.sampled_from(["1h", "1d"]))
+    dimension = data.draw(st.sampled_from(["all", "channel", "segment"]))
+    begin = as_of - timedelta(hours=data.draw(st.integers(1, 7 * 24)))
+    query = parse(HistoryQuery, [("step", step), ("dimension", dimension), ("from", begin.isoformat())])
+    document = history_document(kept, query, query.span(moment(as_of), config))
+    rows = [
+        {"start": datetime.fromisoformat(row.pop("start")), **row}
+        for row in document["rows"]
+        if row.pop("partial") in (True, False)
+    ]
+    theirs = past.history(lines, step, begin, as_of, dimension, config.time_zone)
+    assert rows == [without_zeros(row) for row in theirs]
+    kpi = data.draw(st.sampled_from([*past.COUNTS, *past.AMOUNTS]))
+    journey = data.draw(st.sampled_from(["checkout", "subscription"]))
+    hours = data.draw(st.integers(1, 24))
+    asked = [("kpi", kpi), ("journey", journey), ("from", f"{hours}h"), ("to", "now"), ("against", "previous")]
+    query = parse(ExplainQuery, asked)
+    spans = query.spans(moment(as_of), config)
+    before, after = (
+        tuple(datetime.fromtimestamp(edge * 3600, UTC) for edge in (span.first, span.after)) for span in spans
+    )
+    try:
+        ours = explain_document(kept, query, spans)
+    except WrongQueryError:
+        assert kpi in past.AMOUNTS, "amounts in several currencies"
+        return
+    theirs = past.explain(lines, kpi, journey, before, after)
+    assert ours["exact"] == (None if theirs["change"] is None else str(theirs["change"]))
+    assert {
+        (part["channel"], part["segment"]): (part["exact"], part["rate"], part["mix"]) for part in ours["parts"]
+    } == {cell: (str(sum(own)), *(round(float(each), 6) for each in own)) for cell, own in theirs["parts"].items()}
+    assert (None if ours["main"] is None else len(ours["main"])) == theirs["main"]
 
 
 @settings(thoroughly, max_examples=500)

@@ -88,7 +88,7 @@ def test_explain_says_which_cell_and_whether_its_rate_or_the_mix(shop):
     assert "upsell_cross_sell_rate, checkout: transactions with any / opportunities" in text
     assert "  now         30.0%  (6 of 20)" in text
     assert "  before      40.0%  (8 of 20)" in text
-    assert "  change    -10.00pp  against the same hours yesterday" in text
+    assert "  change   -10.00pp  against the same hours yesterday" in text
     assert "at least four fifths of it is:" in text
     assert "  -10.00pp  web, vip" in text
     assert "      -10.00pp  its rate: 40.0% before, 20.0% now" in text

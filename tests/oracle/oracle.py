@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oracle import checkout, records
 from oracle.carts import Line
@@ -368,7 +368,15 @@ def _sku(of: Line | Item | None) -> str | None:
 
 # --- figures: counting in SQL
 
-Span = tuple[int, int] | None  # length in seconds and newest pane of a window; None: all time
+
+class Between(NamedTuple):
+    """A time from its first moment to the one after its last, microseconds."""
+
+    begin: int
+    end: int
+
+
+Span = tuple[int, int] | Between | None  # length in seconds and newest pane of a window; or a time; None: all time
 
 
 def _figures_database(reading: Reading) -> sqlite3.Connection:
@@ -418,7 +426,10 @@ def _where(only: Mapping[str, str], span: Span) -> tuple[str, list[Any]]:
     for column, value in only.items():
         conditions.append(f"{column} = ?")
         values.append(value)
-    if span is not None:
+    if isinstance(span, Between):
+        conditions.append("time >= ? AND time < ?")
+        values += span
+    elif span is not None:
         conditions.append("pane(time, ?) BETWEEN ? - 59 AND ?")
         values += [span[0], span[1], span[1]]
     return " AND ".join(conditions), values
