@@ -1,6 +1,7 @@
 """The product's figures equal those of a second, independent computation, written from the contract alone (`tests/oracle`)."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -8,14 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import generate, oracle, past, records
-from support.shops import SHOPS
+from support.shops import BUSY, SHOPS
 
 from stream.core.config import DEFAULT_WINDOWS, MICROSECONDS, CoreConfig
+from stream.core.counting.figures import JOURNEYS
 from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline
 from stream.events.decode import Rejected, decode_line
 from stream.observe.past import Past, explain_document, history_document
-from stream.observe.queries import ExplainQuery, HistoryQuery, WrongQueryError, parse
+from stream.observe.queries import ExplainQuery, HistoryQuery, parse
 from stream.simulate.completejourney import baskets
 from stream.simulate.shop import Shop, ShopSettings
 
@@ -106,47 +108,69 @@ def moment(time):
 ZONES = ["UTC", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe", "America/St_Johns"]
 
 
-@thoroughly
-@given(generate.files(), generate.moments(), st.sampled_from(ZONES), st.data())
-def test_history_and_explain(lines, as_of, zone, data):
-    config = CoreConfig(time_zone=ZoneInfo(zone))
+def past_of(lines, as_of, config):
+    """What the product knows of the past at a moment."""
     offline = Offline(config, LabelRegistry(), moment(as_of))
     for line in lines:
         if line and not isinstance(event := decode_line(line), Rejected):
             offline.apply(event)
-    kept = Past(offline.timeline(), {}, config, moment(as_of))
-    step = data.draw(st.sampled_from(["1h", "1d"]))
-    dimension = data.draw(st.sampled_from(["all", "channel", "segment"]))
-    begin = as_of - timedelta(hours=data.draw(st.integers(1, 7 * 24)))
+    return Past(offline.timeline(), {}, config, moment(as_of))
+
+
+def assert_same_history(kept, counted, step, dimension, begin, as_of):
     query = parse(HistoryQuery, [("step", step), ("dimension", dimension), ("from", begin.isoformat())])
-    document = history_document(kept, query, query.span(moment(as_of), config))
-    rows = [
-        {"start": datetime.fromisoformat(row.pop("start")), **row}
-        for row in document["rows"]
-        if row.pop("partial") in (True, False)
-    ]
-    theirs = past.history(lines, step, begin, as_of, dimension, config.time_zone)
+    document = history_document(kept, query, query.span(moment(as_of), kept.config))
+    rows = [{**row, "start": datetime.fromisoformat(row["start"])} for row in document["rows"]]
+    assert [row.pop("partial") for row in rows].count(True) <= len(rows)
+    theirs = past.history(counted, step, begin, as_of, dimension, kept.config.time_zone)
     assert rows == [without_zeros(row) for row in theirs]
-    kpi = data.draw(st.sampled_from([*past.COUNTS, *past.AMOUNTS]))
-    journey = data.draw(st.sampled_from(["checkout", "subscription"]))
-    hours = data.draw(st.integers(1, 24))
-    asked = [("kpi", kpi), ("journey", journey), ("from", f"{hours}h"), ("to", "now"), ("against", "previous")]
-    query = parse(ExplainQuery, asked)
-    spans = query.spans(moment(as_of), config)
-    before, after = (
-        tuple(datetime.fromtimestamp(edge * 3600, UTC) for edge in (span.first, span.after)) for span in spans
+    return rows
+
+
+@thoroughly
+@given(generate.files(), generate.moments(), st.sampled_from(ZONES), st.data())
+def test_history(lines, as_of, zone, data):
+    kept = past_of(lines, as_of, CoreConfig(time_zone=ZoneInfo(zone)))
+    begin = as_of - timedelta(hours=data.draw(st.integers(1, 7 * 24)))
+    step, dimension = (
+        data.draw(st.sampled_from(["1h", "1d"])),
+        data.draw(st.sampled_from(["all", "channel", "segment"])),
     )
-    try:
+    assert_same_history(kept, past.counted(lines), step, dimension, begin, as_of)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_history_and_explain_of_a_day(seed):
+    """Some 800 events in 20 hours, of which the last ten are compared with the ten before, also with the running hour."""
+    zone = ZoneInfo(ZONES[seed % len(ZONES)])
+    shop = Shop(
+        ShopSettings(seed=seed, behaviour=BUSY, rate=0.002, customers=300, month_seconds=40_000),
+        datetime(2026, 3, 1, 1, 20, tzinfo=UTC),
+    )
+    lines = [emitted.value for emitted in shop.take(800)]
+    as_of = datetime(2026, 3, 1, 21, 40, tzinfo=UTC)
+    kept, counted = past_of(lines, as_of, CoreConfig(time_zone=zone)), past.counted(lines)
+    for step, dimension in (("1h", "all"), ("1h", "segment"), ("1d", "channel")):
+        rows = assert_same_history(kept, counted, step, dimension, as_of - timedelta(days=2), as_of)
+        assert any(row["kind_transactions"]["any"] for row in rows)
+    explained = 0
+    for kpi, journey, asked in product((*past.COUNTS, *past.AMOUNTS), JOURNEYS, ("10h", "3h", "1h")):
+        query = parse(
+            ExplainQuery, [("kpi", kpi), ("journey", journey), ("from", asked), ("to", "now"), ("against", "previous")]
+        )
+        spans = query.spans(moment(as_of), kept.config)
+        before, after = (
+            tuple(datetime.fromtimestamp(edge * 3600, UTC) for edge in (span.first, span.after)) for span in spans
+        )
         ours = explain_document(kept, query, spans)
-    except WrongQueryError:
-        assert kpi in past.AMOUNTS, "amounts in several currencies"
-        return
-    theirs = past.explain(lines, kpi, journey, before, after)
-    assert ours["exact"] == (None if theirs["change"] is None else str(theirs["change"]))
-    assert {
-        (part["channel"], part["segment"]): (part["exact"], part["rate"], part["mix"]) for part in ours["parts"]
-    } == {cell: (str(sum(own)), *(round(float(each), 6) for each in own)) for cell, own in theirs["parts"].items()}
-    assert (None if ours["main"] is None else len(ours["main"])) == theirs["main"]
+        theirs = past.explain(counted, kpi, journey, before, after)
+        assert ours["exact"] == (None if theirs["change"] is None else str(theirs["change"]))
+        assert {
+            (part["channel"], part["segment"]): (part["exact"], part["rate"], part["mix"]) for part in ours["parts"]
+        } == {cell: (str(sum(own)), *(round(float(each), 6) for each in own)) for cell, own in theirs["parts"].items()}
+        assert (None if ours["main"] is None else len(ours["main"])) == theirs["main"]
+        explained += any(part["rate"] for part in ours["parts"]) and any(part["mix"] for part in ours["parts"])
+    assert explained >= 5
 
 
 @settings(thoroughly, max_examples=500)

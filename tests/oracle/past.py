@@ -16,6 +16,7 @@ from oracle.oracle import Between
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import tzinfo
+    from sqlite3 import Connection
 
 JOURNEYS = ("checkout", "subscription")
 COUNTS = {
@@ -41,11 +42,15 @@ def periods(step: str, begin: datetime, end: datetime, zone: tzinfo) -> Iterator
         yield first, datetime(day.year, day.month, day.day, tzinfo=zone)
 
 
+def counted(lines: Iterable[bytes]) -> Connection:
+    """What a file counts, for the functions below."""
+    return oracle._figures_database(oracle._read(lines))
+
+
 def history(
-    lines: Iterable[bytes], step: str, begin: datetime, end: datetime, dimension: str, zone: tzinfo
+    db: Connection, step: str, begin: datetime, end: datetime, dimension: str, zone: tzinfo
 ) -> list[dict[str, Any]]:
     """A row for each period, journey and value of the dimension that counted anything in the range."""
-    db = oracle._figures_database(oracle._read(lines))
     spans = [*periods(step, begin, end, zone)]
     values = ["all"]
     if dimension != "all":
@@ -63,10 +68,9 @@ def history(
 
 
 def explain(
-    lines: Iterable[bytes], kpi: str, journey: str, before: tuple[datetime, datetime], after: tuple[datetime, datetime]
+    db: Connection, kpi: str, journey: str, before: tuple[datetime, datetime], after: tuple[datetime, datetime]
 ) -> dict[str, Any]:
     """`change`, and of each cell that has any of it `(rate, mix)`; and `main`."""
-    db = oracle._figures_database(oracle._read(lines))
     old, new = (_divided(db, kpi, journey, *period) for period in (before, after))
     whole_old, whole_new = ([sum(column) for column in zip(*of.values(), strict=True)] or [0, 0] for of in (old, new))
     if not whole_old[1] or not whole_new[1]:
@@ -103,7 +107,7 @@ def _main(parts: dict[Cell, tuple[Fraction, Fraction]], change: Fraction) -> int
     return next(count for count in range(1, len(same) + 1) if abs(sum(same[:count])) >= abs(change) * Fraction(8, 10))
 
 
-def _divided(db: Any, kpi: str, journey: str, begin: datetime, end: datetime) -> dict[Cell, tuple[int, int]]:
+def _divided(db: Connection, kpi: str, journey: str, begin: datetime, end: datetime) -> dict[Cell, tuple[int, int]]:
     where, values = oracle._where({"journey": journey}, _between(begin, end))
     if kpi in COUNTS:
         above, below = COUNTS[kpi]
