@@ -336,8 +336,12 @@ async def _members(settings: Settings) -> Members | None:
 
 
 def members_of(protocol_type: str, members: Sequence[tuple[str, str]]) -> Members:
-    """Tell workers from other programs. `members`: client id and host of each."""
-    ours = [(client, host) for client, host in members if protocol_type == _CONSUMERS and client == CLIENT_ID]
+    """Tell workers from other programs. `members`: client id and host of each.
+
+    The broker of the demo answers with neither protocol type nor client ids: what names nothing accuses nobody.
+    """
+    consumers = protocol_type in {_CONSUMERS, ""}
+    ours = [(client, host) for client, host in members if consumers and client in {CLIENT_ID, ""}]
     others = [member for member in members if member not in ours]
     return Members(
         sorted(host for _, host in ours),

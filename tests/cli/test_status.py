@@ -175,6 +175,7 @@ def test_another_program_in_the_consumer_group_is_named_and_is_no_worker():
         assert members.others[0] in line
     assert [*about_members(Members([], []), "shop")] == ["no worker is a member of the consumer group: start one"]
     assert not [*about_members(Members(["10.0.0.7"], []), "shop")]
+    assert members_of("", [("", "")]) == Members([""], []), "a broker that does not say who its members are"
 
 
 @pytest.mark.parametrize(("age", "reported"), [(10, True), (3600, False)])
