@@ -41,7 +41,7 @@ BEFORE = timedelta(seconds=30)
 """Time from the opening of the shop to the start of the test."""
 SEGMENT = "business"
 NO_UPSELLS = dataclasses.replace(
-    SHOP.behaviour, upgrade=0, substitute=0, replace=0, more=0, add=0, second_variant=0, edit=0
+    SHOP.behaviour, upgrade=0, substitute=0, replace=0, more=0, add=0, companion=0, second_variant=0, edit=0, offered=0
 )
 """Customers buy exactly what they came for."""
 MANY_UPSELLS = dataclasses.replace(SHOP.behaviour, upgrade=0.3, add=0.6)

@@ -11,6 +11,7 @@ from stream.cli.inspection import inspect
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]
 
+FENCED = "another worker has claimed the shard"
 SOONER = "import stream.consumer.membership as membership; membership.FENCED_PAUSE = 5.0"
 
 
@@ -44,13 +45,13 @@ async def test_two_workers_with_one_instance_id_are_named_and_do_not_take_the_sh
         await until_ready(second, 200)
         await workers.send(traffic.checkouts(50))
         await workers.applied()
+        fences = [worker.said.count(FENCED) for worker in workers.workers]
         # It has asked again whether the place is free, and still leaves the shards to the other one.
         await asyncio.sleep(12)
         assert reason in (await first.readiness())[1]
         assert first.said.count(reason) == 1
         assert reason not in second.said
-        fences = sum(worker.said.count("another worker has claimed the shard") for worker in workers.workers)
-        assert fences <= 3
+        assert [worker.said.count(FENCED) for worker in workers.workers] == fences
         assert await second.stop() == 0
         await until_ready(first, 200)
         assert len(first.shards) == 3
