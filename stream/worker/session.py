@@ -142,11 +142,15 @@ class Session:
         """
         tables, preload = self._context.tables, self.shard.preload(events)
         while (request := preload.request) is not None:
-            loaded = await self.fetch(request)
+            entities: Sequence[bytes | None] = ()
+            customers: Sequence[bytes | None] = ()
             history = {}
-            if request.history:
+            if request.entities or request.customers or request.labels:
+                loaded = await self.fetch(request)
+                entities, customers = loaded.entities, loaded.customers
+            if request.history:  # nothing is published because of it, so it is enough that the commit checks the owner
                 history = await self._ask(partial(tables.load_history, self.shard.id, request.history))
-            preload.receive(loaded.entities, loaded.customers, history)
+            preload.receive(entities, customers, history)
         return preload.events
 
     async def expired(self, records: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
