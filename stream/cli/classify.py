@@ -13,20 +13,22 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
+from stream.cli.explain import show as show_explanation
 from stream.cli.figures import one_window
-from stream.cli.history import show
+from stream.cli.history import show as show_history
 from stream.cli.options import HISTORY, JUDGEMENT, with_settings
 from stream.cli.parameters import Limit, Time
 from stream.cli.screen import output, printable, progress
 from stream.cli.verdicts import verdicts
 from stream.cli.whole_file import Identities, Prices, Unmatched, spread
+from stream.core.counting.explain import explainable
 from stream.core.counting.kpi import KPIS
 from stream.core.event import CheckoutEvent
 from stream.core.offline import Offline
 from stream.core.result import TOO_MANY_ORDERS, Judged, Step
 from stream.events.decode import LARGEST_RECORD, Rejected, decode_line, too_many_orders
-from stream.observe.past import Past, history_document
-from stream.observe.queries import HistoryQuery, HistoryStep, parse
+from stream.observe.past import Past, explain_document, history_document
+from stream.observe.queries import ExplainQuery, HistoryQuery, HistoryStep, WrongQueryError, parse
 from stream.settings import Settings
 
 _PROGRESS_LINES: Final = 500
@@ -174,6 +176,12 @@ Examples:
     type=click.Choice(get_args(HistoryStep)),
     help="Print the figures of each hour (1h) or day (1d) that is kept at --as-of, instead of the summary.",
 )
+@click.option(
+    "--explain",
+    "kpi",
+    type=click.Choice(explainable()),
+    help="Say what changed this rate of checkouts in the last full hour before --as-of, compared with the day before.",
+)
 @click.option("--table", "as_table", is_flag=True, help="Print the transactions as a table for people instead of JSON.")
 @click.option(
     "--strict",
@@ -200,6 +208,7 @@ def classify(
     as_json: bool,
     as_of: int | None,
     step: HistoryStep | None,
+    kpi: str | None,
     as_table: bool,
     strict: bool,
     rejections: int,
@@ -214,8 +223,10 @@ def classify(
     print_transactions = not summary and as_of is None
     if as_table and (as_json or not print_transactions):
         raise click.UsageError("--table shows transactions: leave out --json, --summary and --as-of")
-    if step is not None and as_of is None:
-        raise click.UsageError("--history needs --as-of: the moment up to which it shows the past")
+    if as_of is None and (step is not None or kpi is not None):
+        raise click.UsageError("--history and --explain need --as-of: the moment up to which they look at the past")
+    if step is not None and kpi is not None:
+        raise click.UsageError("--history and --explain are both given; choose one")
     offline = Offline(settings.core(), settings.registry(), as_of)
     bar = progress(counted=False)
     # Through the bar's console, so that a message and the bar never share a line.
@@ -232,6 +243,8 @@ def classify(
         stdout.flush()
     elif step is not None and as_of is not None:
         _print_history(offline, settings, step, as_of, as_json=as_json)
+    elif kpi is not None and as_of is not None:
+        _print_explanation(offline, settings, kpi, as_of, as_json=as_json)
     else:
         _print_summary(reader, offline, as_json=as_json, windows=as_of is not None)
     reader.print_results()
@@ -274,7 +287,21 @@ def _print_history(offline: Offline, settings: Settings, step: HistoryStep, as_o
     if as_json:
         click.echo(json.dumps(document, indent=2))
     else:
-        show(document, KPIS[0].name)
+        show_history(document, KPIS[0].name)
+
+
+def _print_explanation(offline: Offline, settings: Settings, kpi: str, as_of: int, *, as_json: bool) -> None:
+    """Print what changed a rate in the last full hour."""
+    config = settings.core()
+    query = parse(ExplainQuery, [("kpi", kpi)])
+    try:
+        document = explain_document(Past(offline.timeline(), {}, config, as_of), query, query.spans(as_of, config))
+    except WrongQueryError as error:
+        raise click.UsageError(str(error)) from None
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    else:
+        show_explanation(document)
 
 
 def _print_summary(reader: Reader, offline: Offline, *, as_json: bool, windows: bool) -> None:

@@ -78,7 +78,7 @@ def show(document: dict[str, Any]) -> None:
     console = output()
     before, after = document["before"], document["after"]
     where = "" if document["value"] == "all" else f", {document['dimension']} {printable(document['value'])}"
-    console.print(*headlines(document["as_of"], document["state"]), sep="\n")
+    console.print(*headlines(document["as_of"], document.get("state", {})), sep="\n")
     console.print("", f"{document['kpi']}, {document['journey']}{where}: {document['formula']}", sep="\n")
     for name, period in (("now", after), ("before", before)):
         divided = f"({period['numerator']:,} of {period['denominator']:,})"

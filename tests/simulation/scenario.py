@@ -30,7 +30,9 @@ LENGTH = 18.0
 """Seconds in which faults begin."""
 HASTE = 43_200.0
 """Seconds of the shop's time, and of Redis', in one of a scenario in which days pass."""
-SETTINGS = Settings(_env_file=None, app_id="simulated", redis_timeout=1.5, windows=("1m", "1h"), cache_mb=1, time_zone="Asia/Kathmandu")
+SETTINGS = Settings(
+    _env_file=None, app_id="simulated", redis_timeout=1.5, windows=("1m", "1h"), cache_mb=1, time_zone="Asia/Kathmandu"
+)
 HASTY_SETTINGS = SETTINGS.model_copy(
     update={"windows": ("6h", "2d"), "lateness_hours": 12, "checkout_retention_days": 0.5, "subscription_retention_days": 1}
 )  # fmt: skip
