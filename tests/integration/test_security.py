@@ -376,7 +376,7 @@ async def test_the_error_names_a_command_that_a_script_may_not_run(secure_redis,
         secure_redis.allow(f"~{name_prefix}*", *(listed - {missing}))
         tables = connect(settings)
         try:
-            with pytest.raises(TablesRefusedError, match=f"the command is '{command}'"):
+            with pytest.raises(TablesRefusedError, match=f"may not run '{command}'"):
                 await tables.claim(ShardId("t", 0), secrets.token_bytes(16))
         finally:
             await tables.close()
