@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from stream.core.config import MICROSECONDS, CoreConfig
 from stream.core.counting.cells import Cells, Count
 from stream.core.counting.explain import Explanation, Part, Ratio, currencies, explain, ratios
-from stream.core.counting.figures import ALL, DECIMALS, JOURNEYS, FigureSet
+from stream.core.counting.figures import ALL, DECIMALS, FigureSet
 from stream.core.counting.history import Table
 from stream.core.counting.kpi import KPIS, Dimension
 from stream.core.counting.timeline import Timeline, rfc3339
@@ -84,7 +84,7 @@ def history_document(past: Past, query: HistoryQuery, span: Span) -> dict[str, A
         WrongQueryError: the value is not known, or there are more than `MOST_ROWS` rows.
     """
     zone = past.config.time_zone
-    journeys = JOURNEYS if query.journey is None else (query.journey,)
+    journeys = past.timeline.journeys if query.journey is None else (query.journey,)
     values = _values(past, query, journeys, [span])
     rows = len(span.tables) * len(values) * len(journeys)
     if rows > MOST_ROWS:

@@ -5,6 +5,7 @@ import csv
 import io
 from datetime import datetime
 from fractions import Fraction
+from itertools import product
 
 import aiohttp
 import msgspec
@@ -209,10 +210,10 @@ async def test_a_parameter_is_given_once(server):
 
 
 async def test_more_rows_than_allowed_are_refused(ask, monkeypatch):
-    monkeypatch.setattr(past, "MOST_ROWS", 40)
+    monkeypatch.setattr(past, "MOST_ROWS", 20)
     status, document = await ask("history")
     assert status == 400
-    assert document["error"].startswith("from: 50 rows, and 40 are allowed; ask for at most 20 hours")
+    assert document["error"].startswith("from: 25 rows, and 20 are allowed; ask for at most 20 hours")
     assert queries.MOST_ROWS == 10_000
 
 
@@ -306,6 +307,15 @@ async def test_an_hour_without_opportunities_has_no_rate(ask):
     status, document = await ask("explain", journey="subscription")
     assert status == 200
     assert (document["change"], document["main"], document["parts"]) == (None, None, [])
+
+
+def test_times_at_the_ends_of_the_calendar_are_refused_with_words():
+    for zone, moment in product(
+        ("Pacific/Kiritimati", "Pacific/Pago_Pago"),
+        ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59Z", "99999d"),
+    ):
+        with pytest.raises(queries.WrongQueryError, match="from: "):
+            queries.parse(queries.HistoryQuery, [("from", moment)]).span(NOW, Settings(time_zone=zone).core())
 
 
 def test_the_answer_is_kept_for_the_days_that_the_settings_say():

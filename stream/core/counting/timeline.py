@@ -5,13 +5,14 @@ is complete, is partial.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, tzinfo
 
 import msgspec
 
 from stream.core.config import MICROSECONDS
 from stream.core.counting.cells import Cells, merge
-from stream.core.counting.figures import WindowFigures
+from stream.core.counting.figures import JOURNEYS, WindowFigures
 from stream.core.counting.history import Table
 from stream.core.event import Journey
 
@@ -42,6 +43,11 @@ class Timeline:
         """The hours or days in which something was counted."""
         return {place for place, cells in self._cells.items() if cells}
 
+    @property
+    def journeys(self) -> tuple[Journey, ...]:
+        """The journeys that have a shard; both if there is none."""
+        return tuple(journey for journey in JOURNEYS if journey in self._since) or JOURNEYS
+
     def since(self, journey: Journey) -> int:
         """From when on the history of a journey is complete, microseconds; 0: from the first event."""
         return self._since.get(journey, 0)
@@ -59,7 +65,10 @@ class Timeline:
 
 
 def rfc3339(time: int, zone: tzinfo = UTC) -> str:
-    """A time in microseconds as RFC 3339, with the offset of the zone."""
+    """A time in microseconds as RFC 3339, with the offset of the zone; in UTC if the zone has no such date, as in the last hours of the year 9999."""
     seconds, microseconds = divmod(time, MICROSECONDS)
-    moment = datetime.fromtimestamp(seconds, zone).replace(microsecond=microseconds)
+    moment = datetime.fromtimestamp(seconds, UTC)
+    with suppress(OverflowError):
+        moment = moment.astimezone(zone)
+    moment = moment.replace(microsecond=microseconds)
     return moment.isoformat().replace("+00:00", "Z")
