@@ -101,7 +101,7 @@ def _equal(given: str, right: str) -> bool:
 
 
 def _proof(token: str, until: int) -> str:
-    """A cookie's value: until when it is valid, in seconds since 1970, and that whoever made it knows the token."""
+    """A cookie's value: until when it is valid, in seconds since 1970, and a proof that its maker knows the token."""
     return f"{until}.{hmac.new(token.encode(), f'upsell-stream page {until}'.encode(), hashlib.sha256).hexdigest()}"
 
 

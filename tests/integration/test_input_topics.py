@@ -1,36 +1,17 @@
 """An input topic that does not exist, or that may not be read: the worker says so, and reads it as soon as it can, without a restart."""
 
-import asyncio
-
 import pytest
 from aiokafka.protocol.admin import CreateAclsRequest
 from support import traffic
 from support.kafka_server import KafkaServer
 from support.servers import started
-from support.workers import LIMIT, group
+from support.workers import group, until_ready
 
 from stream.kafka.topic_watch import TopicWatch
 from stream.kafka.topics import Topic, admin_client, create_topics
 
 _TOPIC, _LITERAL, _ALLOW = 2, 3, 3
 _READ, _WRITE, _DESCRIBE = 3, 4, 8
-
-
-async def until(worker, status, *texts):
-    """Wait until a worker has this readiness, with these texts in its reasons."""
-    async with asyncio.timeout(LIMIT):
-        while "rates at " not in worker.said:
-            worker.check()
-            await asyncio.sleep(0.1)
-    found = (0, "")
-    try:
-        async with asyncio.timeout(LIMIT):
-            while found[0] != status or not all(text in found[1] for text in texts):
-                worker.check()
-                await asyncio.sleep(0.1)
-                found = await worker.readiness()
-    except TimeoutError:
-        raise AssertionError(found) from None
 
 
 async def up(worker, topic):
@@ -56,13 +37,13 @@ async def test_a_topic_that_does_not_exist_is_named_and_read_as_soon_as_it_is_cr
         await create_topics(kafka.bootstrap_servers, [Topic(name, 1) for name in (there, *outputs)])
         worker = workers.start()
         await workers.until(lambda: worker.shards == {f"{there}/0"})
-        await until(worker, 503, f"topic {missing} does not exist: create it, or correct UPSELL_CHECKOUT_TOPIC")
+        await until_ready(worker, 503, f"topic {missing} does not exist: create it, or correct UPSELL_CHECKOUT_TOPIC")
         assert f"topic {missing} does not exist" in worker.said
         assert (await up(worker, missing), await up(worker, there)) == ("0.0", "1.0")
         await create_topics(kafka.bootstrap_servers, [Topic(missing, 1)])
         await workers.send(traffic.checkouts(20))
         await workers.applied()
-        await until(worker, 200)
+        await until_ready(worker, 200)
         assert await up(worker, missing) == "1.0"
         assert f"topic {missing} can be read now" in worker.said
         assert await worker.stop() == 0
@@ -98,11 +79,11 @@ async def test_a_topic_that_may_not_be_read_is_named_and_read_as_soon_as_the_rig
         for operation in granted:
             await allow(servers, topic, operation)
         worker = workers.start()
-        await until(worker, 503, f"topic {topic} {says}")
+        await until_ready(worker, 503, f"topic {topic} {says}")
         assert await up(worker, topic) == "0.0"
         await allow(servers, topic, _READ)
         await workers.applied()
-        await until(worker, 200)
+        await until_ready(worker, 200)
         assert await up(worker, topic) == "1.0"
         assert await worker.stop() == 0
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from aiokafka import AIOKafkaConsumer
 from support import traffic
-from support.workers import LIMIT, group
+from support.workers import LIMIT, group, until_ready
 
 from stream.cli.inspection import inspect
 
@@ -13,20 +13,6 @@ pytestmark = [pytest.mark.kafka, pytest.mark.redis]
 
 FENCED = "another worker has claimed the shard"
 SOONER = "import stream.consumer.membership as membership; membership.FENCED_PAUSE = 5.0"
-
-
-async def until_ready(worker, status, *texts):
-    """Wait until a worker has this readiness, with these texts in its reasons."""
-    found = (0, "")
-    try:
-        async with asyncio.timeout(LIMIT):
-            while found[0] != status or not all(text in found[1] for text in texts):
-                worker.check()
-                await asyncio.sleep(0.1)
-                if "rates at " in worker.said:
-                    found = await worker.readiness()
-    except TimeoutError:
-        raise AssertionError(found) from None
 
 
 async def test_two_workers_with_one_instance_id_are_named_and_do_not_take_the_shards_from_each_other(

@@ -1,32 +1,17 @@
 """Kafka does not answer for long, or comes back at another address: the worker connects again by itself, and its figures stay exact."""
 
-import asyncio
-
 import pytest
 from support import traffic
 from support.kafka_server import QUICKLY_BACK, KafkaServer
 from support.servers import start, started, stop
 from support.tcp_proxy import TcpProxy
-from support.workers import LIMIT, group
+from support.workers import group, until_ready
 
 from stream.embedded.server import HOST, free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]
 
 SOONER = "import stream.app; stream.app.SILENCE = 8.0"
-
-
-async def until_ready(worker, status, *texts):
-    """Wait until a worker has this readiness, with these texts in its reasons."""
-    found = (0, "")
-    try:
-        async with asyncio.timeout(LIMIT):
-            while found[0] != status or not all(text in found[1] for text in texts):
-                worker.check()
-                await asyncio.sleep(0.1)
-                found = await worker.readiness()
-    except TimeoutError:
-        raise AssertionError(found) from None
 
 
 async def test_kafka_that_comes_back_at_another_address_of_the_list_is_found_in_the_same_process(

@@ -305,3 +305,17 @@ async def read_topic(bootstrap_servers: str, topic: str) -> list:
                 if end is not None and await consumer.position(tp) >= end:
                     behind.remove(tp)
         return records
+
+
+async def until_ready(worker, status, *texts):
+    """Wait until a worker has this readiness, with these texts in its reasons."""
+    found = (0, "")
+    try:
+        async with asyncio.timeout(LIMIT):
+            while found[0] != status or not all(text in found[1] for text in texts):
+                worker.check()
+                await asyncio.sleep(0.1)
+                if "rates at " in worker.said:
+                    found = await worker.readiness()
+    except TimeoutError:
+        raise AssertionError(found) from None
