@@ -236,7 +236,13 @@ async def test_a_producer_whose_records_are_all_rejected_is_not_told_that_all_is
         code, printed, _ = await run(workers, "status")
         assert code == 1
         assert "dead-letters" in printed
-        assert json.loads(await worker.get("/page.json"))["last_hour"]["rejected"] == {"not_cloudevent": 40}
+
+        async def last_hour():
+            return json.loads(await worker.get("/page.json"))["last_hour"]
+
+        # The page reads Redis once per refresh interval.
+        hour = await until(workers, last_hour, lambda hour: hour["rejected"])
+        assert hour["rejected"] == {"not_cloudevent": 40}
 
 
 async def test_a_second_application_with_the_same_app_id_is_refused_by_name_until_the_first_is_retired(
