@@ -16,6 +16,7 @@ from random import Random
 
 from chaos import faults as kinds
 from chaos.health import Health
+from chaos.history import STEPS, differences, stored_history
 from chaos.load import LARGEST, Sender, large_values, records
 from chaos.verdict import Verdict
 from chaos.witness import Witness
@@ -30,6 +31,7 @@ from support.workers import LIMIT, Group, Worker, group, read_topic
 from stream.cli.rates import figures_of
 from stream.core.counting.figures import TOTAL
 from stream.core.counting.summary import decode_summary
+from stream.core.counting.timeline import Timeline
 from stream.core.offline import Offline
 from stream.embedded.server import HOST
 from stream.events.decode import Rejected, decode_line
@@ -208,11 +210,11 @@ def _judge_states(run: Run) -> None:
 
 
 async def compare(run: Run, directory: Path) -> None:
-    """Compare the figures, outcomes and dead letters of the workers with those of `classify`."""
+    """Compare the figures, the history, outcomes and dead letters of the workers with those of `classify`."""
     settings = run.workers.settings
     file = directory / "sent.jsonl"
     file.write_bytes(b"".join(value + b"\n" for value in run.sender.good))
-    published, expected = await asyncio.to_thread(_judge, run)
+    published, expected, timeline = await asyncio.to_thread(_judge, run)
     await until_totals(run.workers, expected, 10 * LIMIT)
     figures = await _figures_at_one_time(run)
     pure = json.loads(await output("classify", "--summary", "--json", "--as-of", figures["as_of"], file))
@@ -221,6 +223,7 @@ async def compare(run: Run, directory: Path) -> None:
         ours, theirs = figures["windows"][window], pure["windows"][window]
         run.expect(ours == theirs, f"window {window} at {figures['as_of']}:\n{ours}\n{theirs}")
     run.say(f"total and windows are equal at {figures['as_of']}")
+    await _compare_history(run, timeline)
     outcomes = await read_topic(run.kafka.bootstrap_servers, settings.outcome_topic)
     bodies: dict[str, set[bytes]] = {}
     for outcome in outcomes:
@@ -238,10 +241,22 @@ async def compare(run: Run, directory: Path) -> None:
     run.say(f"{len(found):,} dead letters are the planted bad records ({len(letters) - len(found):,} repeats)")
 
 
-def _judge(run: Run) -> tuple[dict[str, bytes], dict]:
-    """Every outcome that must be published, by id, and the totals."""
+async def _compare_history(run: Run, expected: Timeline) -> None:
     settings = run.workers.settings
-    offline = Offline(settings.core(), settings.registry())
+    zone = settings.core().time_zone
+    stored = await stored_history(settings)
+    for step in STEPS:
+        wrong = differences(stored[step], expected, step, zone)
+        run.expect(not wrong, f"history, {len(wrong)} differences:\n" + "\n".join(wrong[:20]))
+    hours, days = (len({table for _, table in stored[step].tables}) for step in STEPS)
+    run.expect(hours > 0 < days, "no history was stored")
+    run.say(f"history: every cell of {hours} hours and {days} days is equal in both journeys")
+
+
+def _judge(run: Run) -> tuple[dict[str, bytes], dict, Timeline]:
+    """Every outcome that must be published, by id, the totals, and the history."""
+    settings = run.workers.settings
+    offline = Offline(settings.core(), settings.registry(), time.time_ns() // 1000)
     published: dict[str, bytes] = {}
     for value in run.sender.good:
         event = decode_line(value)
@@ -250,7 +265,7 @@ def _judge(run: Run) -> tuple[dict[str, bytes], dict]:
             if version.publish:
                 published[version.id] = outcome_event(version, settings.app_id)
     summary = offline.figures().summary()
-    return published, totals(summary)
+    return published, totals(summary), offline.timeline()
 
 
 async def _figures_at_one_time(run: Run) -> dict:
