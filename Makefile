@@ -38,6 +38,7 @@ lint: $(VENV)/dev.stamp ## run ruff, mypy and import-linter
 	$(BIN)/mypy -m docs.generate.__main__
 	MYPYPATH=tests $(BIN)/mypy docs/generate/screenshot.py
 	$(BIN)/mypy bench/pager/pager.py
+	$(BIN)/mypy bench/explain/explain.py
 	MYPYPATH=tests $(BIN)/mypy -m bench.__main__
 	$(BIN)/mypy locks/audit.py
 	$(BIN)/lint-imports
