@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from stream.core.config import CoreConfig
+from stream.core.counting.days import Days
 from stream.core.counting.figures import JOURNEYS, Figures, ShardFigures
 from stream.core.counting.timeline import Timeline
 from stream.core.event import CheckoutEvent, ErasedEvent, Event, Journey, OfferEvent
@@ -83,6 +84,10 @@ class Offline:
     def timeline(self) -> Timeline:
         """The history up to the moment of the windows; empty without one."""
         return Timeline([shard.past() for shard in self._shards.values()])
+
+    def days(self) -> Days:
+        """Offers and products by day up to the moment of the windows; empty without one."""
+        return Days([shard.days() for shard in self._shards.values()])
 
 
 def _figures(shard: Shard) -> ShardFigures:

@@ -6,10 +6,11 @@ Rules: counts are sums, so it does not matter when they are added up. They stay 
 a commit writes the recent cells, and costs what its events cost, however many labels there are. Readers add both parts up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from stream.core.config import STEP
+from stream.core.config import STEP, CoreConfig
 from stream.core.counting.cells import Cells, merge, total
+from stream.core.counting.daily import Daily
 from stream.core.counting.delta import Delta
 from stream.core.counting.history import History, Table
 from stream.core.counting.summary import Summary
@@ -25,14 +26,18 @@ class Aggregates:
 
     def __init__(
         self,
+        config: CoreConfig,
         windows: Sequence[RollingWindow],
         total: Cells,
         recent: dict[int, Cells],
+        *,
         history: History,
+        daily: Daily,
         orphans: Sequence[bytes] = (),
     ) -> None:
         """Start from what is stored: `recent` by slices of `Delta.slice`, `orphans` panes to be deleted."""
         self.history = history
+        self.daily = daily
         self.windows = windows
         self.total = total
         self.at = 0
@@ -41,6 +46,8 @@ class Aggregates:
         """State or summary in the tables are not as they are here."""
         self.moved = False
         """Windows moved since the last `drain`."""
+        self._has_records = config.history == "stored"
+        self._is_due = False
         self._delta = Delta(tuple(rolling.window for rolling in windows))
         self.opportunity = self._delta.opportunity
         """Count an opportunity (1), or take it back (-1)."""
@@ -64,7 +71,27 @@ class Aggregates:
             window.advance(self.at)
         self._settle()
         self.history.advance(self.at)
+        self._is_due = True
         return True
+
+    def missing(self) -> dict[str, list[bytes]]:
+        """Fields of records of the history to load before the next batch is applied (record -> fields).
+
+        What waits is added to them whenever the windows have moved, or if it is much. Empty if nothing must be added now.
+        """
+        history, daily = self.history, self.daily
+        if not self._has_records or not (self._is_due or history.is_full or daily.is_full):
+            return {}
+        fields = history.fields() | daily.fields()
+        if not fields:
+            self.settle({})
+        return fields
+
+    def settle(self, loaded: Mapping[str, Sequence[bytes | None]]) -> None:
+        """Add what waits to the records of the history, whose fields are given as `missing` has asked for them."""
+        self.history.settle(loaded)
+        self.daily.settle(loaded)
+        self._is_due = False
 
     def edges(self) -> list[tuple[int, int]]:
         """(after, until] of each window, microseconds."""

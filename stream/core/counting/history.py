@@ -74,6 +74,11 @@ def tables_of(quarter: int, zone: tzinfo) -> tuple[Table, Table]:
     return Table("h", quarter * QUARTER // HOUR), Table("d", moment.date().toordinal())
 
 
+def day_of(time: int, zone: tzinfo) -> int:
+    """The proleptic ordinal of the date of a time, microseconds since the epoch."""
+    return tables_of(time // QUARTER, zone)[1].number
+
+
 def _zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
@@ -114,13 +119,12 @@ class History:
         self._dropped: dict[Step, int] = {"h": hour, "d": day}
         """Number of the newest record of each sort that may be incomplete."""
         self._deleted: dict[Step, int] = {"h": min(hour, state.deleted[0]), "d": min(day, state.deleted[1])}
-        self._is_due = False
-        self._mode = config.history
+        self._is_off = config.history == "off"
         self._writes: dict[str, dict[bytes, bytes | None]] = {}
 
     def add(self, quarter: int, cells: Cells) -> None:
         """Count cells in a quarter."""
-        if self._mode == "off" or not any(map(self._is_kept, tables_of(quarter, self._zone))):
+        if self._is_off or not any(map(self.is_kept, tables_of(quarter, self._zone))):
             return
         known = self.pending.get(quarter)
         if known is None:
@@ -129,32 +133,31 @@ class History:
             merge(known, cells)
 
     def advance(self, at: int) -> None:
-        """Note that the windows have moved to `at` (microseconds): what waits goes to the records with the next batch or tick."""
+        """Move to `at` (microseconds): hours and days that are too old are dropped."""
         hours, days = (at - kept for kept in self._kept)
         hour, day = tables_of(hours // QUARTER, self._zone)[0], tables_of(days // QUARTER, self._zone)[1]
         for step, number in (hour, day):
             self._dropped[step] = max(self._dropped[step], number - 1)
             self._deleted[step] = self._deleted[step] or self._dropped[step]
-        self._is_due = True
 
-    def missing(self) -> dict[str, list[bytes]]:
-        """Fields of records to load before the next batch is applied; empty if nothing must be added to them now."""
-        if self._mode != "stored" or not (self._is_due or sum(map(len, self.pending.values())) > PENDING):
-            return {}
-        missing = {table.name: [*_by_field(cells)] for table, cells in self.cells().items()}
-        if not missing:
-            self.settle({})
-        return missing
+    @property
+    def is_full(self) -> bool:
+        """Whether what waits must go to the records."""
+        return sum(map(len, self.pending.values())) > PENDING
+
+    def fields(self) -> dict[str, list[bytes]]:
+        """Fields of records that `settle` needs."""
+        return {table.name: [*_by_field(cells)] for table, cells in self.cells().items()}
 
     def settle(self, loaded: Mapping[str, Sequence[bytes | None]]) -> None:
-        """Add what waits to the records, which are given as `missing` has asked for them."""
+        """Add what waits to the records, which are given as `fields` has asked for them."""
         for table, cells in self.cells().items():
             written = self._writes.setdefault(table.name, {})
             for (field, added), data in zip(_by_field(cells).items(), loaded[table.name], strict=True):
                 stored = decode_cells(field, written.get(field, data))
                 merge(stored, added)
                 written[field] = encode_cells(stored)
-        self.pending, self._is_due = {}, False
+        self.pending = {}
 
     def drain(self) -> tuple[dict[str, dict[bytes, bytes | None]], list[str]]:
         """Fields of records that changed since the last call (None: deleted), and records to delete, which may not exist."""
@@ -177,11 +180,12 @@ class History:
         found: dict[Table, Cells] = {}
         for quarter, cells in self.pending.items():
             for table in tables_of(quarter, self._zone):
-                if self._is_kept(table):
+                if self.is_kept(table):
                     merge(found.setdefault(table, {}), cells)
         return {table: cells for table, cells in found.items() if cells}
 
-    def _is_kept(self, table: Table) -> bool:
+    def is_kept(self, table: Table) -> bool:
+        """Whether an hour or day is not too old."""
         return table.number > self._dropped[table.step]
 
 

@@ -12,6 +12,10 @@ import msgspec
 
 from stream.core.config import NEVER, PANES, Window
 from stream.core.counting.cells import Cells, Key, merge, padded
+from stream.core.entities.tally import Tallies, Tally
+
+Waiting = list[tuple[str, list[tuple[tuple[str, ...], Tally]]]]
+"""(record of a day, its entries), in the order of the log (`core.counting.daily`)."""
 
 
 class Summary(msgspec.Struct, frozen=True, array_like=True):
@@ -41,7 +45,9 @@ class Recent(msgspec.Struct, frozen=True, array_like=True):
     watermark: int = NEVER
     """What expired before this time is forgotten, microseconds."""
     history: list[tuple[int, list[tuple[Key, list[int]]]]] = []
-    """(quarter, cells) of what is not in the records of the history yet."""
+    """(quarter, cells) of what is not in the records of hours and days yet."""
+    daily: Waiting = []
+    """What is not in the other records of days yet."""
 
     def cells(self, length: int) -> dict[int, Cells]:
         """The cells by slices of another length. A stored slice that is longer counts at its end, or at the newest event if that lies within it."""
@@ -57,10 +63,12 @@ def encode_recent(
     slices: Mapping[int, Cells],
     watermark: int,
     history: Mapping[int, Cells] = MappingProxyType({}),
+    daily: Mapping[str, Tallies] = MappingProxyType({}),
 ) -> bytes:
     """The recent part as bytes; see `Recent` for the arguments."""
     cells, waiting = ([(index, [*cells.items()]) for index, cells in parts.items()] for parts in (slices, history))
-    return _ENCODER.encode(Recent(stream_time, length, cells, watermark, waiting))
+    days = [(name, [*tallies.items()]) for name, tallies in daily.items()]
+    return _ENCODER.encode(Recent(stream_time, length, cells, watermark, waiting, days))
 
 
 def decode_recent(data: bytes) -> Recent:

@@ -13,6 +13,8 @@ from hashlib import blake2b
 import msgspec
 
 from stream.core.config import MICROSECONDS
+from stream.core.entities.basket import EMPTY, Basket, reversed_whole
+from stream.core.entities.offers import Carried
 from stream.core.event import Journey
 from stream.core.identity import identity
 from stream.core.labels import OTHER, LabelRegistry
@@ -74,6 +76,9 @@ class Assessment(msgspec.Struct, frozen=True, array_like=True, gc=False):
     loss: Loss = NO_LOSS
     exact: tuple[str, ...] = ()
     """The exact amounts of `PARTS`, as fractions, where one of them is no whole number of minor units: a share of them is rounded once."""
+    basket: Basket = EMPTY
+    offers: tuple[Carried, ...] = ()
+    """Offers that its lines have, in the order of the lines."""
 
     @property
     def event_hash(self) -> bytes:
@@ -90,23 +95,29 @@ class Assessment(msgspec.Struct, frozen=True, array_like=True, gc=False):
         if not share:
             return self
         amounts = self.amounts
+        places = exponent(self.currency)
+        offers = tuple([each.lost(share, places) for each in self.offers])
         if share >= ONE:
             return msgspec.structs.replace(
-                self, loss=Loss(True, self.kinds, msgspec.structs.replace(amounts, initial=0))
+                self,
+                loss=Loss(True, self.kinds, msgspec.structs.replace(amounts, initial=0)),
+                basket=reversed_whole(self.basket),
+                offers=offers,
             )
         if self.exact:
-            places = exponent(self.currency)
             parts = {
                 part: rounded(Fraction(text) * share / ONE, places)
                 for part, text in zip(PARTS, self.exact, strict=True)
             }
         else:
             parts = {part: half_even(getattr(amounts, part) * share, ONE) for part in PARTS}
-        return msgspec.structs.replace(self, loss=Loss(False, 0, Amounts(**parts)))
+        return msgspec.structs.replace(self, loss=Loss(False, 0, Amounts(**parts)), offers=offers)
 
     def emptied(self) -> "Assessment":
         """The last version of a transaction that turned out not to be one."""
-        return msgspec.structs.replace(self, intent="unknown", lines=(), amounts=Amounts(), categories=(), loss=NO_LOSS)
+        return msgspec.structs.replace(
+            self, intent="unknown", lines=(), amounts=Amounts(), categories=(), loss=NO_LOSS, basket=EMPTY, offers=()
+        )
 
     def renamed(self, customer: str) -> "Assessment":
         """The same transaction of another customer."""

@@ -10,15 +10,27 @@ id, if there is one.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
 from stream.core.entities.assessment import NO_LOSS, Amounts, Assessment, Opportunity, Sale, by_category
-from stream.core.entities.reversal import FactOrder, Part, Returned, amounts_of, loss_of, reduced, sums_of
+from stream.core.entities.basket import of_cart
+from stream.core.entities.offers import VERDICTS, Accepted, Carried, has_offers
+from stream.core.entities.reversal import FactOrder, Part, Remains, Returned, amounts_of, reduced, remains_of, sums_of
 from stream.core.event import CheckoutEvent, CheckoutType, Line
 from stream.core.identity import remember
-from stream.core.judging.cart import NOTHING, CartLine, LineVerdict, compare, judge, lines_of, net
-from stream.core.money import exponent, plain, rounded
+from stream.core.judging.cart import (
+    NOTHING,
+    CartLine,
+    Comparison,
+    LineVerdict,
+    compare,
+    judge_parts,
+    lines_of,
+    net,
+)
+from stream.core.money import Exact, exponent, plain, rounded
 from stream.core.result import JudgedLine
 
 ORDERS = 32
@@ -97,6 +109,12 @@ class Checkout(msgspec.Struct, array_like=True, gc=False):
     """Some version had kinds."""
     until: int | None = None
     """The day (since the epoch) after which the record may be forgotten, as in the index of expiries."""
+    basket_rules: int = 0
+    """Version of the rules by which its products are counted by day (`basket.RULES`); 0: they are not."""
+    has_offers: bool = False
+    """Some line of an order has an offer, or had one."""
+    accepted: list[Accepted] = []
+    """As it is counted now."""
 
 
 def apply(record: Checkout, event: CheckoutEvent, event_hash: bytes) -> None:
@@ -138,6 +156,7 @@ def apply(record: Checkout, event: CheckoutEvent, event_hash: bytes) -> None:
             if _is_last(facts, own.final, order):
                 replaced, kept = replaced or own.final >= 0, True
                 own.final, lines = here, event.products
+                record.has_offers = record.has_offers or has_offers(lines)
             if kind is _COMPLETED:
                 record.begun = time if record.begun is None else min(record.begun, time)
                 if _is_first(facts, first := first_completed(record), order):
@@ -239,14 +258,19 @@ def assess(record: Checkout) -> Assessment | None:
     intent = _intent(record)
     comparable = intent is not None and intent[0] == currency and not foreign
     wanted: Sequence[CartLine] = ()
-    comparisons, verdicts = NOTHING, []
+    comparisons, judged = NOTHING, []
     if intent is not None and comparable:
         if len(finals) == 1 and intent[1] == finals[0].lines:
             wanted = bought  # a cart against itself: everything is kept
         else:
             wanted = lines_of(intent[1])
             comparisons = compare(wanted, bought)
-            verdicts = judge(comparisons, bought, places)
+            judged = judge_parts(comparisons, bought, places)
+    verdicts = [verdict for _, verdict in judged]
+    remains = None
+    if any(order.refunds or order.canceled for order in orders):
+        parts = [_part(order, facts[order.final]) for order in orders]
+        remains = remains_of(parts, currency, comparisons, verdicts, places)
     final = rounded(net(bought), places)
     initial = final if wanted is bought else rounded(net(wanted), places) if wanted else 0
     return Assessment(
@@ -264,10 +288,68 @@ def assess(record: Checkout) -> Assessment | None:
             [line.line.category for line in all_lines if line.net],
             [(verdict.final.category, verdict.kind) for verdict in verdicts],
         ),
-        loss_of([_part(order, facts[order.final]) for order in orders], currency, comparisons, verdicts, places)
-        if [order for order in orders if order.refunds or order.canceled]
-        else NO_LOSS,
+        NO_LOSS if remains is None else remains.loss,
+        basket=of_cart(
+            (wanted or ()) if comparable else None,
+            bought,
+            None if remains is None else remains.left,
+            [(verdict, remains is not None and _is_gone(part, verdict, remains)) for part, verdict in judged],
+            places,
+        ),
+        offers=_carried(
+            [(line, each.currency == currency) for each in finals for line in lines_of(each.lines)],
+            judged if comparable else None,
+            remains,
+            places,
+        )
+        if record.has_offers
+        else (),
     )
+
+
+def _is_gone(part: Comparison, verdict: LineVerdict, remains: Remains) -> bool:
+    """Whether refunds left nothing of a verdict."""
+    return not any(other is part and still.kind == verdict.kind for other, still in remains.still)
+
+
+def _carried(
+    lines: Sequence[tuple[CartLine, bool]],
+    judged: Sequence[tuple[Comparison, LineVerdict]] | None,
+    remains: Remains | None,
+    places: int,
+) -> tuple[Carried, ...]:
+    """The offers of the lines of all orders, each with whether it is in the transaction's currency. `judged` is None where the intent is not comparable."""
+    verdicts = {at: verdict.kind for part, verdict in judged or () for at in part.final}
+    default = VERDICTS.index("unknown" if judged is None else "nothing")
+    found: dict[str, _Sums] = {}
+    for at, (line, counts) in enumerate(lines):
+        offer = line.line.offer_id
+        if not offer:
+            continue
+        sums = found.setdefault(offer, _Sums(default))
+        left = line if remains is None else remains.lines[at]
+        if at in verdicts:
+            sums.verdict = min(sums.verdict, VERDICTS.index(verdicts[at]))
+        if counts:
+            sums.gross += line.net
+            sums.kept += left.net * (1 if remains is None else remains.share)
+        sums.is_left = sums.is_left or left.units > 0
+    return tuple(
+        [
+            Carried(offer, sums.verdict, rounded(sums.gross, places), rounded(sums.kept, places), not sums.is_left)
+            for offer, sums in found.items()
+        ]
+    )
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What the lines of one offer add up to."""
+
+    verdict: int
+    gross: Exact = 0
+    kept: Exact = 0
+    is_left: bool = False
 
 
 # Which facts belong together

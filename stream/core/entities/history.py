@@ -19,6 +19,8 @@ from collections.abc import Sequence
 import msgspec
 
 from stream.core.entities.assessment import PARTS, Amounts, Assessment, by_category
+from stream.core.entities.basket import of_items
+from stream.core.entities.offers import VERDICTS, Carried, has_offers
 from stream.core.event import Item, SubscriptionEvent, SubscriptionType
 from stream.core.identity import identity
 from stream.core.judging.items import ItemVerdict, additional, judge_items, merge_items, mrr, seats
@@ -384,6 +386,7 @@ def _sale(
 ) -> Assessment:
     """The transaction; `initial` is what it was judged against."""
     places = exponent(event.currency)
+    plans = merge_items(items)
     sums: dict[Kind, Exact] = dict.fromkeys(("upsell", "cross_sell", "downsell", "restored"), 0)
     for verdict in verdicts:
         sums[verdict.kind] += verdict.amount
@@ -405,13 +408,48 @@ def _sale(
             **{kind: rounded(amount, places) for kind, amount in sums.items()},
         ),
         categories=by_category(
-            (plan.category for plan in merge_items(items)),
+            (plan.category for plan in plans),
             ((verdict.item.category, verdict.kind) for verdict in verdicts if verdict.item is not None),
         ),
         exact=()
         if all(is_whole(amount, places) for amount in exact_parts.values())
         else tuple(str(exact_parts[part]) for part in PARTS),
+        basket=of_items(merge_items(initial or ()) if intent == "known" else None, plans, verdicts, places),
+        offers=_carried(items, verdicts if intent == "known" else None, places, is_whole_set=initial is None)
+        if has_offers(items)
+        else (),
     )
+
+
+def _carried(
+    items: Items, verdicts: Sequence[ItemVerdict] | None, places: int, *, is_whole_set: bool
+) -> tuple[Carried, ...]:
+    """The offers of the items; `verdicts` is None where the intent is not known. `is_whole_set`: a verdict is one on all items together."""
+    found: dict[str, list[Item]] = {}
+    for item in items:
+        if item.offer_id:
+            found.setdefault(item.offer_id, []).append(item)
+    judged: dict[str, int] = {}
+    for verdict in verdicts or ():
+        if verdict.item is not None:
+            at = VERDICTS.index(verdict.kind)
+            for plan in [item.plan_id for item in items] if is_whole_set else [verdict.item.plan_id]:
+                judged[plan] = min(at, judged.get(plan, at))
+    default = VERDICTS.index("unknown" if verdicts is None else "nothing")
+    carried = []
+    for offer, own in found.items():
+        gross = sum([mrr((item,)) for item in own])
+        whole = rounded(gross, places)
+        carried.append(
+            Carried(
+                offer,
+                min([judged.get(item.plan_id, default) for item in own]),
+                whole,
+                whole,
+                exact="" if is_whole(gross, places) else str(gross),
+            )
+        )
+    return tuple(carried)
 
 
 def _public(verdict: ItemVerdict, places: int) -> JudgedLine:

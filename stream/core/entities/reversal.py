@@ -6,12 +6,22 @@ Rules: refunded units are found in the order that the refund names, and are take
 
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
 import msgspec
 
 from stream.core.entities.assessment import Amounts, Loss, mask
 from stream.core.event import Line, Refund
-from stream.core.judging.cart import CartLine, Comparisons, LineVerdict, judge, net, quantity_of, thousandths
+from stream.core.judging.cart import (
+    CartLine,
+    Comparison,
+    Comparisons,
+    LineVerdict,
+    judge_parts,
+    net,
+    quantity_of,
+    thousandths,
+)
 from stream.core.money import Exact, exact, rounded
 from stream.core.result import Kind
 
@@ -76,14 +86,28 @@ def amounts_of(initial: int, sums: dict[Kind, Exact], final: int, places: int) -
     return Amounts(initial, upsell, cross_sell, downsell, final)
 
 
-def loss_of(
+class Remains(NamedTuple):
+    """What refunds and cancellations took back, and what they left."""
+
+    loss: Loss
+    lines: list[CartLine]
+    """The lines of all orders with the units that are left, in their order."""
+    left: list[CartLine]
+    """Those of the transaction's currency."""
+    share: Exact | Fraction
+    """The part of the money for what is left that was not given back."""
+    still: list[tuple[Comparison, LineVerdict]]
+    """The verdicts on `left`, as of `judge_parts`."""
+
+
+def remains_of(
     parts: Sequence[Part],
     currency: str,
     comparisons: Comparisons,
     verdicts: Sequence[LineVerdict],
     places: int,
-) -> Loss:
-    """What refunds and cancellations took back.
+) -> Remains:
+    """What refunds and cancellations took back, and left.
 
     Refunded units are taken off first, and what is left is judged by the same comparisons. Money that was given back without naming products gives its
     order back where it covers all that is left of it. Else all amounts that are left lose the share that it is of their net total.
@@ -93,8 +117,9 @@ def loss_of(
     back = sum(part.money_back() for part, _, given_back in remaining if part.currency == currency and not given_back)
     after = net(left)
     share: Exact = 1 - Fraction(back) / after if back else 1
-    still = judge(comparisons, left, places) if verdicts else []
-    gross, rest = sums_of(verdicts), sums_of(still)
+    still = judge_parts(comparisons, left, places) if verdicts else []
+    kept = [verdict for _, verdict in still]
+    gross, rest = sums_of(verdicts), sums_of(kept)
     final = net([line for part in parts if part.currency == currency for line in part.lines])
     if any(line.net for part in parts for line in part.lines):
         nothing_left = not any(line.net for _, lines, _ in remaining for line in lines)
@@ -102,9 +127,9 @@ def loss_of(
         nothing_left = not any(line.units for _, lines, _ in remaining for line in lines)
     else:
         nothing_left = all(given_back for _, _, given_back in remaining)
-    return Loss(
+    loss = Loss(
         nothing_left,
-        mask(verdict.kind for verdict in verdicts) & ~mask(verdict.kind for verdict in still),
+        mask(verdict.kind for verdict in verdicts) & ~mask(verdict.kind for verdict in kept),
         amounts_of(
             0,
             {kind: gross[kind] - rest[kind] * share for kind in _KINDS},
@@ -112,6 +137,7 @@ def loss_of(
             places,
         ),
     )
+    return Remains(loss, [line for _, lines, _ in remaining for line in lines], left, share, still)
 
 
 _Ids = tuple[str | None, str | None, str | None]

@@ -11,6 +11,7 @@ import msgspec
 
 from stream.core.entities.assessment import Assessment, Opportunity, Sale
 from stream.core.entities.history import Effect, Entry, Order, SubscriptionState, Swap, advance
+from stream.core.entities.offers import Accepted, has_offers
 from stream.core.event import SubscriptionEvent, SubscriptionType
 from stream.core.identity import identity, remember, remembers
 from stream.core.money import ONE
@@ -30,6 +31,8 @@ class Contribution(msgspec.Struct, array_like=True, gc=False):
     version: int = 0
     digest: bytes = b""
     published: bool = False
+    basket_rules: int = 0
+    """As of `Checkout`."""
 
     @property
     def assessment(self) -> Assessment | None:
@@ -59,6 +62,10 @@ class Subscription(msgspec.Struct, array_like=True, gc=False):
     """Place of the last event that is settled."""
     until: int | None = None
     """The day (since the epoch) after which the record may be forgotten, as in the index of expiries; None while it is active."""
+    has_offers: bool = False
+    """Some item has an offer, or had one."""
+    accepted: list[Accepted] = []
+    """As it is counted now."""
 
 
 class Applied(msgspec.Struct, frozen=True, gc=False):
@@ -72,6 +79,8 @@ class Applied(msgspec.Struct, frozen=True, gc=False):
     """It is a change to what was there before."""
     swaps: bool = False
     """It continues the subscriptions that the customer has just canceled, if there are any."""
+    order: tuple[bytes, ...] = ()
+    """Where items have offers: the identities of all events that may have a contribution, in order."""
 
 
 def is_stale(record: Subscription, event: SubscriptionEvent, lateness: int) -> bool:
@@ -135,6 +144,7 @@ def apply(
     else:
         insort(record.entries, entry, key=_order)
         start, following = record.settled, record.entries
+    record.has_offers = record.has_offers or has_offers(event.items or ()) or has_offers(event.previous or ())
     record.newest = max(record.newest, event.time)
     record.seen = remember(record.seen, identity(event.source, event.id))
     state = msgspec.structs.replace(start)
@@ -151,14 +161,21 @@ def apply(
         # Whatever the history becomes, this event continues nothing: what it could have continued is left for others.
         record.entries[record.entries.index(entry)] = Entry(event, entry.others)
     record.state = state
+    order: tuple[bytes, ...] = ()
+    if record.has_offers:
+        order = (record.settled.newest, *[_identity(each) for each in record.entries])
     _settle(record, record.newest - lateness, swap_window)
-    return Applied(effects, unmatched, unchanged, swaps)
+    return Applied(effects, unmatched, unchanged, swaps, order)
 
 
 def drop_settled_contributions(record: Subscription) -> None:
     """Keep the contributions of events that can still be put in order, and of the transaction that may still be refunded."""
-    kept = {identity(entry.event.source, entry.event.id) for entry in record.entries} | {record.settled.newest}
+    kept = {_identity(entry) for entry in record.entries} | {record.settled.newest}
     record.contributions = {event_hash: each for event_hash, each in record.contributions.items() if event_hash in kept}
+
+
+def _identity(entry: Entry) -> bytes:
+    return identity(entry.event.source, entry.event.id)
 
 
 def _order(entry: Entry) -> Order:
@@ -171,7 +188,7 @@ def _step(
     """Apply one event of the history; its effect, and whether it is a swap."""
     newest = state.newest
     effect, swaps = advance(state, entry, swap_window)
-    event_hash = identity(entry.event.source, entry.event.id)
+    event_hash = _identity(entry)
     if effect.sale is not None:
         state.newest, state.refunded = event_hash, 0
     effects[event_hash] = effect, 0

@@ -30,11 +30,14 @@ from functools import lru_cache
 import msgspec
 
 from stream.core.event import Line
+from stream.core.labels import OTHER
 from stream.core.money import Exact, divided, exact, rounded
 from stream.core.result import Kind, Reason
 
 UNIT = 1000
 """Quantities are counted in thousandths: they have at most three decimal places."""
+LONGEST_ID = 64
+"""Characters of an id under which a product is counted."""
 _ID_KINDS = _BY_VARIANT, _BY_SKU, _BY_PRODUCT = range(3)
 _BY_ALL = 3
 """Kinds of keys: one of the ids, or all of them."""
@@ -56,6 +59,8 @@ class CartLine(msgspec.Struct, frozen=True, gc=False):
     """List total."""
     net: Exact
     """List total - discount, which is at most the list total."""
+    product: str
+    """As of `product_of`."""
 
     @property
     def is_gift(self) -> bool:
@@ -72,6 +77,7 @@ class CartLine(msgspec.Struct, frozen=True, gc=False):
             self.price,
             divided(self.listed * units, self.units),
             divided(self.net * units, self.units),
+            self.product,
         )
 
 
@@ -134,7 +140,14 @@ def _line_of(line: Line) -> CartLine:
         price,
         listed,
         max(0, listed - exact(line.discount)),
+        product_of(line),
     )
+
+
+def product_of(line: Line) -> str:
+    """The name under which a line's product is counted."""
+    name = line.product_id or line.sku or line.variant_id or OTHER
+    return name if len(name) <= LONGEST_ID else OTHER
 
 
 def thousandths(quantity: int | str) -> int:
@@ -183,17 +196,28 @@ def judge(comparisons: Comparisons, final: Sequence[CartLine], places: int) -> l
 
     `final` are the lines of `compare`, or as many of their units as are left. `places` are the decimal places of the currency.
     """
+    return [verdict for _, verdict in judge_parts(comparisons, final, places)]
+
+
+def judge_parts(
+    comparisons: Comparisons, final: Sequence[CartLine], places: int
+) -> list[tuple[Comparison, LineVerdict]]:
+    """The same, each verdict with the comparison that it follows from: one of `comparisons.parts`."""
     parts = comparisons.parts
     found = (
         comparisons.found if final is comparisons.final else [_judge(part, comparisons.intent, final) for part in parts]
     )
-    judged = [(*each, part.category) for each, part in zip(found, parts, strict=True) if each is not None]
+    judged = [(*each, part) for each, part in zip(found, parts, strict=True) if each is not None]
     if len(judged) > 1:
         judged.sort(key=lambda each: each[0])
     verdicts = [verdict for _, verdict, _ in judged]
     if comparisons.removed:
-        _set_off(verdicts, [category for _, _, category in judged], comparisons.removed)
-    return [verdict for verdict in verdicts if rounded(verdict.amount, places)]
+        _set_off(verdicts, [part.category for _, _, part in judged], comparisons.removed)
+    return [
+        (part, verdict)
+        for (_, _, part), verdict in zip(judged, verdicts, strict=True)
+        if rounded(verdict.amount, places)
+    ]
 
 
 # What is compared with what

@@ -24,6 +24,8 @@ class Cache(Generic[Record]):
         """Start empty. `upgrade` reads what an older version stored."""
         self.expiry: dict[bytes, int | None] = {}
         """Expiries that changed since the last `drain`, microseconds; None takes a record off the index."""
+        self.marked: set[bytes] = set()
+        """Records in memory that were marked by whoever knows what it means."""
         self._decode = msgspec.msgpack.Decoder(kind).decode
         self._upgrade = upgrade or self._decode
         self._records: dict[bytes, bytes | None] = {}
@@ -96,6 +98,7 @@ class Cache(Generic[Record]):
             for key in evicted:
                 del self._records[key]
                 self._links.pop(key, None)
+            self.marked.difference_update(evicted)
         return changed, expiry
 
     def _keep(self, key: bytes, data: bytes | None) -> None:

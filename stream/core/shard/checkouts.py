@@ -10,7 +10,8 @@ import msgspec
 from stream.core.config import DAY, CoreConfig
 from stream.core.entities import checkout
 from stream.core.entities.checkout import Checkout
-from stream.core.event import CheckoutEvent
+from stream.core.entities.offers import Offer, has_offers
+from stream.core.event import CheckoutEvent, CheckoutType
 from stream.core.identity import identity, remembers
 from stream.core.labels import Label, LabelRegistry
 from stream.core.result import DUPLICATE, TOO_MANY_ORDERS, Step
@@ -18,6 +19,7 @@ from stream.core.shard.cache import Cache
 from stream.core.shard.customer_index import CustomerIndex
 from stream.core.shard.event_time import EventTime
 from stream.core.shard.ledger import Emissions, Ledger
+from stream.core.shard.offers import Offers
 from stream.core.shard.upgrade import upgrade_checkout
 
 
@@ -25,7 +27,13 @@ class Checkouts:
     """The entities of a shard of checkout events."""
 
     def __init__(
-        self, config: CoreConfig, time: EventTime, labels: LabelRegistry, ledger: Ledger, customers: CustomerIndex
+        self,
+        config: CoreConfig,
+        time: EventTime,
+        labels: LabelRegistry,
+        ledger: Ledger,
+        customers: CustomerIndex,
+        offers: Offers,
     ) -> None:
         """Start with no records in memory."""
         self.records = Cache(Checkout, upgrade_checkout)
@@ -34,6 +42,7 @@ class Checkouts:
         self._labels = labels
         self._ledger = ledger
         self._customers = customers
+        self._offers = offers
 
     def step(self, event: CheckoutEvent) -> Step:
         """Apply one event. Everything that it needs was loaded."""
@@ -52,6 +61,7 @@ class Checkouts:
         elif event.order_id and not checkout.has_room(record, event.order_id):
             return TOO_MANY_ORDERS
         buyer = record.sale.member if record.sale is not None else None
+        before = checkout.assess(record) if record.sale is not None and record.basket_rules else None
         checkout.apply(record, event, event_hash)
         emissions = Emissions()
         record.opportunity = self._ledger.opportunity(
@@ -62,17 +72,22 @@ class Checkouts:
         )
         assessment = checkout.assess(record)
         if assessment is not None:
-            self._ledger.transaction(record, assessment, entity, emissions)
-        before, record.until = record.until, time.retention_day(record.newest + self._retention)
-        if record.until != before:
+            self._ledger.transaction(record, before, assessment, entity, emissions)
+            if record.has_offers:
+                transactions = [(assessment.event_hash, assessment)]
+                record.accepted = self._offers.accept(entity, record.accepted, (), transactions)
+        until, record.until = record.until, time.retention_day(record.newest + self._retention)
+        if record.until != until:
             records.expiry[key] = record.until * DAY
-        if record.sale is not None and (record.until != before or record.sale.member != buyer):
+        if record.sale is not None and (record.until != until or record.sale.member != buyer):
             if buyer is not None and buyer != record.sale.member:
                 customers.unlink(buyer, entity)
             customers.link(record.sale.member, entity, record.until)
         records.put(key, record)
         if record.sale is not None:
             records.link(key, (record.sale.member,))
+        if record.has_offers:
+            records.marked.add(key)
         return emissions.step(event, time, self._labels, unmatched=not checkout.is_matched(record, event))
 
     def load(self, key: bytes, data: bytes | None) -> list[Label]:
@@ -84,7 +99,26 @@ class Checkouts:
         assert record is not None
         if record.sale is not None:
             self.records.link(key, (record.sale.member,))
+        if record.has_offers:
+            self.records.marked.add(key)
         return list(_labels(record))
+
+    def needs_offers(self, event: CheckoutEvent) -> bool:
+        """Whether the record of the entity's offers is needed: lines have offers, of the event or of the record, which is in memory or not yet loaded."""
+        return event.entity.encode() in self.records.marked or (
+            CheckoutType.COMPLETED <= event.type <= CheckoutType.ORDER_UPDATED and has_offers(event.products)
+        )
+
+    def move(self, entity: str, offer: Offer) -> None:
+        """Count what was accepted of an offer in the slot where it was shown first, as is known only now."""
+        key = entity.encode()
+        record = self.records.get(key)
+        if record is None or self._time.is_expired(record.until):
+            return
+        before, record.accepted = record.accepted, self._offers.shown_at(offer, record.accepted)
+        if record.accepted != before:
+            self._offers.replace(before, record.accepted)
+            self.records.put(key, record)
 
     def rename(self, key: bytes, customer: str, name: str, member: bytes) -> None:
         """Put `name` in the place of a customer's id; `member` is the key of the customer who has that name."""

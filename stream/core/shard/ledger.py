@@ -8,7 +8,9 @@ from typing import Protocol
 
 from stream.core.config import CoreConfig
 from stream.core.counting.aggregates import Aggregates
+from stream.core.entities import basket
 from stream.core.entities.assessment import COUNTED_KINDS, Assessment, Opportunity, Sale, to_sale
+from stream.core.entities.basket import PAIRS, PATHS, PRODUCTS, RULES, Places
 from stream.core.event import CheckoutEvent, Journey, SubscriptionEvent
 from stream.core.identity import identity
 from stream.core.labels import LabelRegistry
@@ -24,6 +26,7 @@ class Transaction(Protocol):
     version: int
     digest: bytes
     published: bool
+    basket_rules: int
 
 
 class Emissions:
@@ -99,8 +102,18 @@ class Ledger:
         self._aggregates.opportunity(new, 1)
         return new
 
-    def transaction(self, record: Transaction, assessment: Assessment, entity: str, emissions: Emissions) -> None:
-        """Count a transaction as it is judged now, in the place of how it was counted before."""
+    def transaction(
+        self,
+        record: Transaction,
+        before: Assessment | None,
+        assessment: Assessment,
+        entity: str,
+        emissions: Emissions,
+    ) -> None:
+        """Count a transaction as it is judged now, in the place of how it was counted before.
+
+        `before` is how it was judged then; needed where its products are counted.
+        """
         key, member = (
             identity(entity, assessment.source, assessment.event_id),
             self._customers.member(assessment.customer),
@@ -111,6 +124,9 @@ class Ledger:
             record.digest = digest
             record.published = record.published or bool(assessment.kinds)
             self._emit_version(record, assessment, entity, emissions, withdrawn=False)
+        if old is None or record.basket_rules == RULES:
+            self._count_products(old, before, new, assessment)
+            record.basket_rules = RULES
         if new != old:
             emissions.count(old, new)
             self._replace(record, new)
@@ -119,7 +135,35 @@ class Ledger:
         """Take back a transaction that a late event showed never to have been one. `assessment` is its last one; its last version is empty."""
         record.digest = b""
         self._emit_version(record, assessment.emptied(), entity, emissions, withdrawn=True)
+        if record.basket_rules == RULES:
+            self._count_products(record.sale, assessment, None, None)
+            record.basket_rules = 0
         self._replace(record, None)
+
+    def _count_products(
+        self, old: Sale | None, before: Assessment | None, new: Sale | None, after: Assessment | None
+    ) -> None:
+        """Count the products of a transaction, in the place of those that were counted before."""
+        if old is not None and before is not None:
+            if (
+                new is not None
+                and after is not None
+                and old.time == new.time
+                and old.currency == new.currency
+                and before.loss.transaction == after.loss.transaction
+                and before.basket == after.basket
+            ):
+                return
+            self._count_basket(old, before, -1)
+        if new is not None and after is not None:
+            self._count_basket(new, after, 1)
+
+    def _count_basket(self, sale: Sale, assessment: Assessment, sign: int) -> None:
+        day = self._aggregates.daily.day
+        products, paths, pairs = (day(sort, sale.time) for sort in (PRODUCTS, PATHS, PAIRS))
+        if products is not None and paths is not None and pairs is not None:
+            places = Places(products, paths, pairs)
+            basket.count(assessment.basket, places, sign, sale.currency, lost=assessment.loss.transaction)
 
     def _emit_version(
         self, record: Transaction, assessment: Assessment, entity: str, emissions: Emissions, *, withdrawn: bool

@@ -7,10 +7,11 @@ from datetime import tzinfo
 
 from stream.core.config import QUARTER
 from stream.core.counting.cells import Cells, merge, padded
+from stream.core.counting.days import ShardDays, records_of
 from stream.core.counting.history import HistoryState, Step, Table, decode_cells, tables_of
 from stream.core.counting.summary import decode_recent
 from stream.core.counting.timeline import ShardPast
-from stream.core.shard.state import decode_history
+from stream.core.shard.state import KEYS_A_DAY, decode_history
 from stream.core.shard.write_set import StoredHistory
 
 
@@ -43,6 +44,24 @@ def decode_past(stored: StoredHistory, step: Step, zone: tzinfo, now: int) -> Sh
                 merge(cells.setdefault(table, {}), padded(entries))
     since = max(history.since, oldest.begin(zone) if oldest.number > 1 else 0)
     return ShardPast(journey, since, cells)
+
+
+def decode_days(stored: StoredHistory, zone: tzinfo, now: int) -> ShardDays | None:
+    """The same for the other records of days: offers, products, pairs, paths.
+
+    Raises:
+        UnreadableStateError: a newer version of the product wrote it.
+    """
+    if stored.state is None or stored.recent is None:
+        return None
+    journey, history = decode_history(stored.shard, stored.state)
+    if history is None:
+        return ShardDays(journey, now, {})
+    if history.zone != str(zone):
+        return ShardDays(journey, tables_of(now // QUARTER, zone)[1].end(zone), {})
+    oldest = _oldest(history, "d")
+    records = records_of(KEYS_A_DAY, stored.records, decode_recent(stored.recent).daily, oldest.number)
+    return ShardDays(journey, max(history.since, oldest.begin(zone) if oldest.number > 1 else 0), records)
 
 
 def _oldest(history: HistoryState, step: Step) -> Table:

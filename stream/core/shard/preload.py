@@ -6,8 +6,9 @@
     steps = shard.apply(preload.events)
 
 Rules: nothing here reads or waits. One request is usual, and none where everything is in memory. A second one asks for what the first answer
-named: customers of the entities that were loaded, and entities that an erasure reaches. Labels of all events of a batch are requested at once, in
-the order of the log, whatever becomes of the events: so which labels get a place does not depend on how records are cut into batches.
+named: customers and offers of the entities that were loaded, and entities that an erasure or an offer reaches. Labels of all events of a batch are
+requested at once, in the order of the log, whatever becomes of the events: so which labels get a place does not depend on how records are cut into
+batches.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,12 +17,13 @@ from types import MappingProxyType
 
 import msgspec
 
-from stream.core.counting.history import History
+from stream.core.counting.aggregates import Aggregates
 from stream.core.event import CheckoutType, ErasedEvent, Event, OfferEvent, SubscriptionEvent
 from stream.core.labels import Label, LabelRegistry
 from stream.core.shard.checkouts import Checkouts
 from stream.core.shard.customer_index import CustomerIndex
 from stream.core.shard.erasure import Erasure
+from stream.core.shard.offers import Offers, is_key, key_of
 from stream.core.shard.subscriptions import Subscriptions
 
 
@@ -29,7 +31,7 @@ class Request(msgspec.Struct, frozen=True):
     """What is missing. At least one of the four is not empty."""
 
     entities: Sequence[bytes] = ()
-    """Keys of records to load."""
+    """Keys of records to load, also of those about offers."""
     customers: Sequence[bytes] = ()
     """Keys of records to load."""
     labels: Sequence[Label] = ()
@@ -48,25 +50,29 @@ class Preload:
         self,
         events: Sequence[Event],
         entities: Checkouts | Subscriptions,
+        offers: Offers,
         customers: CustomerIndex,
+        *,
         labels: LabelRegistry,
         erasure: Erasure,
-        history: History,
+        aggregates: Aggregates,
     ) -> None:
         """Find out what the events need of what is not in memory."""
         self.events = events
         """The events that can be applied now, at least the first one: fewer than given where their records are many bytes."""
         self._entities = entities
+        self._offers = offers
         self._customers = customers
         self._labels = labels
         self._erasure = erasure
-        self._history = history
+        self._aggregates = aggregates
         self._erasures = [event for event in events if isinstance(event, ErasedEvent)]
+        self._has_offers = any(isinstance(event, OfferEvent) for event in events)
         named = [event for event in events if not isinstance(event, ErasedEvent | OfferEvent)]
-        keys = dict.fromkeys([event.entity.encode() for event in named])
         live = [event for event in named if event.livemode]
-        missing = entities.records.missing(keys), self._missing_customers(), labels.unregistered(live)
-        self._ask(*missing, history.missing())
+        keys = dict.fromkeys([event.entity.encode() for event in named])
+        missing = [*entities.records.missing(keys), *self._missing_offers(), *self._missing_entities()]
+        self._ask(missing, self._missing_customers(), labels.unregistered(live), aggregates.missing())
 
     def receive(
         self,
@@ -82,11 +88,14 @@ class Preload:
         request = self.request
         assert request is not None
         if request.history:
-            self._history.settle(history)
+            self._aggregates.settle(history)
         labels: dict[Label, None] = {}
         found = False
         for key, data in zip(request.entities, entities, strict=False):
-            labels.update(dict.fromkeys(self._entities.load(key, data)))
+            if is_key(key):
+                self._offers.records.load(key, data)
+            else:
+                labels.update(dict.fromkeys(self._entities.load(key, data)))
             found = found or data is not None
         for key, data in zip(request.customers, customers, strict=False):
             self._customers.records.load(key, data)
@@ -94,7 +103,7 @@ class Preload:
             self._leave_out(left)
         more = found or bool(left) or len(customers) < len(request.customers)
         self._ask(
-            [],
+            [*self._missing_offers(), *self._missing_entities()] if more else [],
             self._missing_customers() if more else [],
             [label for label in labels if self._labels.is_unregistered(*label)],
         )
@@ -128,16 +137,44 @@ class Preload:
                 wanted.update(dict.fromkeys(others))
         return self._customers.records.missing(wanted)
 
+    def _missing_offers(self) -> list[bytes]:
+        """Records of offers that the events need."""
+        needs = self._entities.needs_offers
+        keys = [
+            key_of(event.entity.encode())
+            for event in self.events
+            if not isinstance(event, ErasedEvent) and (isinstance(event, OfferEvent) or needs(event))  # type: ignore[arg-type]  # of the shard's journey
+        ]
+        return self._offers.records.missing(dict.fromkeys(keys)) if keys else []
+
+    def _missing_entities(self) -> list[bytes]:
+        """Entities that accepted an offer of which an event says where it was shown; asked for once their offers are in memory."""
+        if not self._has_offers:
+            return []
+        offers = self._offers
+        about = [event for event in self.events if isinstance(event, OfferEvent)]
+        unknown = set(offers.records.missing([key_of(event.entity.encode()) for event in about]))
+        keys = [
+            event.entity.encode()
+            for event in about
+            if key_of(event.entity.encode()) not in unknown and offers.is_accepted(event)
+        ]
+        return self._entities.records.missing(dict.fromkeys(keys))
+
     def _missing_targets(self) -> list[bytes]:
         """Entities that erasures reach; asked for once their customers are in memory."""
         targets = (key for event in self._erasures for key in self._erasure.targets(event))
         return self._entities.records.missing(dict.fromkeys(targets))
 
     def _leave_out(self, missing: set[bytes]) -> None:
-        """Keep the events before the first one whose entity was not loaded."""
-        self.events = list(takewhile(lambda event: _entity(event) not in missing, self.events))
+        """Keep the events before the first one of which a record was not loaded."""
+        self.events = list(takewhile(lambda event: missing.isdisjoint(_keys(event)), self.events))
         self._erasures = [event for event in self.events if isinstance(event, ErasedEvent)]
 
 
-def _entity(event: Event) -> bytes | None:
-    return None if isinstance(event, ErasedEvent | OfferEvent) else event.entity.encode()
+def _keys(event: Event) -> tuple[bytes, ...]:
+    """Keys of all records of an entity."""
+    if isinstance(event, ErasedEvent):
+        return ()
+    entity = event.entity.encode()
+    return entity, key_of(entity)

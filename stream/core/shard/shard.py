@@ -8,21 +8,25 @@ and the same times of `advance`, two shards end equal, however the events were c
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from stream.core.config import NEVER, CoreConfig
 from stream.core.counting.aggregates import Aggregates
+from stream.core.counting.days import ShardDays, records_of
 from stream.core.counting.delta import slice_length
 from stream.core.counting.summary import Summary, encode_recent, encode_summary
 from stream.core.counting.timeline import ShardPast
 from stream.core.event import ErasedEvent, Event, Journey, OfferEvent
 from stream.core.labels import LabelRegistry
-from stream.core.result import APPLIED, TEST, Step
+from stream.core.result import TEST, Step
 from stream.core.shard import state
+from stream.core.shard.cache import Cache
 from stream.core.shard.checkouts import Checkouts
 from stream.core.shard.customer_index import CustomerIndex
 from stream.core.shard.erasure import Erasure
 from stream.core.shard.event_time import EventTime
 from stream.core.shard.ledger import Ledger
+from stream.core.shard.offers import Offers, is_key
 from stream.core.shard.preload import Preload
 from stream.core.shard.subscriptions import Subscriptions
 from stream.core.shard.write_set import ShardId, Stored, WriteSet
@@ -54,17 +58,32 @@ class Shard:
         restored = state.restore(id, journey, config, stored, slice_length(config.windows))
         self._time = EventTime(config, restored.stream_time, restored.watermark)
         self._aggregates = Aggregates(
-            restored.windows, restored.total, restored.recent, restored.history, restored.orphans
+            config,
+            restored.windows,
+            restored.total,
+            restored.recent,
+            history=restored.history,
+            daily=restored.daily,
+            orphans=restored.orphans,
         )
         self._customers = CustomerIndex(config, self._time, restored.sets)
         ledger = Ledger(journey, config, labels, self._aggregates, self._customers)
+        self._offers = Offers(self._time, labels, self._aggregates)
         entities = Checkouts if journey == "checkout" else Subscriptions
-        self._entities = entities(config, self._time, labels, ledger, self._customers)
+        self._entities = entities(config, self._time, labels, ledger, self._customers, self._offers)
         self._erasure = Erasure(journey, config, self._time, self._entities, self._customers)
 
     def preload(self, events: Sequence[Event]) -> Preload:
         """Begin with a batch: what must be loaded before it is applied. Apply it before the next one is begun."""
-        return Preload(events, self._entities, self._customers, self._labels, self._erasure, self._aggregates.history)
+        return Preload(
+            events,
+            self._entities,
+            self._offers,
+            self._customers,
+            labels=self._labels,
+            erasure=self._erasure,
+            aggregates=self._aggregates,
+        )
 
     def apply(self, events: Sequence[Event]) -> list[Step]:
         """Apply events that were preloaded, in order, and return what each one did."""
@@ -72,7 +91,10 @@ class Shard:
 
     def _apply(self, event: Event) -> Step:
         if isinstance(event, OfferEvent):
-            return APPLIED  # nothing is counted of offers yet
+            step, moved = self._offers.step(event)
+            if moved is not None:
+                self._entities.move(event.entity, moved)
+            return step
         if isinstance(event, ErasedEvent):
             return self._erasure.apply(event)
         return self._entities.step(event)  # type: ignore[arg-type]  # of the shard's journey
@@ -99,11 +121,10 @@ class Shard:
 
     def remove(self, entities: Sequence[bytes], customers: Sequence[bytes]) -> None:
         """Remove records that have expired, unless this batch has touched them."""
-        for cache, keys in ((self._entities.records, entities), (self._customers.records, customers)):
-            for key in keys:
-                if not cache.has_changed(key):
-                    cache.put(key, None)
-                    cache.expiry[key] = None
+        for key in entities:
+            _remove(self._offers.records if is_key(key) else self._entities.records, key)
+        for key in customers:
+            _remove(self._customers.records, key)
 
     def drain(self) -> WriteSet:
         """Everything that changed since the last call, and the figures at the present moment of the windows."""
@@ -111,6 +132,7 @@ class Shard:
         panes, length, recent = aggregates.drain()
         customer_writes = customers.drain(self.capacity)
         entities, entity_expiry = self._entities.records.drain(self.capacity)
+        offers, offer_expiry = self._offers.records.drain(self.capacity)
         history = aggregates.history
         moved, aggregates.moved = aggregates.moved, False
         unsettled, aggregates.unsettled, customers.sets_changed = (
@@ -119,18 +141,26 @@ class Shard:
             False,
         )
         records, dropped = history.drain()
+        of_days, other_dropped = aggregates.daily.drain(dropped)
         return WriteSet(
             state=state.encode(self._journey, aggregates.total, customers.sets, aggregates.windows, history)
             if unsettled
             else None,
             summary=encode_summary(aggregates.settled_summary(self._journey, self._newest)) if unsettled else None,
-            recent=encode_recent(self._time.stream_time, length, recent, self._time.watermark, history.pending),
-            history=records,
-            dropped=dropped,
+            recent=encode_recent(
+                self._time.stream_time,
+                length,
+                recent,
+                self._time.watermark,
+                history.pending,
+                aggregates.daily.pending,
+            ),
+            history=records | of_days,
+            dropped=dropped + other_dropped,
             panes=panes,
-            entities=entities,
+            entities=entities | offers if offers else entities,
             customers=customer_writes.customers,
-            entity_expiry=entity_expiry,
+            entity_expiry=entity_expiry | offer_expiry if offer_expiry else entity_expiry,
             customer_expiry=customer_writes.customer_expiry,
             scores=customer_writes.scores,
             counted=sorted(customers.sets if moved else customer_writes.scores),
@@ -154,7 +184,19 @@ class Shard:
         """What waits for the history: without records, that is all of it."""
         return ShardPast(self._journey, 0, self._aggregates.past())
 
+    def days(self) -> ShardDays:
+        """What waits for the other records of days, in the same way."""
+        pending = self._aggregates.daily.pending
+        records = records_of(state.KEYS_A_DAY, {}, [(name, own.items()) for name, own in pending.items()])
+        return ShardDays(self._journey, 0, records)
+
     @property
     def _newest(self) -> int:
         """Stream time as readers get it: 0 where no event was."""
         return 0 if self._time.stream_time == NEVER else self._time.stream_time
+
+
+def _remove(cache: Cache[Any], key: bytes) -> None:
+    if not cache.has_changed(key):
+        cache.put(key, None)
+        cache.expiry[key] = None

@@ -11,14 +11,20 @@ import msgspec
 
 from stream.core.config import NEVER, CoreConfig, Window
 from stream.core.counting.cells import Cells, padded
+from stream.core.counting.daily import Daily
 from stream.core.counting.history import History, HistoryState
-from stream.core.counting.summary import decode_recent
+from stream.core.counting.summary import Waiting, decode_recent
 from stream.core.counting.windows import NONE, RollingWindow
+from stream.core.entities import basket, offers
 from stream.core.event import Journey
 from stream.core.shard.write_set import ShardId, Stored
 
 LAYOUT = 2
 """Version of everything that a shard stores, and of where the tables store it."""
+
+
+KEYS_A_DAY = basket.BOUNDS | {offers.OFFERS: offers.BOUND}
+"""Keys of a day that have a place, by sort of record (`core.counting.daily`)."""
 
 
 class _State(msgspec.Struct, array_like=True):
@@ -59,6 +65,7 @@ class Restored(NamedTuple):
     orphans: list[bytes]
     """Panes of windows that the settings no longer have."""
     history: History
+    daily: Daily
 
 
 def restore(shard: ShardId, journey: Journey, config: CoreConfig, stored: Stored, length: int) -> Restored:
@@ -73,6 +80,7 @@ def restore(shard: ShardId, journey: Journey, config: CoreConfig, stored: Stored
     dropped: Mapping[str, int] | None = None
     kept: HistoryState | None = HistoryState()
     waiting: dict[int, Cells] = {}
+    of_days: Waiting = []
     if stored.state is not None:
         state = _decode(shard, stored.state)
         if state.journey != journey:
@@ -89,6 +97,7 @@ def restore(shard: ShardId, journey: Journey, config: CoreConfig, stored: Stored
         decoded = decode_recent(stored.recent)
         stream_time, watermark, recent = decoded.stream_time, decoded.watermark, decoded.cells(length)
         waiting = {quarter: padded(cells) for quarter, cells in decoded.history}
+        of_days = decoded.daily
     # One event of a clock that is far ahead must not keep a new window empty until that time comes.
     newest = stream_time if watermark == NEVER else min(stream_time, watermark + config.lateness)
     panes: dict[str, list[tuple[int, bytes]]] = {window.name: [] for window in config.windows}
@@ -106,7 +115,8 @@ def restore(shard: ShardId, journey: Journey, config: CoreConfig, stored: Stored
     if kept is None:
         kept = HistoryState(0 if newest == NEVER else newest + 1)
     history = History(config, kept, waiting, None if newest == NEVER else newest)
-    return Restored(stream_time, watermark, total, recent, sets, windows, orphans, history)
+    daily = Daily(config, KEYS_A_DAY, of_days, history)
+    return Restored(stream_time, watermark, total, recent, sets, windows, orphans, history, daily)
 
 
 def encode(

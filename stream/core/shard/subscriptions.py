@@ -3,7 +3,7 @@
 The history and the judgement of one subscription are in `core.entities.subscription`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -11,6 +11,7 @@ from stream.core.config import DAY, CoreConfig
 from stream.core.entities import subscription
 from stream.core.entities.customer import Canceled
 from stream.core.entities.history import Effect, SubscriptionState, Swap
+from stream.core.entities.offers import Offer, has_offers
 from stream.core.entities.subscription import Contribution, Subscription
 from stream.core.event import SubscriptionEvent, SubscriptionType
 from stream.core.judging.items import base_item, mrr
@@ -20,6 +21,7 @@ from stream.core.shard.cache import Cache
 from stream.core.shard.customer_index import CustomerIndex
 from stream.core.shard.event_time import EventTime, end_of_day
 from stream.core.shard.ledger import Emissions, Ledger
+from stream.core.shard.offers import Offers
 from stream.core.shard.upgrade import upgrade_subscription
 
 
@@ -27,7 +29,13 @@ class Subscriptions:
     """The entities of a shard of subscription events."""
 
     def __init__(
-        self, config: CoreConfig, time: EventTime, labels: LabelRegistry, ledger: Ledger, customers: CustomerIndex
+        self,
+        config: CoreConfig,
+        time: EventTime,
+        labels: LabelRegistry,
+        ledger: Ledger,
+        customers: CustomerIndex,
+        offers: Offers,
     ) -> None:
         """Start with no records in memory."""
         self.records = Cache(Subscription, upgrade_subscription)
@@ -36,6 +44,7 @@ class Subscriptions:
         self._labels = labels
         self._ledger = ledger
         self._customers = customers
+        self._offers = offers
 
     def step(self, event: SubscriptionEvent) -> Step:
         """Apply one event. Everything that it needs was loaded."""
@@ -62,6 +71,8 @@ class Subscriptions:
         emissions = Emissions()
         for event_hash, (effect, refunded) in applied.effects.items():
             self._contribute(record, event_hash, effect, refunded, entity, emissions)
+        if record.has_offers:
+            self._accept(record, applied.order, entity)
         subscription.drop_settled_contributions(record)
         self._list_active(record, entity)
         holds = subscription.customers(record)
@@ -84,6 +95,8 @@ class Subscriptions:
                 customers.unlink(customers.member(name), entity)
         self.records.put(key, record)
         self.records.link(key, self._members(record))
+        if record.has_offers:
+            self.records.marked.add(key)
         return emissions.step(event, self._time, self._labels, unmatched=applied.unmatched, unchanged=applied.unchanged)
 
     def load(self, key: bytes, data: bytes | None) -> list[Label]:
@@ -94,7 +107,28 @@ class Subscriptions:
         record = self.records.peek(key)
         assert record is not None
         self.records.link(key, self._members(record))
+        if record.has_offers:
+            self.records.marked.add(key)
         return list(_labels(record))
+
+    def needs_offers(self, event: SubscriptionEvent) -> bool:
+        """As of `Checkouts`, for items."""
+        return (
+            event.entity.encode() in self.records.marked
+            or has_offers(event.items or ())
+            or has_offers(event.previous or ())
+        )
+
+    def move(self, entity: str, offer: Offer) -> None:
+        """As of `Checkouts`."""
+        key = entity.encode()
+        record = self.records.get(key)
+        if record is None or self._time.is_expired(record.until):
+            return
+        before, record.accepted = record.accepted, self._offers.shown_at(offer, record.accepted)
+        if record.accepted != before:
+            self._offers.replace(before, record.accepted)
+            self.records.put(key, record)
 
     def rename(self, key: bytes, customer: str, name: str, member: bytes) -> None:
         """Put `name` in the place of a customer's id; `member` is the key of the customer who has that name."""
@@ -130,7 +164,7 @@ class Subscriptions:
             contribution = record.contributions[event_hash] = Contribution(effect)
         elif contribution.refunded == refunded and contribution.effect == effect:
             return  # it is counted and published as it is, perhaps by an older version
-        earlier = contribution.effect.sale
+        before = contribution.assessment
         contribution.effect, contribution.refunded = effect, refunded
         time = effect.time if effect.opportunity else None
         contribution.opportunity = self._ledger.opportunity(
@@ -138,9 +172,20 @@ class Subscriptions:
         )
         assessment = contribution.assessment
         if assessment is not None:
-            self._ledger.transaction(contribution, assessment, entity, emissions)
-        elif earlier is not None:
-            self._ledger.withdraw(contribution, earlier, entity, emissions)
+            self._ledger.transaction(contribution, before, assessment, entity, emissions)
+        elif before is not None:
+            self._ledger.withdraw(contribution, before, entity, emissions)
+
+    def _accept(self, record: Subscription, order: Sequence[bytes], entity: str) -> None:
+        """Count what the transactions accepted that may still change, `order` being that of the events."""
+        contributions = record.contributions
+        transactions = [
+            (event_hash, assessment)
+            for event_hash in order
+            if event_hash in contributions and (assessment := contributions[event_hash].assessment) is not None
+        ]
+        fixed = [each for each in record.accepted if each.transaction not in contributions]
+        record.accepted = self._offers.accept(entity, record.accepted, fixed, transactions)
 
     def _is_over(self, record: Subscription, event: SubscriptionEvent) -> bool:
         """Whether an event begins a new subscription with the id of one that is over."""

@@ -1,0 +1,241 @@
+"""What a transaction says about products: what was intended, what was bought, and what led to what.
+
+Rules: a product is a product_id, else a sku, else a variant_id; of a subscription's item it is the plan. An id of more than `LONGEST_ID` characters counts as
+`OTHER`. Of a cart the lines of highest net total on either side make pairs. Amounts are minor units, rounded for each product, path and pair.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from stream.core.entities.tally import ALL, Tallies, Tally, book
+from stream.core.judging.cart import LONGEST_ID, CartLine, LineVerdict, product_of
+from stream.core.judging.items import ItemVerdict, PlanTotal
+from stream.core.labels import OTHER
+from stream.core.money import Exact, rounded
+
+MOST: Final = 8
+"""Lines on either side of a cart that make pairs."""
+RULES: Final = 1
+"""Version of these rules. What an older version has counted of a transaction stays as it is."""
+PATHS, PAIRS, PRODUCTS = "p", "q", "b"
+"""Sorts of day records (`core.counting.daily`)."""
+BOUNDS: Final = {PATHS: 1024, PAIRS: 1024, PRODUCTS: 1024}
+"""Keys of a day that have a place, by sort."""
+
+
+class Places(NamedTuple):
+    """Where the products of one day are counted.
+
+    Counts of `products`: bought, reversed, in the intent, a cross-sell; under `ALL` transactions, reversed, with known intent. Counts of `paths` and
+    `pairs`: transactions, reversed.
+    """
+
+    products: Tallies
+    paths: Tallies
+    pairs: Tallies
+
+
+class Path(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An upsell: from a product of the intent to the one that was bought."""
+
+    source: str
+    target: str
+    reason: str
+    amount: int
+    reversed: bool = False
+
+
+class Cross(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A product that is a cross-sell."""
+
+    product: str
+    amount: int
+    pairs: bool
+    """It is among the `MOST` lines that make pairs."""
+    reversed: bool = False
+
+
+class Basket(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The products of one transaction."""
+
+    known: bool
+    """The intent is known; else `intent`, `paths` and `crosses` are empty."""
+    bought: tuple[tuple[str, int], ...] = ()
+    """Distinct products with their net total, or MRR."""
+    reversed: tuple[str, ...] = ()
+    """Those of `bought` of which nothing is left."""
+    intent: tuple[str, ...] = ()
+    """Distinct products of the intent; where there are cross-sells, those of highest net total first."""
+    paired: int = 0
+    """So many of them make pairs."""
+    paths: tuple[Path, ...] = ()
+    crosses: tuple[Cross, ...] = ()
+
+
+EMPTY: Final = Basket(known=False)
+
+
+def of_cart(
+    intent: Sequence[CartLine] | None,
+    final: Sequence[CartLine],
+    left: Sequence[CartLine] | None,
+    verdicts: Sequence[tuple[LineVerdict, bool]],
+    places: int,
+) -> Basket:
+    """The basket of a cart.
+
+    `intent` is None where it is not known. `left`: the final lines with the units that refunds leave, in the same order; None: all of them. Each verdict
+    comes with whether it was reversed.
+    """
+    nets: dict[str, Exact] = {}
+    for line in final:
+        if line.net:
+            name = line.product
+            nets[name] = nets[name] + line.net if name in nets else line.net
+    bought = tuple([(name, rounded(net, places)) for name, net in nets.items()])
+    gone: tuple[str, ...] = ()
+    if left is not None:
+        kept = {line.product for line in left if line.net}
+        gone = tuple([name for name in nets if name not in kept])
+    if intent is None:
+        return Basket(False, bought, gone)
+    if intent is final:
+        return Basket(True, bought, gone, tuple(nets))
+    paths: list[Path] = []
+    crosses: dict[str, tuple[Exact, bool]] = {}
+    for verdict, reversed_ in verdicts:
+        target = product_of(verdict.final)
+        if verdict.kind == "cross_sell":
+            amount, was_reversed = crosses.get(target, (0, True))
+            crosses[target] = amount + verdict.amount, was_reversed and reversed_
+        elif verdict.kind == "upsell" and verdict.intent is not None:
+            source = product_of(verdict.intent)
+            paths.append(Path(source, target, verdict.reason, rounded(verdict.amount, places), reversed_))
+    if not crosses:
+        wanted = dict.fromkeys([line.product for line in intent if line.net])
+        return Basket(True, bought, gone, tuple(wanted), 0, tuple(paths))
+    names, paired = _highest(intent)
+    others, most = _highest(final)
+    pairing = set(others[:most])
+    return Basket(
+        True,
+        bought,
+        gone,
+        tuple(names),
+        paired,
+        tuple(paths),
+        tuple(
+            [
+                Cross(name, rounded(amount, places), name in pairing, reversed_)
+                for name, (amount, reversed_) in crosses.items()
+            ]
+        ),
+    )
+
+
+def _highest(lines: Sequence[CartLine]) -> tuple[list[str], int]:
+    """The distinct products of a cart, by the net totals of lines, highest first; and how many of them the first `MOST` lines have."""
+    own = sorted([line for line in lines if line.net], key=_net, reverse=True)
+    names: dict[str, None] = {}
+    most = 0
+    for at, line in enumerate(own):
+        names[line.product] = None
+        if at < MOST:
+            most = len(names)
+    return list(names), most
+
+
+def _net(line: CartLine) -> Exact:
+    return line.net
+
+
+def of_items(
+    intent: Sequence[PlanTotal] | None, items: Sequence[PlanTotal], verdicts: Iterable[ItemVerdict], places: int
+) -> Basket:
+    """The basket of a subscription's items; `intent` as of `of_cart`."""
+    bought: dict[str, Exact] = {}
+    for item in items:
+        if item.mrr:
+            bought[_plan(item)] = bought.get(_plan(item), 0) + item.mrr
+    amounts = tuple([(name, rounded(mrr, places)) for name, mrr in bought.items()])
+    if intent is None:
+        return Basket(False, amounts)
+    wanted = [_plan(item) for item in sorted(intent, key=_mrr, reverse=True) if item.mrr]
+    crosses: dict[str, Exact] = {}
+    paths: list[Path] = []
+    for verdict in verdicts:
+        if verdict.item is None:
+            continue
+        target = _plan(verdict.item)
+        if verdict.kind == "cross_sell":
+            crosses[target] = crosses.get(target, 0) + verdict.amount
+        elif verdict.kind == "upsell" and verdict.before is not None:
+            paths.append(Path(_plan(verdict.before), target, verdict.reason, rounded(verdict.amount, places)))
+    highest = {_plan(item) for item in sorted(items, key=_mrr, reverse=True)[:MOST]}
+    return Basket(
+        True,
+        amounts,
+        (),
+        tuple(dict.fromkeys(wanted)),
+        len(set(wanted[:MOST])) if crosses else 0,
+        tuple(paths),
+        tuple([Cross(name, rounded(amount, places), name in highest) for name, amount in crosses.items()]),
+    )
+
+
+def _plan(item: PlanTotal) -> str:
+    return item.plan_id if len(item.plan_id) <= LONGEST_ID else OTHER
+
+
+def _mrr(item: PlanTotal) -> Exact:
+    return item.mrr
+
+
+def reversed_whole(basket: Basket) -> Basket:
+    """The same basket after everything was given back."""
+    return Basket(
+        basket.known,
+        basket.bought,
+        tuple([name for name, _ in basket.bought]),
+        basket.intent,
+        basket.paired,
+        tuple([msgspec.structs.replace(path, reversed=True) for path in basket.paths]),
+        tuple([msgspec.structs.replace(cross, reversed=True) for cross in basket.crosses]),
+    )
+
+
+def count(basket: Basket, places: Places, sign: int, currency: str, *, lost: bool) -> None:
+    """Count the products of a transaction (sign 1), or take them away (-1).
+
+    `currency` is empty where amounts are in no figure; `lost`: the whole transaction was reversed.
+    """
+    products = places.products
+    book(products, ALL, sign, (1, lost, basket.known))
+    for name, amount in basket.bought:
+        # As `book`, in place: every line of every sale comes by here.
+        tally = products.get((name,))
+        if tally is None:
+            tally = products[name,] = Tally([0, 0, 0, 0], {})
+        tally.counts[0] += sign
+        if currency:
+            money = tally.amounts.get(currency)
+            if money is None:
+                tally.amounts[currency] = [sign * amount]
+            else:
+                money[0] += sign * amount
+    for name in basket.intent:
+        tally = products.get((name,))
+        if tally is None:
+            tally = products[name,] = Tally([0, 0, 0, 0], {})
+        tally.counts[2] += sign
+    for name in basket.reversed:
+        book(products, (name,), sign, (0, 1, 0, 0))
+    for path in basket.paths:
+        book(places.paths, (path.source, path.target, path.reason), sign, (1, path.reversed), currency, (path.amount,))
+    for cross in basket.crosses:
+        book(products, (cross.product,), sign, (0, 0, 0, 1))
+        if cross.pairs:
+            for source in basket.intent[: basket.paired]:
+                book(places.pairs, (source, cross.product), sign, (1, cross.reversed), currency, (cross.amount,))
