@@ -41,6 +41,11 @@ class Line:
         return self.listed - self.discount
 
     @property
+    def name(self) -> str:
+        """The product by which it is counted."""
+        return self.product or self.sku or self.variant or ""
+
+    @property
     def is_gift(self) -> bool:
         """List or net total 0: the line takes no part in verdicts and categories."""
         return self.listed == 0 or self.net == 0
@@ -259,6 +264,11 @@ def _verdict(one: Comparison, final: list[Line]) -> Judged | None:
     if up < 0:
         return Judged("downsell", reason, named, instead, max(NOTHING, -worth))
     return None
+
+
+def part_of(comparisons: Comparisons, line: Line) -> list[Line]:
+    """The final lines that are compared together with this one; none where it takes part in no verdict."""
+    return next((one.final for one in comparisons.parts if line in one.final), [])
 
 
 # --- what is left after refunds

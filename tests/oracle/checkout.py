@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from oracle import carts, records
-from oracle.sales import Opportunity, Sale
+from oracle.sales import Good, Opportunity, Sale
 from oracle.verdicts import KINDS, NOTHING, total
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ def sale_of(facts: list[Event], seq: int) -> Sale | None:
         categories={
             line.category for of_order in lines.values() for line in of_order if line.category and not line.is_gift
         },
+        wanted=[(line.name, line.net) for line in wanted],
+        goods=[],
     )
 
     left, shared, returned = {}, NOTHING, set()
@@ -95,7 +97,7 @@ def sale_of(facts: list[Event], seq: int) -> Sale | None:
             shared += amount
     left_of = {line: rest for name in counted for line, rest in zip(lines[name], left[name], strict=True)}
     net_left = carts.net(left_of.values())
-    keep = 1 - shared / net_left if shared else 1 - NOTHING
+    sale.keep = keep = 1 - shared / net_left if shared else 1 - NOTHING
     judged = carts.judge(comparisons, final, first.currency, left_of) if intent == "known" else []
     parts = {"final": net_left, **{kind: total(judged, kind) for kind in KINDS}}
     sale.reverse({part: amount * keep for part, amount in parts.items()}, {one.kind for one in judged})
@@ -104,6 +106,17 @@ def sale_of(facts: list[Event], seq: int) -> Sale | None:
         [line for of_order in left.values() for line in of_order],
         all_returned=len(returned) == len(orders),
     )
+    for name in orders:
+        for line, rest in zip(lines[name], left[name], strict=True):
+            together = carts.part_of(comparisons, line)
+            kinds = frozenset(one.kind for one in sale.lines if one.final in together)
+            sale.goods.append(
+                Good(line.name, line.offer, line.net, rest.net, rest.quantity > 0, name in counted, kinds)
+            )
+    for one in sale.lines:
+        rests = [left_of[line] for line in carts.part_of(comparisons, one.final)]
+        if not any(still.kind == one.kind and still.final in rests for still in judged):
+            sale.gone.append(one)
     return sale
 
 

@@ -69,6 +69,11 @@ class Reading:
     duplicates: int = 0
     opportunities: list[Opportunity] = field(default_factory=list)
     sales: list[Sale] = field(default_factory=list)
+    taken: dict[int, Event] = field(default_factory=dict)
+    """The facts that count, by their position in the file."""
+    offers: dict[int, Event] = field(default_factory=dict)
+    """The first event about an offer of each identity, by its position in the file."""
+    others: dict[int, Others] = field(default_factory=dict)
 
 
 def compute(
@@ -111,6 +116,7 @@ def _since_epoch(time: datetime) -> int:
 def _read(lines: Iterable[bytes], memory: Memory | None = None) -> Reading:
     reading = Reading()
     events: dict[int, Event] = {}
+    about_offers: dict[tuple[str, str, str, str], tuple[int, Event]] = {}
     for seq, line in enumerate(lines):
         if not line.strip():
             continue
@@ -118,12 +124,15 @@ def _read(lines: Iterable[bytes], memory: Memory | None = None) -> Reading:
         event = records.parse(line.rstrip(b"\r\n"))
         if event is None:
             reading.rejected += 1
-        elif event.live and event.type not in records.OFFER_TYPES:  # an offer is no fact
+        elif event.live and event.type not in records.OFFER_TYPES:
             events[seq] = event
+        elif event.live:  # an offer is no fact
+            about_offers.setdefault((event.journey, event.entity, event.source, event.id), (seq, event))
     accepted, forgotten = _accept(events, reading, _Lives(memory))
     arrived = {seq: event for seq, event in accepted.items() if event.type != records.ERASED}
     erasures = {seq: event.entity for seq, event in accepted.items() if event.type == records.ERASED}
-    taken = _named(arrived, erasures)
+    reading.offers = dict(about_offers.values())
+    reading.taken = taken = _named(arrived, erasures)
     for entity in _entities(taken, "checkout"):
         facts = _history(taken, "checkout", entity)
         opportunity = checkout.opportunity_of([taken[seq] for seq in facts])
@@ -133,7 +142,7 @@ def _read(lines: Iterable[bytes], memory: Memory | None = None) -> Reading:
         sale = checkout.sale_of([taken[seq] for seq in facts], min(completed, default=0))
         if sale:
             reading.sales.append(sale)
-    others = _others(arrived, erasures, forgotten)
+    reading.others = others = _others(arrived, erasures, forgotten)
     for entity in _entities(taken, "subscription"):
         history = _subscription(taken, entity, others)
         reading.opportunities += history.opportunities

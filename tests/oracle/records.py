@@ -79,7 +79,7 @@ class Event:
     """One valid event. `time` is in microseconds since the epoch; `rank` is the position of its type in the reference.
 
     `refund_lines` is None where the refund has no `products`; `refund_empty` says that the list was given and is empty.
-    `sold_in` is the `checkout_id` of a created subscription.
+    `sold_in` is the `checkout_id` of a created subscription. `offer` and `slot` are those of an event about an offer.
     """
 
     source: str
@@ -106,6 +106,8 @@ class Event:
     refund_empty: bool
     refund_amount: Fraction | None
     share: Fraction
+    offer: str | None
+    slot: str | None
 
 
 def exponent(currency: str) -> int:
@@ -127,7 +129,7 @@ def _event(body: Any) -> Event:
     kind = _required(body, "type")
     data = body.get("data")
     _demand(isinstance(data, dict))
-    order = sold_in = None
+    order = sold_in = offer = slot = None
     if kind in CHECKOUT_TYPES:
         journey, rank = "checkout", CHECKOUT_TYPES.index(kind)
         entity = _required(data, "checkout_id")
@@ -150,8 +152,7 @@ def _event(body: Any) -> Event:
         _demand((checkout is None) != (subscription is None))
         journey, rank = "checkout" if checkout else "subscription", 100 + OFFER_TYPES.index(kind)
         entity = customer = _required(data, f"{journey}_id")
-        _required(data, "offer_id")
-        _text(data, "slot")
+        offer, slot = _required(data, "offer_id"), _text(data, "slot")
         lines = intent = previous = None
     elif kind == ERASED:
         journey, rank = "customer", 0
@@ -209,6 +210,8 @@ def _event(body: Any) -> Event:
         refund_empty=refund_empty,
         refund_amount=refund_amount,
         share=share,
+        offer=offer,
+        slot=slot,
     )
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from oracle.verdicts import KINDS, Judged, minor, total
 
 if TYPE_CHECKING:
-    from fractions import Fraction
-
     from oracle.records import Event
 
 PARTS = ("final", *KINDS)
@@ -23,11 +22,30 @@ class Opportunity:
     segment: str | None
 
 
+@dataclass(frozen=True)
+class Good:
+    """A final line of a checkout, or an item of a subscription, as offers and drivers count it.
+
+    `left` is what refunded units and canceled orders leave of its net total. `counts`: its currency is that of the transaction.
+    `kinds` are those of the verdicts on what it was compared with.
+    """
+
+    name: str
+    offer: str | None
+    net: Fraction
+    left: Fraction
+    has_units_left: bool
+    counts: bool
+    kinds: frozenset[str]
+
+
 @dataclass
 class Sale:
     """One judged transaction. `initial` and `final` are exact; what is lost is in the currency's minor unit.
 
-    `seq` is the position in the file of the record that made the transaction first.
+    `seq` is the position in the file of the record that made the transaction first. `wanted` has the name and the net total of each line,
+    or item, that it is judged against. `keep` is the share of each amount left that money given back without products leaves. `gone` are
+    the verdicts of which nothing is left.
     """
 
     event: Event
@@ -40,6 +58,10 @@ class Sale:
     final: Fraction
     lines: list[Judged]
     categories: set[str]
+    wanted: list[tuple[str, Fraction]]
+    goods: list[Good]
+    keep: Fraction = Fraction(1)
+    gone: list[Judged] = field(default_factory=list)
     lost_whole: bool = False
     lost_kinds: set[str] = field(default_factory=set)
     lost_amounts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PARTS, 0))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from oracle import plans, records
-from oracle.sales import Opportunity, Sale
+from oracle.sales import Good, Opportunity, Sale
 from oracle.verdicts import NOTHING
 
 if TYPE_CHECKING:
@@ -186,6 +186,10 @@ class Subscription:
         self._shares[sale.seq] = min(self._shares.get(sale.seq, NOTHING) + event.share, Fraction(1))
         left = 1 - self._shares[sale.seq]
         sale.lost_whole = left == 0
+        sale.keep = left
+        if not left:
+            sale.goods = [replace(good, left=NOTHING, has_units_left=False) for good in sale.goods]
+            sale.gone = list(sale.lines)
         left_kinds = sale.kinds if left else set()
         sale.reverse({part: amount * left for part, amount in sale.exact_parts().items()}, left_kinds)
 
@@ -202,7 +206,7 @@ class Subscription:
     def _restart(self, seq: int, event: Event, new: list[Item] | None, explicit: list[Item] | None) -> None:
         """Another currency than that of the current items."""
         self._explicit, self._initial, self._swap_at_conversion = explicit, new, None
-        self._count(seq, event, "incomparable", NOTHING, new or [], [])
+        self._count(seq, event, "incomparable", [], new or [], [])
 
     def _create(
         self,
@@ -303,20 +307,20 @@ class Subscription:
         new: list[Item],
     ) -> None:
         if current is None:
-            self._count(seq, event, "unknown", NOTHING, new, [])
+            self._count(seq, event, "unknown", [], new, [])
         else:
             judged = plans.judge(current, initial or [], new, event.currency)
-            self._count(seq, event, "known", plans.total_mrr(current), new, judged)
+            self._count(seq, event, "known", current, new, judged)
 
     def _count_without_verdict(self, seq: int, event: Event, before: list[Item], new: list[Item]) -> None:
-        self._count(seq, event, "known", plans.total_mrr(before), new, [])
+        self._count(seq, event, "known", before, new, [])
 
     def _count_additional(self, seq: int, event: Event, others: Others, new: list[Item]) -> None:
         judged = plans.additional(new, others.base_products, event.currency)
-        self._count(seq, event, "known", NOTHING, new, judged)
+        self._count(seq, event, "known", [], new, judged)
 
     def _count(
-        self, seq: int, event: Event, intent: str, initial: Fraction, new: list[Item], lines: list[Judged]
+        self, seq: int, event: Event, intent: str, against: list[Item], new: list[Item], lines: list[Judged]
     ) -> None:
         """One opportunity but for a conversion, one transaction but in a trial; neither for what a checkout sold."""
         changed_in_trial = self._trial and event.type == records.CHANGED
@@ -334,9 +338,22 @@ class Subscription:
                 segment=self._segment,
                 currency=event.currency,
                 intent=intent,
-                initial=initial,
+                initial=plans.total_mrr(against),
                 final=plans.total_mrr(new),
                 lines=lines,
                 categories={item.category for item in new if item.category},
+                wanted=[(item.plan, item.mrr) for item in against],
+                goods=[
+                    Good(
+                        name=item.plan,
+                        offer=item.offer,
+                        net=item.mrr,
+                        left=item.mrr,
+                        has_units_left=True,
+                        counts=True,
+                        kinds=frozenset(one.kind for one in lines if one.final is item),
+                    )
+                    for item in new
+                ],
             )
         )
