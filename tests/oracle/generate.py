@@ -11,7 +11,12 @@ within what the specification and docs/reference/semantics.md decide. Where they
   intent: what an amount without items means in another currency is not specified.
 - Decimal quantities have at most 3 digits after the point as they are written, and no exponent. `share` is a string.
 - All times lie within 30 days, and no stream is long enough for the limits of what an entity remembers.
-- Facts that only their source could order are left out, and so are plan items with `offer_id`.
+- Facts that only their source could order are left out.
+
+With `offers`, a stream also has what offers and drivers need: events about offers, items with an offer, long names and long carts. There:
+
+- No event about an offer has the identity of another event, unless it is the same event delivered again.
+- What a limit of a day makes `other` does not occur; that of the offers of one entity is reached.
 """
 
 from __future__ import annotations
@@ -61,6 +66,13 @@ SHARES = (None, None, "", "0", "0.001", "0.25", "0.5", "0.9", "1")
 CUSTOMERS = ("cust-1", "cust-2")
 ERASABLE = (*CUSTOMERS, "anon-1", "cust-3")
 OFFERS = ("", "offer-1", "offer-2")
+# The last one is of no line or item. An entity may have more than it has places for.
+MORE_OFFERS = ("offer-1", "offer-2", "offer-3", "other", "offer-9")
+CROWDS = (*(0,) * 7, 61, 64)
+SLOTS = (None, None, "", "cart", "cart", "e-mail", "unknown")
+# Who is shown offers and never buys, by the name that begins like the others' names.
+ONLOOKERS = ("c-9", "sub-9")
+LONG_NAMES = {name: f"{name}-{'long-' * 12}" for name in ("sku-3", "prod-2", "sku-6", "plan-2", "plan-4")}
 PLANS = {"plan-1": "app", "plan-2": "app", "plan-3": "seat", "plan-4": "storage", "plan-5": "seat", "plan-6": "desk"}
 CHECKOUTS = ("c-1", "c-2", "c-3")
 SUBSCRIPTIONS = {"sub-1": "cust-1", "sub-2": "cust-1", "sub-3": "cust-2", "sub-4": "cust-1"}
@@ -548,7 +560,9 @@ def _plot(draw: st.DrawFn, openings: tuple[tuple[str, ...], ...], kinds: tuple[s
 
 
 @st.composite
-def _stream(draw: st.DrawFn, entities: tuple[str, ...], size: int, *, erasing: bool) -> list[dict[str, Any]]:
+def _stream(
+    draw: st.DrawFn, entities: tuple[str, ...], size: int, *, erasing: bool, offers: bool
+) -> list[dict[str, Any]]:
     """Stories told at once, in some order, some events under an identity that was there before.
 
     Half of the streams arrive in the order of time, so that what happens to one subscription is known to the next.
@@ -565,6 +579,8 @@ def _stream(draw: st.DrawFn, entities: tuple[str, ...], size: int, *, erasing: b
         gaps = draw(st.lists(_one_of(*GAPS), min_size=len(bodies), max_size=len(bodies)))
         for body, offset in zip(bodies, itertools.accumulate(gaps), strict=True):
             body["time"] = _utc(offset)
+    if offers:
+        bodies = draw(_with_offers(bodies))
     for customer in draw(st.lists(st.sampled_from(ERASABLE), max_size=2)) if erasing else ():
         bodies.insert(draw(st.integers(0, len(bodies))), draw(erasures(customer)))
     events: list[dict[str, Any]] = []
@@ -581,7 +597,110 @@ def _stream(draw: st.DrawFn, entities: tuple[str, ...], size: int, *, erasing: b
             renamed = {**event, "id": earlier["id"], "source": source}
             if not any(_unordered(renamed, other) for other in events):
                 events[-1] = renamed
+    if offers:
+        here = list(dict.fromkeys(body["subject"].split("/")[1] for body in bodies if body["type"] != records.ERASED))
+        onlookers = [name for name in ONLOOKERS if any(name[0] == entity[0] for entity in entities)]
+        events = draw(_among(events, [*here, *onlookers]))
     return events
+
+
+# --- what offers and drivers need
+
+
+@st.composite
+def _with_offers(draw: st.DrawFn, bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same facts, with items that an offer brought, and now and then with long names and long lists."""
+    # What the lines call offer-2 has another name in some streams.
+    renamed = {"offer-2": draw(_one_of(*MORE_OFFERS[1:4]))}
+    renamed |= {name: LONG_NAMES[name] for name in LONG_NAMES if draw(_one_of(*(False,) * 4, True))}
+    brought: dict[tuple[str, str], str | None] = {}
+    before: dict[str, int] = {}
+    changed = []
+    for body in bodies:
+        text = json.dumps(body)
+        for name, other in renamed.items():
+            text = text.replace(f'"{name}"', f'"{other}"')
+        event = json.loads(text)
+        data = event["data"]
+        # Its first events bring no offer, and now and then a later one does not.
+        if event["subject"] not in before:
+            before[event["subject"]] = draw(_one_of(0, 0, 1, 2, 3))
+        is_bare = before[event["subject"]] > 0 or draw(_one_of(False, False, False, False, True))
+        before[event["subject"]] -= 1
+        for holder in (data, data.get("previous"), data.get("intent")):
+            for item in (holder or {}).get("items") or []:
+                key = event["subject"], item["plan_id"]
+                if key not in brought:
+                    brought[key] = draw(_one_of(None, "", *MORE_OFFERS[:-1]))
+                if brought[key] is not None and not is_bare:
+                    item["offer_id"] = brought[key]
+        if event["type"] == records.REFUNDED and draw(st.booleans()):
+            data["refund"] = {**data.get("refund", {}), "share": draw(_one_of("0.25", "0.5", "1"))}
+        more = draw(_one_of(*(False,) * 9, True))
+        if more and data.get("products"):
+            data["products"] += [{"sku": f"sku-{20 + step}", "quantity": 1, "price": f"{step}.50"} for step in range(8)]
+        if more and data.get("items"):
+            data["items"] += [
+                {"plan_id": f"plan-{20 + step}", "product_id": f"add-{step}", "role": "addon", "quantity": 1}
+                | {"price": f"{step}.50", "interval": "month"}
+                for step in range(8)
+            ]
+        changed.append(event)
+    return changed
+
+
+@st.composite
+def offer_events(
+    draw: st.DrawFn, entity: str, offsets: tuple[float, ...] = NEAR, names: tuple[str, ...] = MORE_OFFERS
+) -> dict[str, Any]:
+    """An offer is shown or declined, without the event's id."""
+    journey = "subscription" if entity.startswith("sub") else "checkout"
+    body = draw(_envelope(draw(_one_of(*records.OFFER_TYPES)), f"{journey}/{entity}", offsets))
+    offer = draw(_one_of(*names))
+    data = {f"{journey}_id": entity, "offer_id": offer, **_sparse(draw, slot=_one_of(*SLOTS))}
+    return {**body, "data": data}
+
+
+@st.composite
+def _among(draw: st.DrawFn, events: list[dict[str, Any]], entities: list[str]) -> list[dict[str, Any]]:
+    """The events, with others about offers strewn in: early and late ones, repeats, and some that little orders."""
+    told: list[dict[str, Any]] = []
+    carried: dict[str, list[str]] = {entity: [] for entity in entities}
+    for each in events:
+        for line in [*(each["data"].get("products") or []), *(each["data"].get("items") or [])]:
+            if line.get("offer_id"):
+                carried[each["subject"].split("/")[1]].append(line["offer_id"])
+    for number in range(draw(st.integers(1, 8))):
+        entity = draw(st.sampled_from(entities))
+        names = tuple(carried[entity]) if carried[entity] and draw(st.booleans()) else MORE_OFFERS
+        body = draw(offer_events(entity, draw(_one_of(NEAR, NEAR, FAR)), names))
+        event = {"id": f"{draw(_one_of('a', 'b', 'c'))}-offer-{number:02}", **body}
+        told.append(event)
+        slot = {"slot": draw(_one_of("cart", "e-mail", "banner"))}
+        twin = draw(_one_of("none", "none", "none", "same", "version", "source"))
+        if twin == "same":
+            told.append(event)
+        elif twin == "version":
+            version = {"entityversion": draw(_one_of(0, 1, 2, 3))}
+            told.append({**event, **version, "id": f"b-twin-{number:02}", "data": {**event["data"], **slot}})
+        elif twin == "source":
+            told.append({**event, "source": draw(_one_of("/an-app", "/web")), "data": {**event["data"], **slot}})
+    mixed = list(events)
+    for event in told:
+        mixed.insert(draw(st.integers(0, len(mixed))), event)
+    at, crowd = draw(st.integers(0, len(mixed))), draw(_one_of(*CROWDS))
+    return [*mixed[:at], *_crowd(entities[0], crowd), *mixed[at:]]
+
+
+def _crowd(entity: str, count: int) -> list[dict[str, Any]]:
+    """An entity is shown many offers."""
+    journey = "subscription" if entity.startswith("sub") else "checkout"
+    envelope = {"specversion": "1.0", "source": "/shop", "type": records.OFFER_TYPES[0], "time": _utc(5)}
+    return [
+        {**envelope, "id": f"crowd-{number:02}", "subject": f"{journey}/{entity}"}
+        | {"data": {f"{journey}_id": entity, "offer_id": f"crowd-{number:02}"}}
+        for number in range(count)
+    ]
 
 
 def _unordered(event: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -590,19 +709,26 @@ def _unordered(event: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return same and event["source"] != other["source"]
 
 
-def checkout_streams(size: int = 12, *, erasing: bool = False) -> st.SearchStrategy[list[dict[str, Any]]]:
-    """About `size` events of up to three checkouts, in the order of arrival; with `erasing`, customers are erased among them."""
-    return _stream(CHECKOUTS, size, erasing=erasing)
+def checkout_streams(
+    size: int = 12, *, erasing: bool = False, offers: bool = False
+) -> st.SearchStrategy[list[dict[str, Any]]]:
+    """About `size` events of up to three checkouts, in the order of arrival.
+
+    With `erasing`, customers are erased among them; with `offers`, offers are shown and declined, also to somebody who never buys.
+    """
+    return _stream(CHECKOUTS, size, erasing=erasing, offers=offers)
 
 
-def subscription_streams(size: int = 12, *, erasing: bool = False) -> st.SearchStrategy[list[dict[str, Any]]]:
-    """About `size` events of up to three subscriptions of two customers, in the order of arrival."""
-    return _stream(tuple(SUBSCRIPTIONS), size, erasing=erasing)
+def subscription_streams(
+    size: int = 12, *, erasing: bool = False, offers: bool = False
+) -> st.SearchStrategy[list[dict[str, Any]]]:
+    """About `size` events of up to three subscriptions of two customers, in the order of arrival; the rest as above."""
+    return _stream(tuple(SUBSCRIPTIONS), size, erasing=erasing, offers=offers)
 
 
-def streams(size: int = 14) -> st.SearchStrategy[list[dict[str, Any]]]:
+def streams(size: int = 14, *, offers: bool = False) -> st.SearchStrategy[list[dict[str, Any]]]:
     """Both journeys in one file."""
-    return _stream((*CHECKOUTS, *SUBSCRIPTIONS), size, erasing=True)
+    return _stream((*CHECKOUTS, *SUBSCRIPTIONS), size, erasing=True, offers=offers)
 
 
 @st.composite
@@ -628,9 +754,9 @@ def rejected_lines(draw: st.DrawFn) -> bytes:
 
 
 @st.composite
-def files(draw: st.DrawFn, size: int = 16) -> list[bytes]:
+def files(draw: st.DrawFn, size: int = 16, *, offers: bool = False) -> list[bytes]:
     """A file of both journeys with rejected records and blank lines strewn in."""
-    lines = as_lines(draw(streams(size)))
+    lines = as_lines(draw(streams(size, offers=offers)))
     for record in draw(st.lists(rejected_lines() | st.just(b""), max_size=3)):
         lines.insert(draw(st.integers(0, len(lines))), record)
     return lines

@@ -6,12 +6,16 @@ import itertools
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from oracle import generate, records
+from oracle.drivers import drivers, strength
+from oracle.offers import added_up, offers
 from oracle.oracle import Memory, compute, transactions
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -21,14 +25,14 @@ counter = itertools.count()
 
 
 def event(kind, at=0, data=None, **attributes):
-    subject = f"subscription/{data['subscription_id']}" if "subscription" in kind else f"checkout/{data['checkout_id']}"
+    journey = "subscription" if "subscription_id" in data else "checkout"
     return {
         "specversion": "1.0",
         "id": f"e{next(counter)}",
         "source": "/shop",
         "type": f"commerce.{kind}.v1",
         "time": (NOON + timedelta(seconds=at)).isoformat(),
-        "subject": subject,
+        "subject": f"{journey}/{data[f'{journey}_id']}",
         "data": data,
         **attributes,
     }
@@ -1531,3 +1535,573 @@ def test_what_is_forgotten_begins_anew():
     assert counts(newer, started, newest, completed) == (4, 0)
     assert counts(started, newer, started, again) == (3, 0), "a repeat that is not recognised, and what belongs with it"
     assert counts(started, checkout("order.completed", 60 + 2 * HOUR, [line("a", 2)])) == (2, 0)
+
+
+# --- offers
+
+
+def offer(kind, at, name="x", slot=None, entity="c", **attributes):
+    journey = "subscription" if entity.startswith("s") else "checkout"
+    data = {f"{journey}_id": entity, "offer_id": name} | ({} if slot is None else {"slot": slot})
+    return event(f"offer.{kind}", at, data, **attributes)
+
+
+def shown(at, name="x", slot=None, **more):
+    return offer("shown", at, name, slot, **more)
+
+
+def declined(at, name="x", slot=None, **more):
+    return offer("declined", at, name, slot, **more)
+
+
+def rows(*events, journey="checkout", zone=UTC):
+    """(day of March, offer, slot) -> what is counted, without zeros, of the verdicts those that occur."""
+    found = {}
+    for day, of_day in offers(generate.as_lines(events), zone)[journey].items():
+        for (name, slot), row in of_day.items():
+            verdicts = {kind: number for kind, number in row.pop("by_verdict").items() if number}
+            assert sum(verdicts.values()) == row["accepted"] >= row["reversed"]
+            del row["accepted"]
+            found[int(day[-2:]), name, slot] = {name: value for name, value in row.items() if value} | verdicts
+    return found
+
+
+def accepted(*events, journey="checkout"):
+    """The only row, of an offer without a slot."""
+    ((row),) = rows(*events, journey=journey).values()
+    return row
+
+
+def test_the_first_shown_and_the_first_declined_count_each_at_its_own_day():
+    late, early = shown(DAY, slot="cart"), shown(60, slot="e-mail")
+    no, again = declined(DAY + 60, slot="banner"), declined(2 * DAY)
+    expected = {(1, "x", "e-mail"): {"shown": 1}, (2, "x", "e-mail"): {"declined": 1}}
+    for order in itertools.permutations([late, early, no, again]):
+        assert rows(*order) == expected
+    assert rows(late, early, early, late, no) == expected, "delivered again"
+    assert rows(shown(0), shown(0, entity="d"), shown(0, "y")) == {
+        (1, "x", "unknown"): {"shown": 2},
+        (1, "y", "unknown"): {"shown": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"entityversion": 1, "id": "z"}, {"entityversion": 2, "id": "a"}),
+        ({"id": "a", "source": "/z"}, {"id": "b", "source": "/a"}),
+        ({"id": "a", "source": "/a"}, {"id": "a", "source": "/b"}),
+    ],
+)
+def test_at_the_same_time_version_id_and_source_say_which_is_the_first(first, second):
+    events = [shown(0, slot="first", **first), shown(0, slot="second", **second)]
+    assert rows(*events) == rows(*reversed(events)) == {(1, "x", "first"): {"shown": 1}}
+
+
+def test_the_slot_is_that_of_the_first_shown():
+    bought = completed(line("a", offer_id="x"), intent={"products": [line("a")]})
+    money = {"nothing": 1, "gross": {"USD": "10.00"}, "kept": {"USD": "10.00"}}
+    no = declined(10, slot="cart")
+    assert rows(shown(0), shown(5, slot="e-mail"), no, bought) == {
+        (1, "x", "unknown"): {"shown": 1, "declined": 1, **money}
+    }
+    # It may be shown after it was bought.
+    assert rows(shown(DAY, slot="e-mail"), no, bought) == {
+        (1, "x", "e-mail"): {"declined": 1, **money},
+        (2, "x", "e-mail"): {"shown": 1},
+    }
+    assert rows(no, bought) == {(1, "x", "cart"): {"declined": 1}, (1, "x", "unknown"): money}, "not shown"
+    assert rows(declined(10), declined(20, slot="cart")) == {(1, "x", "unknown"): {"declined": 1}}
+    assert rows(shown(0, slot="unknown")) == rows(shown(0, slot="")) == {(1, "x", "unknown"): {"shown": 1}}
+
+
+def test_test_events_about_offers_count_nothing():
+    assert rows(shown(0, livemode=False), shown(5, slot="cart")) == {(1, "x", "cart"): {"shown": 1}}
+
+
+def test_days_are_those_of_the_time_zone():
+    zone = ZoneInfo("Asia/Kathmandu")  # 5:45 ahead of UTC: its next day begins at 18:15.
+    seconds = int(6.25 * HOUR)
+    assert rows(shown(seconds - 1), shown(seconds, "y"), zone=zone) == {
+        (1, "x", "unknown"): {"shown": 1},
+        (2, "y", "unknown"): {"shown": 1},
+    }
+
+
+CUPS = line("cup", 2, category="cups")
+OFFERED_VERDICTS = {
+    "upsell": ([line("a")], [line("a", 2, offer_id="x")], "upsell"),
+    "the family's, named by another line": (
+        [line("v", product_id="p")],
+        [line("w", price="30", product_id="p"), line("v", price="10", product_id="p", offer_id="x")],
+        "upsell",
+    ),
+    "cross-sell": ([line("a")], [line("a"), line("b", offer_id="x")], "cross_sell"),
+    "downsell": ([CUPS], [{**CUPS, "quantity": 1, "offer_id": "x"}], "downsell"),
+    "bought anyway": ([line("a")], [line("a", offer_id="x")], "nothing"),
+    "a gift": ([line("a")], [line("a"), line("b", price="0", offer_id="x")], "nothing"),
+    "without money": ([line("a")], [line("a"), line("b", price="0.004", offer_id="x")], "nothing"),
+    "all that is left over": ([line("a"), line("b")], [line("c", price="30", offer_id="x")], "upsell"),
+    "of two: upsell before cross-sell": (
+        [line("a")],
+        [line("b", offer_id="x"), line("a", 2, offer_id="x")],
+        "upsell",
+    ),
+    "of two: cross-sell before downsell": (
+        [CUPS],
+        [{**CUPS, "quantity": 1, "offer_id": "x"}, line("b", offer_id="x")],
+        "cross_sell",
+    ),
+    "of two: downsell before nothing": (
+        [CUPS, line("a")],
+        [line("a", offer_id="x"), {**CUPS, "quantity": 1, "offer_id": "x"}],
+        "downsell",
+    ),
+}
+
+
+@pytest.mark.parametrize(("intent", "final", "expected"), OFFERED_VERDICTS.values(), ids=OFFERED_VERDICTS.keys())
+def test_an_acceptance_has_the_verdict_on_its_family(intent, final, expected):
+    row = accepted(started(*intent), completed(*final))
+    assert row[expected] == 1
+    assert "unknown" not in row
+    assert accepted(completed(*final))["unknown"] == 1
+    assert accepted(started(*intent, currency="EUR"), completed(*final))["unknown"] == 1
+
+
+def test_a_checkout_accepts_with_the_lines_of_all_its_orders_as_they_stand():
+    first = completed(line("a"), line("b", offer_id="y"), order_id="1")
+    other = completed(line("c", 2, "4.005", discount="1", offer_id="x"), at=2 * DAY, order_id="2")
+    edit = edited(line("a"), at=3 * DAY, order_id="1")
+    counted = {"cross_sell": 1, "gross": {"USD": "7.01"}, "kept": {"USD": "7.01"}}
+    # On the day of the transaction, whenever the order came; what the edit took away is accepted no more.
+    for order in itertools.permutations([started(line("a")), first, other, edit]):
+        assert rows(*order) == {(1, "x", "unknown"): counted}
+
+
+def test_gross_is_rounded_once_half_even_and_in_the_currency_of_the_transaction():
+    lines = [line("b", 1, "0.005", offer_id="x"), line("c", 1, "0.02", offer_id="x")]
+    assert accepted(completed(*lines))["gross"] == {"USD": "0.02"}, "0.025"
+    assert accepted(completed(line("b", 1, "0.4", offer_id="x"), currency="JPY")) == {"unknown": 1}
+    assert accepted(completed(line("b", 1, "600", offer_id="x"), currency="JPY"))["gross"] == {"JPY": "600"}
+    other = completed(line("b", offer_id="x"), currency="EUR", order_id="2", at=70)
+    assert accepted(started(line("a")), completed(line("a"), order_id="1"), other) == {"unknown": 1}, "no money"
+
+
+OFFERED = [line("a"), line("b", 4, "2.50", discount="1", offer_id="x")]
+LOSSES = {
+    "some units": ([refunded(products=[line("b")])], 0, "6.75"),
+    "all units": ([refunded(products=[line("b", 3)]), refunded(refund_id="s", products=[line("b", 9)])], 1, "0.00"),
+    "canceled": ([canceled()], 1, "0.00"),
+    "given back whole": ([refunded()], 1, "0.00"),
+    "as much money as was paid": ([refunded(amount="19")], 1, "0.00"),
+    "a share of the money": ([refunded(amount="1.90")], 0, "8.10"),
+    "units and a share of what is left": (
+        [refunded(products=[line("b", 3)]), refunded(refund_id="s", amount="1.225")],
+        0,
+        "2.02",  # 2.25 less a tenth: 2.025
+    ),
+    "another line": ([refunded(products=[line("a")])], 0, "9.00"),
+}
+
+
+@pytest.mark.parametrize(("reversals", "whole", "kept"), LOSSES.values(), ids=LOSSES.keys())
+def test_kept_and_reversed(reversals, whole, kept):
+    row = accepted(started(line("a")), completed(*OFFERED), *reversals)
+    assert row == {
+        "cross_sell": 1,
+        "gross": {"USD": "9.00"},
+        "kept": {"USD": kept},
+        **({"reversed": 1} if whole else {}),
+    }
+
+
+def test_nothing_is_left_of_an_offer_when_its_order_is_canceled():
+    first, second = completed(line("a"), order_id="1"), completed(line("b", offer_id="x"), order_id="2", at=70)
+    assert accepted(started(line("a")), first, second, canceled(order_id="2"))["reversed"] == 1
+    assert "reversed" not in accepted(started(line("a")), first, second, canceled(order_id="1"))
+    both = [completed(line("b", offer_id="x"), order_id="1"), completed(line("b", offer_id="x"), order_id="2", at=70)]
+    row = accepted(started(line("a")), *both, canceled(order_id="2"))
+    assert (row["gross"], row["kept"], "reversed" in row) == ({"USD": "20.00"}, {"USD": "10.00"}, False)
+
+
+def test_a_subscription_accepts_with_the_first_transaction_that_has_the_item():
+    base, addon = item("base", "10", role="base"), item("tool", "3", 2, role="addon", offer_id="x")
+    begun = subscription("created", 0, base)
+    change = subscription("changed", DAY, base, addon)
+    more = subscription("changed", 2 * DAY, base, {**addon, "quantity": 5})
+    counted = {"cross_sell": 1, "gross": {"USD": "6.00"}, "kept": {"USD": "6.00"}}
+    own = {"journey": "subscription"}
+    assert rows(begun, change, more, **own) == {(2, "x", "unknown"): counted}, "once"
+    assert rows(begun, more, change, **own) == {(2, "x", "unknown"): counted}
+    seen = [shown(2 * DAY, slot="e-mail", entity="s"), declined(60, entity="s")]
+    assert rows(begun, change, *seen, **own) == {
+        (1, "x", "e-mail"): {"declined": 1},
+        (2, "x", "e-mail"): counted,
+        (3, "x", "e-mail"): {"shown": 1},
+    }
+    renewed = subscription("renewed", 2 * DAY)
+    assert rows(begun, change, renewed, **own) == {(2, "x", "unknown"): counted}
+    # An item of a trial is accepted when it is paid; one that a checkout sold, with the first transaction after that.
+    trial = subscription("created", 0, base, addon, status="trialing")
+    assert list(rows(trial, subscription("trial_converted", DAY, base, addon), **own)) == [(2, "x", "unknown")]
+    assert rows(trial, **own) == {}
+    bought = subscription("created", 0, base, addon, checkout_id="c")
+    assert rows(bought, renewed, **own)[3, "x", "unknown"]["nothing"] == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ([item("a", "10")], [item("a", "10", 2, offer_id="x")], "upsell"),
+        ([item("a", "10", 2)], [item("a", "10", offer_id="x")], "downsell"),
+        ([item("a", "10")], [item("a", "12", offer_id="x"), item("b", "5")], "nothing"),
+        ([item("a", "10")], [item("a", "10", 2, offer_id="x"), item("b", "5", offer_id="x")], "upsell"),
+    ],
+)
+def test_an_item_has_the_verdict_that_names_it(before, after, expected):
+    events = subscription("created", 0, *before), subscription("changed", DAY, *after)
+    assert accepted(*events, journey="subscription")[expected] == 1
+    foreign = subscription("changed", DAY, *after, currency="EUR")
+    assert accepted(events[0], foreign, journey="subscription")["unknown"] == 1
+
+
+def test_an_item_that_is_new_and_restored_is_an_upsell_and_one_that_is_only_restored_is_that():
+    begun, less = subscription("created", 0, item("a", "10", 2)), subscription("changed", DAY, item("a", "10"))
+    for units, verdict in ((2, "restored"), (3, "upsell")):
+        again = subscription("changed", 2 * DAY, item("a", "10", units, offer_id="x"))
+        assert accepted(begun, less, again, journey="subscription")[verdict] == 1
+
+
+def test_items_of_one_plan_have_the_first_offer():
+    items = [item("a", "10"), item("a", "10", offer_id="x"), item("a", "5", offer_id="y")]
+    assert accepted(subscription("created", 0, *items), journey="subscription")["gross"] == {"USD": "25.00"}
+
+
+@pytest.mark.parametrize(
+    ("shares", "kept", "whole"),
+    [(["0.5"], "4.17", 0), (["0.5", "0.4"], "0.83", 0), (["0.5", "0.5"], "0.00", 1), ([None], "0.00", 1)],
+)
+def test_a_share_given_back_is_taken_from_the_exact_amount(shares, kept, whole):
+    begun = subscription("created", 0, item("a", "100", interval="year", offer_id="x"))
+    back = [refund(20 + step, str(step), share) for step, share in enumerate(shares)]
+    row = accepted(begun, *back, journey="subscription")
+    assert (row["gross"], row["kept"], row.get("reversed", 0)) == ({"USD": "8.33"}, {"USD": kept}, whole)
+
+
+def test_64_offers_of_an_entity_have_a_place_in_the_order_of_the_log():
+    crowd = [shown(100 + number, f"n{number}") for number in range(63)]
+    begun = started(line("a"))
+    bought = completed(
+        line("a"),
+        line("b", offer_id="own"),
+        line("c", price="0.005", offer_id="of all"),
+        line("d", price="0.02", offer_id="further"),
+        at=DAY,
+    )
+
+    def few(*events):
+        return {key: row for key, row in rows(*events).items() if not key[1].startswith("n")}
+
+    own = {"cross_sell": 1, "gross": {"USD": "10.00"}, "kept": {"USD": "10.00"}}
+    rest = {"cross_sell": 1, "gross": {"USD": "0.02"}, "kept": {"USD": "0.02"}}
+    assert few(*crowd, begun, bought) == {(2, "own", "unknown"): own, (2, "other", "unknown"): rest}
+    # What comes later in the log is `other`, however early it was. Of all these the first counts, once.
+    late = [shown(5, "of all", "cart"), shown(3, "late", "e-mail"), declined(9, "late"), declined(8, "further")]
+    expected = {
+        (2, "own", "unknown"): own,
+        (1, "other", "e-mail"): {"shown": 1, "declined": 1},
+        (2, "other", "e-mail"): rest,
+    }
+    assert few(*crowd, begun, bought, *late) == expected
+    # A place once taken is kept, also by an offer that an edit took away, or of which only a part of the history knew.
+    edit = edited(line("a"), line("z", offer_id="of all"), at=DAY + 60)
+    assert few(*crowd, begun, bought, edit) == {(2, "other", "unknown"): own}
+    # An offer that is called `other` is one of these, and takes no place.
+    named = [shown(50, "other", "banner"), shown(200, "one more")]
+    assert few(named[0], *crowd, named[1]) == {
+        (1, "one more", "unknown"): {"shown": 1},
+        (1, "other", "banner"): {"shown": 1},
+    }
+    # Each entity has its own places, and a test event takes none.
+    elsewhere = [{**each, "livemode": False} for each in crowd]
+    assert (1, "own", "unknown") in few(
+        *elsewhere, begun, {**bought, "time": begun["time"]}, shown(9, "own", entity="d")
+    )
+
+
+def test_later_transactions_name_offers_and_the_other_one_is_accepted_once():
+    crowd = [shown(100 + number, f"n{number}", entity="s") for number in range(64)]
+    steps = [
+        subscription("created", 0, item("a", "10")),
+        subscription("changed", DAY, item("a", "10"), item("b", "3", offer_id="x")),
+        subscription("changed", 2 * DAY, item("a", "10"), item("b", "3", offer_id="x"), item("c", "4", offer_id="y")),
+    ]
+    found = rows(*crowd, *steps, journey="subscription")
+    assert {key: row["gross"] for key, row in found.items() if "gross" in row} == {
+        (2, "other", "unknown"): {"USD": "3.00"}
+    }
+    found = rows(*crowd[:63], *steps, journey="subscription")
+    assert {key: row["gross"] for key, row in found.items() if "gross" in row} == {
+        (2, "x", "unknown"): {"USD": "3.00"},
+        (3, "other", "unknown"): {"USD": "4.00"},
+    }
+
+
+# --- drivers
+
+
+def sells(*events, journey="checkout", day="2026-03-01"):
+    return drivers(generate.as_lines(events))[journey][day]
+
+
+def products(*events, **more):
+    """product -> (transactions, reversed, in the intent, cross-sells, amount in USD)"""
+    found = sells(*events, **more)["products"]
+    for row in found.values():
+        assert set(row["amounts"]) <= {"USD"}
+        row["amounts"] = row["amounts"].get("USD", "0")
+    return {name: tuple(row.values()) for name, row in found.items()}
+
+
+def test_products_bought():
+    wanted = [line("a", product_id="p"), line("b", 2), line("free", price="0")]
+    final = [
+        line("a", 2, "0.005", product_id="p"),
+        line("x", 1, "0.015", product_id="p"),
+        line("free", price="0"),
+        line("c"),
+        line(None, variant_id="v", price="0.001"),
+    ]
+    expected = {
+        "p": (1, 0, 1, 0, "0.02"),  # 0.010 + 0.015
+        "b": (0, 0, 1, 0, "0"),
+        "c": (1, 0, 0, 0, "10.00"),
+        "v": (1, 0, 0, 0, "0"),
+    }
+    assert products(started(*wanted), completed(*final)) == expected
+    without_intent = {name: (*row[:2], 0, 0, row[4]) for name, row in expected.items() if name != "b"}
+    assert products(completed(*final)) == without_intent
+    assert products(started(*wanted, currency="EUR"), completed(*final)) == without_intent, "incomparable"
+
+
+def test_a_transaction_is_on_its_day_and_reversed_where_it_is():
+    events = [started(line("a")), completed(line("a"), at=DAY), canceled(at=2 * DAY)]
+    day = sells(*events, day="2026-03-02")
+    assert (day["transactions"], day["reversed"], day["known"]) == (1, 1, 1)
+    unknown = sells(completed(line("a")), completed(line("a"), checkout_id="d"))
+    assert (unknown["transactions"], unknown["reversed"], unknown["known"]) == (2, 0, 0)
+    assert set(drivers(generate.as_lines(events))["checkout"]) == {"2026-03-02"}
+    assert drivers(generate.as_lines([started(line("a"))])) == {"checkout": {}, "subscription": {}}
+
+
+@pytest.mark.parametrize(
+    ("back", "expected"),
+    [
+        (refunded(products=[line("b")]), "b"),
+        (refunded(products=[line("c")]), ""),
+        (refunded(amount="15"), ""),
+        (refunded(amount="40"), "abc"),
+        (refunded(), "abc"),
+        (canceled(), "abc"),
+    ],
+)
+def test_a_product_is_reversed_when_no_unit_is_left(back, expected):
+    found = products(started(line("a")), completed(line("a"), line("b"), line("c", 2)), back)
+    assert "".join(name for name, row in found.items() if row[1]) == expected
+
+
+def test_names_that_are_too_long_are_other():
+    longest, longer, another = "a" * 64, "b" * 65, "c" * 65
+    wanted, final = [line(longer)], [line(longer), line(longest), line(another, price="0.5")]
+    assert products(started(*wanted), completed(*final)) == {
+        longest: (1, 0, 0, 1, "10.00"),
+        "other": (1, 0, 1, 1, "10.50"),
+    }
+    assert sells(started(*wanted), completed(*final))["pairs"] == {
+        ("other", longest): {"transactions": 1, "reversed": 0, "amounts": {"USD": "10.00"}},
+        ("other", "other"): {"transactions": 1, "reversed": 0, "amounts": {"USD": "0.50"}},
+    }
+
+
+def paths(*events, **more):
+    return {key: tuple(row.values()) for key, row in sells(*events, **more)["paths"].items()}
+
+
+def test_paths_of_upsells():
+    wanted = [line("a", product_id="p"), line("b", product_id="q"), line("s", category="shoes"), CUPS]
+    final = [
+        line("a2", price="30", product_id="p"),
+        line("b", 3, product_id="q"),
+        line("t", price="12.5", category="shoes"),
+        {**CUPS, "quantity": 1},
+        line("n"),
+    ]
+    expected = {
+        ("p", "p", "variant"): (1, 0, {"USD": "20.00"}),
+        ("q", "q", "quantity"): (1, 0, {"USD": "20.00"}),
+        ("s", "t", "substitute"): (1, 0, {"USD": "2.50"}),
+    }
+    assert paths(started(*wanted), completed(*final)) == expected
+    assert paths(completed(*final)) == {}
+    # Nothing of the upsell is left where its family is gone, or is no upsell any more.
+    for back in (line("b", 3), line("b", 2)):
+        found = paths(started(*wanted), completed(*final), refunded(products=[back]))
+        assert found == expected | {("q", "q", "quantity"): (1, 1, {"USD": "20.00"})}
+    assert paths(started(*wanted), completed(*final), refunded(products=[line("b")])) == expected
+    assert {row[1] for row in paths(started(*wanted), completed(*final), canceled()).values()} == {1}
+
+
+def pairs(*events, **more):
+    return {key: tuple(row.values()) for key, row in sells(*events, **more)["pairs"].items()}
+
+
+def test_pairs():
+    wanted, final = [line("a"), line("b"), line("g", price="0")], [line("a"), line("n"), line("m", price="4")]
+    expected = {(name, new): (1, 0, {"USD": price}) for name in "ab" for new, price in (("n", "10.00"), ("m", "4.00"))}
+    assert pairs(started(*wanted), completed(*final)) == expected
+    assert pairs(completed(*final)) == {}
+    found = pairs(started(*wanted), completed(*final), refunded(products=[line("m")]))
+    assert {key for key, row in found.items() if row[1]} == {("a", "m"), ("b", "m")}
+    assert pairs(completed(*final, intent={"products": []})) == {}
+    # In an explicit, empty intent everything is a cross-sell, of no pair.
+    assert products(completed(*final, intent={"products": []}))["n"] == (1, 0, 0, 1, "10.00")
+
+
+def test_the_eight_largest_lines_of_a_cart_make_pairs():
+    wanted = [line(f"w{step}", price=str(10 + step)) for step in range(9)]
+    final = [*wanted, line("n", price="11"), line("m", price="10.5")]
+    found = sells(started(*wanted), completed(*final))
+    assert found["pairs"] == {}
+    assert found["products"]["w0"]["intent"] == found["products"]["n"]["cross_sell"] == 1
+    # Ties: the first. A product is among them with any of its lines.
+    final = [*wanted[1:], line("n", price="11"), line("m", price="10.5")]
+    assert {new for _, new in pairs(started(*wanted), completed(*final))} == set()
+    final = [*wanted[2:], line("n", price="11"), line("m", price="11")]
+    assert set(pairs(started(*wanted), completed(*final))) == {(f"w{step}", "n") for step in range(1, 9)}
+
+
+def test_how_strong_a_pair_is():
+    events = []
+    for number, (wanted, more) in enumerate(
+        [("a", "n"), ("a", "n"), ("a", None), ("b", "n"), ("b", None), ("b", None)]
+    ):
+        cart = {"checkout_id": f"c{number}"}
+        bought = [line(wanted), *([line(more)] if more else [])]
+        events += [
+            started(line(wanted), **cart, at=number * DAY // 3),
+            completed(*bought, **cart, at=number * DAY // 3),
+        ]
+    events.append(completed(line("a"), checkout_id="unknown"))
+    found = drivers(generate.as_lines(events))["checkout"]
+    assert len(found) == 3
+    whole = added_up(found.values())
+    assert (whole["transactions"], whole["known"]) == (7, 6)
+    assert strength(whole, ("a", "n")) == (Fraction(2, 6), Fraction(2, 3), Fraction(2 * 6, 3 * 3))
+    assert strength(whole, ("b", "n")) == (Fraction(1, 6), Fraction(1, 3), Fraction(1 * 6, 3 * 3))
+    assert strength(whole, ("z", "n")) == (0, None, None)
+    assert strength(sells(completed(line("a"))), ("a", "n")) == (None, None, None)
+    assert whole["pairs"]["a", "n"] == {"transactions": 2, "reversed": 0, "amounts": {"USD": "20.00"}}
+
+
+def test_the_drivers_of_a_subscription():
+    begun = subscription("created", 0, item("base", "10"), item("old", "2", role="addon"))
+    change = subscription(
+        "changed", DAY, item("base", "10", 3), item("old", "2", role="addon"), item("tool", "3", role="addon")
+    )
+    more = {"journey": "subscription", "day": "2026-03-02"}
+    first = {"journey": "subscription", "day": "2026-03-01"}
+    assert products(begun, **first) == {"base": (1, 0, 1, 0, "10.00"), "old": (1, 0, 1, 0, "2.00")}
+    assert products(begun, change, **more) == {
+        "base": (1, 0, 1, 0, "30.00"),
+        "old": (1, 0, 1, 0, "2.00"),
+        "tool": (1, 0, 0, 1, "3.00"),
+    }
+    assert paths(begun, change, **more) == {("base", "base", "quantity"): (1, 0, {"USD": "20.00"})}
+    assert pairs(begun, change, **more) == {
+        ("base", "tool"): (1, 0, {"USD": "3.00"}),
+        ("old", "tool"): (1, 0, {"USD": "3.00"}),
+    }
+    for share, whole in (("0.9", 0), ("1", 1)):
+        day = sells(begun, change, refund(DAY + 60, share=share), **more)
+        found = [*day["products"].values(), *day["paths"].values(), *day["pairs"].values()]
+        assert {row["reversed"] for row in found} == {whole} == {day["reversed"]}
+    other = subscription("created", DAY, item("desk", "5"), sub="s2")
+    assert products(begun, other, **more) == {"desk": (1, 0, 0, 1, "5.00")}, "an additional product"
+    assert pairs(begun, other, **more) == {}
+
+
+# --- offers and drivers of streams
+
+
+@given(generate.files(offers=True))
+@settings(max_examples=60, deadline=None)
+def test_offers_and_drivers_agree_with_the_summary(lines):
+    summary = compute(lines)
+    found, sold = offers(lines), drivers(lines)
+    for journey in ("checkout", "subscription"):
+        figures = summary[journey]
+        for name, count in (
+            ("transactions", figures["transactions"]),
+            ("reversed", figures["reversed_transactions"]["all"]),
+            ("known", figures["intents"]["known"]),
+        ):
+            assert sum(day[name] for day in sold[journey].values()) == count
+        for day in sold[journey].values():
+            assert sum(len(day[name]) for name in ("products", "paths", "pairs")) >= bool(day["pairs"])
+            for row in (*day["products"].values(), *day["pairs"].values()):
+                assert 0 <= row["reversed"] <= row["transactions"] <= day["transactions"]
+            for (wanted, added), row in day["pairs"].items():
+                assert row["transactions"] <= day["products"][wanted]["intent"] <= day["known"]
+                assert row["transactions"] <= day["products"][added]["cross_sell"] <= day["known"]
+        for of_day in found[journey].values():
+            for row in of_day.values():
+                assert row["shown"] + row["declined"] + row["accepted"] > 0
+                assert row["gross"].keys() == row["kept"].keys()
+                assert all(Decimal(row["kept"][name]) <= Decimal(gross) for name, gross in row["gross"].items())
+
+
+@given(generate.checkout_streams(offers=True), st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_offers_of_checkouts_do_not_depend_on_the_order_of_arrival(events, random):
+    first = {(one["subject"], one["source"], one["id"]): one for one in reversed(events)}
+    lines = generate.as_lines(one for one in first.values() if not one["id"].startswith("crowd"))
+    shuffled = random.sample(lines, len(lines))
+    assert offers(shuffled) == offers(lines)
+    assert drivers(shuffled) == drivers(lines)
+
+
+@pytest.mark.parametrize("journey", ["checkout", "subscription"])
+def test_the_streams_with_offers_meet_every_case(journey):
+    met = Counter()
+    strategy = generate.checkout_streams if journey == "checkout" else generate.subscription_streams
+
+    @seed(1)
+    @given(strategy(offers=True))
+    @settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    def look(events):
+        lines = generate.as_lines(events)
+        assert all(records.parse(record) for record in lines)
+        found, sold = offers(lines)[journey], drivers(lines)[journey]
+        for (name, slot), row in added_up(found.values()).items():
+            met.update(kind for kind, number in row["by_verdict"].items() if number)
+            met.update(what for what in ("shown", "declined", "reversed") if row[what])
+            met["partly kept"] += any(
+                0 < Decimal(row["kept"][code]) < Decimal(row["gross"][code]) for code in row["gross"]
+            )
+            met["accepted in a slot"] += slot != "unknown" and row["accepted"]
+            met["other"] += name == "other" and row["accepted"]
+        met["crowd"] += any(len(day) > 60 for day in found.values())
+        for day in sold.values():
+            for what in ("products", "paths", "pairs"):
+                met[what] += len(day[what])
+                met[what, "reversed"] += sum(row["reversed"] for row in day[what].values())
+            met["long"] += "other" in day["products"]
+
+    look()
+    cases = ["shown", "declined", "reversed", "partly kept", "accepted in a slot", "other", "crowd", "long"]
+    cases += ["upsell", "cross_sell", "downsell", "nothing", "unknown", "products", "paths", "pairs"]
+    cases += (
+        ["restored"] if journey == "subscription" else [(what, "reversed") for what in ("products", "paths", "pairs")]
+    )
+    assert [case for case in cases if not met[case]] == []
