@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
+import subprocess
+import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -1619,6 +1623,29 @@ def test_test_events_about_offers_count_nothing():
     assert rows(shown(0, livemode=False), shown(5, slot="cart")) == {(1, "x", "cart"): {"shown": 1}}
 
 
+def test_events_about_offers_are_in_no_other_figure_and_never_stale():
+    facts = [
+        subscription("created", 0, item("a", "10"), channel="web"),
+        subscription("changed", DAY, item("a", "10", 2)),
+    ]
+    about = [shown(-9 * DAY, entity="s"), shown(9 * DAY, "y", entity="s"), declined(5)]
+    plain, whole = figures(*facts), figures(facts[0], *about, facts[1])
+    assert whole == plain | {"events": 5}
+    found = offers(generate.as_lines([*facts, *about]))["subscription"]
+    assert {day: list(of_day) for day, of_day in found.items()} == {
+        "2026-02-20": [("x", "unknown")],
+        "2026-03-10": [("y", "unknown")],
+    }
+
+
+def test_a_transaction_that_turns_out_to_be_none_is_counted_nowhere():
+    change = subscription("changed", DAY, item("a", "10", 2, offer_id="x"))
+    trial = subscription("created", 0, item("a", "10"), status="trialing")
+    assert rows(change, journey="subscription") != {}
+    assert rows(change, trial, journey="subscription") == {}
+    assert drivers(generate.as_lines([change, trial]))["subscription"] == {}
+
+
 def test_days_are_those_of_the_time_zone():
     zone = ZoneInfo("Asia/Kathmandu")  # 5:45 ahead of UTC: its next day begins at 18:15.
     seconds = int(6.25 * HOUR)
@@ -2105,3 +2132,52 @@ def test_the_streams_with_offers_meet_every_case(journey):
         ["restored"] if journey == "subscription" else [(what, "reversed") for what in ("products", "paths", "pairs")]
     )
     assert [case for case in cases if not met[case]] == []
+
+
+ROOT = Path(__file__).parents[2]
+SIMULATIONS = {
+    "in a hurry": ["--rate", "20", "--pace", "20", "--disorder", "20", "--duplicates", "0.05", "--poison", "0.02"],
+    "currencies": ["--pace", "20", "--currency", "EUR", "--currency", "JPY", "--currency", "USD", "--seed", "2"],
+    "weeks": ["--rate", "0.002", "--customers", "100", "--seed", "3"],
+}
+
+
+@pytest.mark.parametrize("options", SIMULATIONS.values(), ids=SIMULATIONS.keys())
+def test_what_the_simulator_plants_is_counted(options, tmp_path):
+    # The command and not its code: this package imports nothing of the product.
+    command = [
+        sys.executable,
+        "-m",
+        "stream",
+        "simulate",
+        "--to-file",
+        "events",
+        "--truth",
+        "truth",
+        "--events",
+        "2000",
+    ]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
+    subprocess.run([*command, *options], check=True, cwd=tmp_path, env=environment, capture_output=True, timeout=120)
+    lines = (tmp_path / "events").read_bytes().splitlines()
+    truth = json.loads((tmp_path / "truth").read_text())
+    planted = {
+        journey: {day: {(row.pop("offer_id"), row.pop("slot")): row for row in of_day} for day, of_day in days.items()}
+        for journey, days in truth["offers"].items()
+    }
+    assert offers(lines) == planted
+    assert all(any(row["accepted"] for day in planted[journey].values() for row in day.values()) for journey in planted)
+    found = {
+        day: {
+            "transactions": counts["known"],
+            "intent": {name: row["intent"] for name, row in counts["products"].items() if row["intent"]},
+            "cross_sell": {name: row["cross_sell"] for name, row in counts["products"].items() if row["cross_sell"]},
+            "pairs": [
+                {"intent": wanted, "cross_sell": added, "transactions": row["transactions"]}
+                for (wanted, added), row in sorted(counts["pairs"].items())
+            ],
+        }
+        for day, counts in drivers(lines)["checkout"].items()
+        if counts["known"]
+    }
+    assert found == truth["pairs"]["checkout"]
