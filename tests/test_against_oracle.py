@@ -1,6 +1,6 @@
 """The product's figures equal those of a second, independent computation, written from the contract alone (`tests/oracle`)."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import product
 from zoneinfo import ZoneInfo
 
@@ -8,12 +8,17 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from oracle import drivers as oracle_drivers
 from oracle import generate, oracle, past, records
+from oracle import offers as oracle_offers
 from support.shops import BUSY, SHOPS
 
 from stream.core.config import DEFAULT_WINDOWS, MICROSECONDS, CoreConfig
 from stream.core.counting.figures import JOURNEYS
+from stream.core.counting.offers import offer_rows
+from stream.core.entities.tally import Tally
 from stream.core.labels import LabelRegistry
+from stream.core.money import exponent, plain
 from stream.core.offline import Offline
 from stream.events.decode import Rejected, decode_line
 from stream.observe.past import Past, explain_document, history_document
@@ -73,7 +78,7 @@ def erased_in(events):
 
 
 @thoroughly
-@given(generate.checkout_streams(erasing=True))
+@given(generate.checkout_streams(erasing=True, offers=True))
 def test_checkouts(events):
     lines = generate.as_lines(events)
     summary, _, sales = ours(lines)
@@ -83,7 +88,7 @@ def test_checkouts(events):
 
 
 @thoroughly
-@given(generate.subscription_streams(erasing=True))
+@given(generate.subscription_streams(erasing=True, offers=True))
 def test_subscriptions(events):
     lines = generate.as_lines(events)
     summary, _, sales = ours(lines)
@@ -137,6 +142,70 @@ def test_history(lines, as_of, zone, data):
         data.draw(st.sampled_from(["all", "channel", "segment"])),
     )
     assert_same_history(kept, past.counted(lines), step, dimension, begin, as_of)
+
+
+def days_of(lines, as_of, config):
+    """What the product counts by day of offers and products, in the oracle's shape."""
+    offline = Offline(config, LabelRegistry(), moment(as_of))
+    for line in lines:
+        if line and not isinstance(event := decode_line(line), Rejected):
+            offline.apply(event)
+    days, ordinals = offline.days(), range(date(2025, 1, 1).toordinal(), date(2028, 1, 1).toordinal())
+    offers, drivers = {}, {}
+    for journey in JOURNEYS:
+        offers[journey], drivers[journey] = {}, {}
+        for ordinal in ordinals:
+            name = date.fromordinal(ordinal).isoformat()
+            rows, beyond = offer_rows(days.tallies(journey, "o", [ordinal]))
+            assert beyond is None
+            if rows:
+                offers[journey][name] = {(row.offer_id, row.slot): as_row(row) for row in rows}
+            products, paths, pairs = (days.tallies(journey, sort, [ordinal]) for sort in "bpq")
+            if found := as_day(products, paths, pairs):
+                drivers[journey][name] = found
+    return offers, drivers
+
+
+def as_row(row):
+    left_out = {"offer_id", "slot", "acceptance_rate", "incremental_rate"}
+    return {name: value for name, value in msgspec.to_builtins(row).items() if name not in left_out}
+
+
+def as_day(products, paths, pairs):
+    def counted(tally):
+        return {
+            "transactions": tally.counts[0],
+            "reversed": tally.counts[1],
+            "amounts": {code: plain(own[0], exponent(code)) for code, own in tally.amounts.items() if own[0]},
+        }
+
+    def rows(tallies):
+        return {key: counted(tally) for key, tally in tallies.items() if any(tally.counts)}
+
+    everything = products.get((), Tally([0, 0, 0], {})).counts
+    if not any(everything):
+        return None
+    return {
+        "transactions": everything[0],
+        "reversed": everything[1],
+        "known": everything[2],
+        "products": {
+            key[0]: counted(tally) | {"intent": tally.counts[2], "cross_sell": tally.counts[3]}
+            for key, tally in products.items()
+            if key and any(tally.counts)
+        },
+        "paths": rows(paths),
+        "pairs": rows(pairs),
+    }
+
+
+@thoroughly
+@given(generate.files(offers=True), generate.moments(), st.sampled_from(ZONES))
+def test_offers_and_drivers(lines, as_of, zone):
+    zone = ZoneInfo(zone)
+    ours_offers, ours_drivers = days_of(lines, as_of, CoreConfig(time_zone=zone))
+    assert ours_offers == oracle_offers.offers(lines, zone)
+    assert ours_drivers == oracle_drivers.drivers(lines, zone)
 
 
 @pytest.mark.parametrize("seed", range(5))

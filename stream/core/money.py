@@ -71,6 +71,11 @@ def is_whole(amount: Exact, places: int) -> bool:
     return amount % _DIVISORS[places] == 0
 
 
+def from_minor(minor: int, places: int) -> int:
+    """Units of `10**-places` as an exact amount."""
+    return minor * _DIVISORS[places]
+
+
 def half_even(amount: int, divisor: int) -> int:
     """The quotient, rounded half even. Neither is negative."""
     whole, rest = divmod(amount, divisor)

@@ -317,7 +317,12 @@ class Subscription:
 
     def _count_additional(self, seq: int, event: Event, others: Others, new: list[Item]) -> None:
         judged = plans.additional(new, others.base_products, event.currency)
+        before = len(self.sales)
         self._count(seq, event, "known", [], new, judged)
+        for sale in self.sales[before:]:
+            # The one verdict is on all items together.
+            kinds = frozenset(each.kind for each in judged)
+            sale.goods = [replace(good, kinds=kinds) for good in sale.goods]
 
     def _count(
         self, seq: int, event: Event, intent: str, against: list[Item], new: list[Item], lines: list[Judged]

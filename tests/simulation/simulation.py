@@ -26,11 +26,12 @@ from stream.core.config import DAY, STEP
 from stream.core.counting.figures import Figures, ShardFigures
 from stream.core.counting.summary import decode_recent, decode_summary
 from stream.core.entities.customer import Customer, member
+from stream.core.entities.tally import Tallies
 from stream.core.event import ErasedEvent, OfferEvent
 from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline, _figures
 from stream.core.shard import event_time
-from stream.core.shard.past import decode_past
+from stream.core.shard.past import decode_days, decode_past
 from stream.core.shard.write_set import ShardId, StoredHistory
 from stream.events.decode import Decoder, Rejected
 from stream.events.outcome import outcome_event
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
     from simulation.kafka import Log
 
-    from stream.core.counting.history import Step
+    from stream.core.counting.history import Step, Table
     from stream.settings import Settings
 
 KEYS = Keys(SETTINGS.redis_prefix, SETTINGS.app_id)
@@ -107,6 +108,7 @@ class _Pure:
         shard = offline._shards["checkout" if partition.topic == CHECKOUT else "subscription"]
         self.figures = _figures(shard)
         self.past = shard.past()
+        self.days = shard.days()
         after = as_of - core.horizon
         self.sets = {
             name: kept
@@ -648,6 +650,16 @@ class Simulation:
                 if table.step == step and table.begin(self.scenario.settings.core().time_zone) >= dropped
             }
             self._expect(f"{partition}: history by {step}", found, expected)
+        zone = self.scenario.settings.core().time_zone
+        days = decode_days(kept, zone, 0)
+        assert days is not None
+        # What was dropped stays dropped, as above.
+        counted = {
+            record: tallies
+            for record, tallies in pure.days.records.items()
+            if Table("d", record[1]).begin(zone) >= days.since
+        }
+        self._expect(f"{partition}: offers and products by day", _plain(days.records), _plain(counted))
 
     def _whole(self, table: Buckets) -> dict[bytes, Any]:
         """A table from all of its buckets and what is left of layout 1; each field must be in one place, and in the right one."""
@@ -706,6 +718,19 @@ class Simulation:
         for worker in self.everyone:
             worker.link.cut()
             worker.loop.dispose()
+
+
+def _plain(days: Mapping[tuple[str, int], Tallies]) -> dict[tuple[str, int], dict[Any, Any]]:
+    """Tallies as values, without those of nothing."""
+    plain = {
+        record: {
+            key: (tally.counts, {currency: own for currency, own in tally.amounts.items() if any(own)})
+            for key, tally in tallies.items()
+            if any(tally.counts) or any(map(any, tally.amounts.values()))
+        }
+        for record, tallies in days.items()
+    }
+    return {record: own for record, own in plain.items() if own}
 
 
 def _difference(found: Any, expected: Any, path: str = "") -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import UTC
 
-from stream.core.shard.past import decode_past
+from stream.core.shard.past import decode_days, decode_past
 from stream.core.shard.write_set import ShardId, Stored, StoredHistory
 
 
@@ -80,3 +80,8 @@ class ShardStore:
         stored = StoredHistory(ShardId("topic", 0), self.recent, self.state, records)
         past = decode_past(stored, step, zone, now)
         return past.since, {table.number: cells for table, cells in past.cells.items() if cells}
+
+    def days(self, zone=UTC, now=0):
+        """What is counted by day under keys from events, as readers get it: (sort, day) -> key -> tally."""
+        stored = StoredHistory(ShardId("topic", 0), self.recent, self.state, self.history)
+        return decode_days(stored, zone, now).records

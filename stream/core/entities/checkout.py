@@ -336,7 +336,7 @@ def _carried(
         sums.is_left = sums.is_left or left.units > 0
     return tuple(
         [
-            Carried(offer, sums.verdict, rounded(sums.gross, places), rounded(sums.kept, places), not sums.is_left)
+            Carried.of(offer, sums.verdict, sums.gross, sums.kept, places, is_reversed=not sums.is_left)
             for offer, sums in found.items()
         ]
     )

@@ -23,7 +23,7 @@ from stream.core.entities.basket import of_items
 from stream.core.entities.offers import VERDICTS, Carried, has_offers
 from stream.core.event import Item, SubscriptionEvent, SubscriptionType
 from stream.core.identity import identity
-from stream.core.judging.items import ItemVerdict, additional, judge_items, merge_items, mrr, seats
+from stream.core.judging.items import ItemVerdict, PlanTotal, additional, judge_items, merge_items, mrr, seats
 from stream.core.money import ONE, Exact, exact, exponent, is_whole, plain, rounded
 from stream.core.result import Intent, JudgedLine, Kind
 
@@ -415,41 +415,32 @@ def _sale(
         if all(is_whole(amount, places) for amount in exact_parts.values())
         else tuple(str(exact_parts[part]) for part in PARTS),
         basket=of_items(merge_items(initial or ()) if intent == "known" else None, plans, verdicts, places),
-        offers=_carried(items, verdicts if intent == "known" else None, places, is_whole_set=initial is None)
+        offers=_carried(plans, verdicts if intent == "known" else None, places, is_whole_set=initial is None)
         if has_offers(items)
         else (),
     )
 
 
 def _carried(
-    items: Items, verdicts: Sequence[ItemVerdict] | None, places: int, *, is_whole_set: bool
+    plans: Sequence[PlanTotal], verdicts: Sequence[ItemVerdict] | None, places: int, *, is_whole_set: bool
 ) -> tuple[Carried, ...]:
     """The offers of the items; `verdicts` is None where the intent is not known. `is_whole_set`: a verdict is one on all items together."""
-    found: dict[str, list[Item]] = {}
-    for item in items:
-        if item.offer_id:
-            found.setdefault(item.offer_id, []).append(item)
     judged: dict[str, int] = {}
     for verdict in verdicts or ():
         if verdict.item is not None:
             at = VERDICTS.index(verdict.kind)
-            for plan in [item.plan_id for item in items] if is_whole_set else [verdict.item.plan_id]:
-                judged[plan] = min(at, judged.get(plan, at))
+            for plan in plans if is_whole_set else [verdict.item]:
+                judged[plan.plan_id] = min(at, judged.get(plan.plan_id, at))
     default = VERDICTS.index("unknown" if verdicts is None else "nothing")
-    carried = []
-    for offer, own in found.items():
-        gross = sum([mrr((item,)) for item in own])
-        whole = rounded(gross, places)
-        carried.append(
-            Carried(
-                offer,
-                min([judged.get(item.plan_id, default) for item in own]),
-                whole,
-                whole,
-                exact="" if is_whole(gross, places) else str(gross),
+    found: dict[str, Carried] = {}
+    for plan in plans:
+        if plan.offer_id:
+            own = Carried.of(
+                plan.offer_id, judged.get(plan.plan_id, default), plan.mrr, plan.mrr, places, is_reversed=False
             )
-        )
-    return tuple(carried)
+            known = found.get(plan.offer_id)
+            found[plan.offer_id] = own if known is None else known.joined(own, places)
+    return tuple(found.values())
 
 
 def _public(verdict: ItemVerdict, places: int) -> JudgedLine:

@@ -13,7 +13,7 @@ import msgspec
 
 from stream.core.event import Item, Line, OfferEvent
 from stream.core.labels import OTHER, UNKNOWN
-from stream.core.money import ONE, half_even, rounded
+from stream.core.money import ONE, Exact, from_minor, is_whole, rounded
 
 MOST: Final = 64
 """Offers of an entity."""
@@ -45,16 +45,47 @@ class Carried(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What reversals leave of it."""
     reversed: bool = False
     """Nothing is left of its lines."""
-    exact: str = ""
-    """The exact amount of `gross`, as a fraction, where it is no whole number of minor units."""
+    exact: tuple[str, str] | None = None
+    """The exact amounts of `gross` and `kept`, as fractions, where they are no whole numbers of minor units: sums and shares of them are rounded once."""
+
+    @classmethod
+    def of(cls, offer: str, verdict: int, gross: Exact, kept: Exact, places: int, *, is_reversed: bool) -> "Carried":
+        """With exact amounts."""
+        return cls(
+            offer,
+            verdict,
+            rounded(gross, places),
+            rounded(kept, places),
+            is_reversed,
+            None if is_whole(gross, places) and is_whole(kept, places) else (str(gross), str(kept)),
+        )
+
+    def amounts(self, places: int) -> tuple[Exact, Exact]:
+        """The exact amounts of `gross` and `kept`."""
+        if self.exact is None:
+            return from_minor(self.gross, places), from_minor(self.kept, places)
+        gross, kept = map(Fraction, self.exact)
+        return gross, kept
 
     def lost(self, share: int, places: int) -> "Carried":
         """The same offer in a transaction of which a share was given back, as an exact amount of at most `ONE`."""
         if not share:
             return self
         left = max(0, ONE - share)
-        kept = rounded(Fraction(self.exact) * left / ONE, places) if self.exact else half_even(self.gross * left, ONE)
-        return msgspec.structs.replace(self, kept=kept, reversed=not left)
+        gross, _ = self.amounts(places)
+        return self.of(self.offer, self.verdict, gross, Fraction(gross * left, ONE), places, is_reversed=not left)
+
+    def joined(self, other: "Carried", places: int) -> "Carried":
+        """Both as one offer of a transaction."""
+        (gross, kept), (more, left) = self.amounts(places), other.amounts(places)
+        return self.of(
+            self.offer,
+            min(self.verdict, other.verdict),
+            gross + more,
+            kept + left,
+            places,
+            is_reversed=self.reversed and other.reversed,
+        )
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -128,12 +159,12 @@ def peek(record: Offers, offer_id: str) -> Offer | None:
     return own
 
 
-def note(offer: Offer, event: OfferEvent) -> bool | None:
-    """Add an event; whether it is the first of its kind now. None: it is the one that counts already."""
+def note(offer: Offer, event: OfferEvent) -> bool:
+    """Add an event; whether it is the first of its kind now."""
     order = (event.time, event.version, int(event.type), event.id, event.source)
     known = offer.shown if event.shown else offer.declined
-    if known is not None and order >= known:
-        return None if order == known else False
+    if known is not None and (order >= known or order[3:] == known[3:]):
+        return False
     if event.shown:
         offer.shown, offer.slot = order, event.slot
     else:
@@ -154,6 +185,8 @@ class Transaction(NamedTuple):
     time: int
     currency: str
     """Empty where it is beyond the bound."""
+    places: int
+    """Decimal places of its currency."""
     offers: Sequence[Carried]
 
 
@@ -166,7 +199,7 @@ def accepted(
     """
     found = {each.offer: each for each in fixed}
     slots = {each.offer: each.slot for each in before}
-    for name, time, currency, offers in transactions:
+    for name, time, currency, places, offers in transactions:
         for carried in offers:
             offer = find(record, carried.offer)
             offer.accepted = True
@@ -175,16 +208,5 @@ def accepted(
                 slot = (offer.slot or UNKNOWN) if offer.shown is not None else slots.get(offer.id, UNKNOWN)
                 found[offer.id] = Accepted(offer.id, slot, name, time, currency, carried)
             elif known.transaction == name:  # beyond the bound
-                found[offer.id] = msgspec.structs.replace(known, carried=_together(known.carried, carried))
+                found[offer.id] = msgspec.structs.replace(known, carried=known.carried.joined(carried, places))
     return list(found.values())
-
-
-def _together(one: Carried, other: Carried) -> Carried:
-    """Two offers of a transaction as one."""
-    return Carried(
-        one.offer,
-        min(one.verdict, other.verdict),
-        one.gross + other.gross,
-        one.kept + other.kept,
-        one.reversed and other.reversed,
-    )

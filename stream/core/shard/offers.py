@@ -18,7 +18,8 @@ from stream.core.entities.offers import Offers as Record
 from stream.core.entities.tally import book
 from stream.core.event import OfferEvent
 from stream.core.labels import OTHER, LabelRegistry
-from stream.core.result import APPLIED, DUPLICATE, LATE, UNCHANGED, Step
+from stream.core.money import exponent
+from stream.core.result import APPLIED, LATE, UNCHANGED, Step
 from stream.core.shard.cache import Cache
 from stream.core.shard.event_time import EventTime
 
@@ -61,8 +62,6 @@ class Offers:
         before = offer.key()
         shown, declined = offer.shown, offer.declined
         first = offers.note(offer, event)
-        if first is None:
-            return DUPLICATE, None
         self._time.observe(event.time)
         self._keep(key, record, event.time)
         if not first:
@@ -94,7 +93,7 @@ class Offers:
     ) -> list[Accepted]:
         """Count what an entity has accepted, in the place of what was counted `before`, and return it. See `offers.accepted`."""
         changed = [
-            Transaction(name, each.time, self._currency(each.currency), each.offers)
+            Transaction(name, each.time, self._currency(each.currency), exponent(each.currency), each.offers)
             for name, each in transactions
             if each.offers
         ]

@@ -34,7 +34,7 @@ def decode_past(stored: StoredHistory, step: Step, zone: tzinfo, now: int) -> Sh
     cells: dict[Table, Cells] = {}
     for name, fields in stored.records.items():
         table = Table.parse(name)
-        if table.number >= oldest.number:
+        if name[0] == step and table.number >= oldest.number:
             own = cells.setdefault(table, {})
             for field, data in fields.items():
                 own.update(decode_cells(field, data))

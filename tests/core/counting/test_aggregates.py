@@ -2,6 +2,7 @@ from stream.core.config import STEP, CoreConfig, Window
 from stream.core.counting import aggregates as module
 from stream.core.counting.aggregates import Aggregates
 from stream.core.counting.cells import SALES, Count, decode
+from stream.core.counting.daily import Daily
 from stream.core.counting.history import History, HistoryState
 from stream.core.counting.summary import decode_summary, encode_recent, encode_summary
 from stream.core.counting.windows import RollingWindow
@@ -14,8 +15,17 @@ CELL = (SALES, "web", "new")
 
 def aggregates(*names, **parts):
     windows = [RollingWindow(Window.parse(name)) for name in names]
-    history = History(CoreConfig(), HistoryState(), {}, None)
-    return Aggregates(windows, parts.get("total", {}), parts.get("recent", {}), history, parts.get("orphans", ()))
+    config = CoreConfig()
+    history = History(config, HistoryState(), {}, None)
+    return Aggregates(
+        config,
+        windows,
+        parts.get("total", {}),
+        parts.get("recent", {}),
+        history=history,
+        daily=Daily(config, {}, (), history),
+        orphans=parts.get("orphans", ()),
+    )
 
 
 def opportunities(cells):

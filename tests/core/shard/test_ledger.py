@@ -6,8 +6,10 @@ import pytest
 from stream.core.config import NEVER, CoreConfig
 from stream.core.counting.aggregates import Aggregates
 from stream.core.counting.cells import SALES, Count
+from stream.core.counting.daily import Daily
 from stream.core.counting.history import History, HistoryState
 from stream.core.entities.assessment import Amounts, Assessment
+from stream.core.entities.basket import BOUNDS
 from stream.core.entities.subscription import Contribution, Effect
 from stream.core.event import CheckoutEvent, CheckoutType
 from stream.core.labels import LabelRegistry
@@ -28,7 +30,8 @@ class Books:
     def __init__(self, journey="checkout", labels=None, **settings):
         config = CoreConfig(windows=(), **settings)
         self.time = EventTime(config, NEVER, NEVER)
-        self.aggregates = Aggregates((), {}, {}, History(config, HistoryState(), {}, None))
+        history = History(config, HistoryState(), {}, None)
+        self.aggregates = Aggregates(config, (), {}, {}, history=history, daily=Daily(config, BOUNDS, (), history))
         customers = CustomerIndex(config, self.time, set())
         for name in ("anna", "bert"):
             customers.records.load(customers.member(name), None)
@@ -65,7 +68,7 @@ def test_a_restated_transaction_counts_as_it_is_judged_now():
         (UPSOLD, {"transactions": 1, "upsell": 1, "any": 1, "known": 1}),
         (PLAIN, {"transactions": 1, "known": 1}),
     ):
-        books.ledger.transaction(one, assessment, "c1", Emissions())
+        books.ledger.transaction(one, None, assessment, "c1", Emissions())
         assert books.counts() == counts
 
 
@@ -74,7 +77,7 @@ def test_versions_are_published_from_the_first_one_with_kinds_on():
     published = []
     for assessment in (PLAIN, PLAIN, UPSOLD, UPSOLD, PLAIN):
         emissions = Emissions()
-        books.ledger.transaction(one, assessment, "c1", emissions)
+        books.ledger.transaction(one, None, assessment, "c1", emissions)
         published.append([(version.judged.version, version.publish) for version in emissions.versions])
     assert published == [[], [], [(2, True)], [], [(3, True)]]
 
@@ -82,7 +85,7 @@ def test_versions_are_published_from_the_first_one_with_kinds_on():
 def test_offline_every_version_is_emitted():
     books, one, emissions = Books(emit_all=True), record(), Emissions()
     for assessment in (PLAIN, UPSOLD):
-        books.ledger.transaction(one, assessment, "c1", emissions)
+        books.ledger.transaction(one, None, assessment, "c1", emissions)
     assert [(version.judged.version, version.publish) for version in emissions.versions] == [(1, False), (2, True)]
 
 
@@ -91,7 +94,7 @@ def test_offline_every_version_is_emitted():
 )
 def test_a_checkout_has_one_transaction_and_a_subscription_one_an_event(journey, transaction):
     books, emissions = Books(journey), Emissions()
-    books.ledger.transaction(record(), UPSOLD, "c1", emissions)
+    books.ledger.transaction(record(), None, UPSOLD, "c1", emissions)
     (version,) = emissions.versions
     assert version.transaction.startswith(transaction)
     assert version.id == f"{journey}/c1:{UPSOLD.event_hash.hex()}:1"
@@ -99,7 +102,7 @@ def test_a_checkout_has_one_transaction_and_a_subscription_one_an_event(journey,
 
 def test_a_withdrawn_transaction_is_counted_nowhere_and_its_last_version_is_empty():
     books, one, emissions = Books(), record(), Emissions()
-    books.ledger.transaction(one, UPSOLD, "c1", Emissions())
+    books.ledger.transaction(one, None, UPSOLD, "c1", Emissions())
     books.ledger.withdraw(one, UPSOLD, "c1", emissions)
     (version,) = emissions.versions
     assert (version.withdrawn, version.publish, version.judged.kinds, version.judged.final) == (True, True, [], "0.00")
@@ -111,7 +114,7 @@ def test_counters_only_ever_go_up():
     counted = []
     for assessment in (PLAIN, UPSOLD, PLAIN, UPSOLD):
         emissions = Emissions()
-        books.ledger.transaction(one, assessment, "c1", emissions)
+        books.ledger.transaction(one, None, assessment, "c1", emissions)
         counted.append([kind for kind, _, _ in emissions.counted])
     assert counted == [["all"], ["upsell", "any"], [], ["upsell", "any"]]
 

@@ -17,10 +17,14 @@ from stream.core.config import DAY, STEP, CoreConfig
 from stream.core.counting import history as module
 from stream.core.counting.cells import SALES, Count
 from stream.core.counting.delta import Delta
-from stream.core.event import CheckoutEvent
+from stream.core.entities import basket, checkout, offers
+from stream.core.entities.tally import book
+from stream.core.event import SubscriptionEvent
 from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline
+from stream.core.shard.offers import is_key
 from stream.core.shard.shard import Shard
+from stream.core.shard.state import KEYS_A_DAY
 from stream.core.shard.write_set import ShardId
 from stream.events.decode import Rejected, decode_line
 
@@ -36,7 +40,7 @@ FIXED = {
 }
 lawful = settings(max_examples=settings().max_examples * 3 // 5, suppress_health_check=list(HealthCheck))
 streams = (
-    (generate.checkout_streams() | generate.subscription_streams())
+    (generate.checkout_streams(offers=True) | generate.subscription_streams(offers=True))
     .map(generate.as_lines)
     .map(lambda lines: [event for event in map(decode_line, lines) if not isinstance(event, Rejected)])
 )
@@ -47,7 +51,7 @@ class Store(ShardStore):
 
     def __init__(self, events=(), **config):
         super().__init__()
-        self.journey = "checkout" if not events or isinstance(events[0], CheckoutEvent) else "subscription"
+        self.journey = "subscription" if any(isinstance(event, SubscriptionEvent) for event in events) else "checkout"
         self.config, self.registry = CoreConfig(**config), LabelRegistry(FIXED)
         self.shard = self.open()
 
@@ -73,6 +77,62 @@ class Store(ShardStore):
         }
 
 
+def entities(store):
+    return [data for key, data in store.entities.items() if not is_key(key)]
+
+
+def contributed_days(store):
+    """Offers and products as the stored entities and offers contribute to them: record -> key -> tally."""
+    found = {}
+
+    def day(sort, time):
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time)
+        return found.setdefault((sort, moment.astimezone(store.config.time_zone).toordinal()), {})
+
+    for data in entities(store):
+        if store.journey == "checkout":
+            record = decode_checkout(data)
+            sales, accepted = [(record.sale, record, checkout.assess(record))], record.accepted
+        else:
+            record = decode_subscription(data)
+            sales = [(each.sale, each, each.assessment) for each in record.contributions.values()]
+            accepted = record.accepted
+        for sale, each, assessment in sales:
+            if sale is not None and each.basket_rules:
+                places = basket.Places(
+                    *(day(sort, sale.time) for sort in (basket.PRODUCTS, basket.PATHS, basket.PAIRS))
+                )
+                basket.count(assessment.basket, places, 1, sale.currency, lost=assessment.loss.transaction)
+        for each in accepted:
+            amounts = (each.carried.gross, each.carried.kept)
+            book(day("o", each.time), (each.offer, each.slot), 1, each.carried.counts, each.currency, amounts)
+    for key, data in store.entities.items():
+        if is_key(key):
+            for offer in msgspec.msgpack.decode(data, type=offers.Offers).offers:
+                for order, counts in ((offer.shown, offers.SHOWN), (offer.declined, offers.DECLINED)):
+                    if order is not None:
+                        book(day("o", order[0]), offer.key(), 1, counts)
+    return nonzero(found)
+
+
+def nonzero(days):
+    """What is counted, without keys that count nothing any more."""
+    return {
+        record: own
+        for record, tallies in days.items()
+        if (
+            own := {
+                key: (
+                    tally.counts,
+                    {currency: money for currency, money in tally.amounts.items() if any(money)},
+                )
+                for key, tally in tallies.items()
+                if any(tally.counts) or any(map(any, tally.amounts.values()))
+            }
+        )
+    }
+
+
 def contributed(store, step):
     """The history as the stored entities contribute to it, each at its time, by the standard library's calendar."""
     decode = (
@@ -81,7 +141,7 @@ def contributed(store, step):
         else lambda data: decode_subscription(data).contributions.values()
     )
     deltas = {}
-    for data in store.entities.values():
+    for data in entities(store):
         for each in decode(data):
             for part, count in ((each.opportunity, Delta.opportunity), (each.sale, Delta.sale)):
                 if part is not None:
@@ -126,12 +186,15 @@ def test_any_cut_any_ticks_and_any_restarts_leave_what_the_entities_contribute(e
             store.open()
         if data.draw(st.booleans()):
             store.tick(now + STEP)
+    store.tick(now)
     for step in ("h", "d"):
         assert store.past(step, zone)[1] == nothing_empty(contributed(store, step))
+    assert nonzero(store.days(zone)) == contributed_days(store)
     store.run(events, now)
     store.tick(now + STEP)
     for step in ("h", "d"):
         assert store.past(step, zone)[1] == nothing_empty(contributed(store, step)), "read again from the start"
+    assert nonzero(store.days(zone)) == contributed_days(store), "read again from the start"
 
 
 @lawful
@@ -238,7 +301,7 @@ def test_records_that_are_no_longer_kept_are_deleted_a_few_a_commit():
     counts = []
     for tick in range(30):
         written = store.tick(later + tick * STEP)
-        assert len(written.dropped) <= 2 * module.DELETED
+        assert len(written.dropped) <= (2 + len(KEYS_A_DAY)) * module.DELETED
         counts.append(len(store.opportunities()))
         store.open()
     assert set(counts) == {10}, "readers see none of them from the first commit on"
@@ -337,7 +400,7 @@ def test_a_shard_of_a_version_without_history_begins_one_after_its_newest_event(
     store.run([first], START)
     layout, journey, total, sets, windows, _ = msgspec.msgpack.decode(store.state)
     store.state = msgspec.msgpack.encode([layout, journey, total, sets, windows])
-    stream_time, length, slices, watermark, _ = msgspec.msgpack.decode(store.recent)
+    stream_time, length, slices, watermark, *_ = msgspec.msgpack.decode(store.recent)
     store.recent = msgspec.msgpack.encode([stream_time, length, slices, watermark])
     assert store.past("h", now=START + DAY) == (START + DAY, {}), "readers see none before a worker of this version ran"
     store.open()
