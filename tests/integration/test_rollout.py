@@ -165,7 +165,7 @@ async def test_an_update_to_a_redis_user_without_a_right_stops_at_the_first_work
         allow(server, "bad", name_prefix, f"-{missing}")
         await workers.create_topics(PARTITIONS, PARTITIONS)
         old = [start_as(workers, server, "good") for _ in range(3)]
-        await workers.until_shared(lambda shares: len(shares) == 3 and sum(shares) == 2 * PARTITIONS)
+        await workers.until_shared(lambda shares: len(shares) == 3 and all(shares) and sum(shares) == 2 * PARTITIONS)
         rollout = Rollout(spec, old, lambda: start_as(workers, server, "bad"))
 
         # It stops: the new worker says what Redis refuses, and no other old one leaves while the figures of their shards go on.

@@ -24,9 +24,9 @@ from simulation.world import World
 from stream.consumer import batch_consumer
 from stream.core.config import DAY, STEP
 from stream.core.counting.figures import Figures, ShardFigures
+from stream.core.counting.history import Table
 from stream.core.counting.summary import decode_recent, decode_summary
 from stream.core.entities.customer import Customer, member
-from stream.core.entities.tally import Tallies
 from stream.core.event import ErasedEvent, OfferEvent
 from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline, _figures
@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 
     from simulation.kafka import Log
 
-    from stream.core.counting.history import Step, Table
+    from stream.core.counting.history import Step
+    from stream.core.entities.tally import Tallies
     from stream.settings import Settings
 
 KEYS = Keys(SETTINGS.redis_prefix, SETTINGS.app_id)
