@@ -49,18 +49,19 @@ class Daily:
         self._zone = config.time_zone
         self._is_off = config.history == "off"
         self._history = history
+        self._places: dict[tuple[int, tuple[str, ...]], tuple[Tallies, ...] | None] = {}
         self._writes: dict[str, dict[bytes, bytes | None]] = {}
 
-    def day(self, sort: str, time: int) -> Tallies | None:
-        """Where to count something of a time (microseconds); None where its day is not kept."""
-        if self._is_off:
-            return None
+    def days(self, sorts: tuple[str, ...], time: int) -> tuple[Tallies, ...] | None:
+        """Where to count something of a time (microseconds) in records of some sorts; None where its day is not kept."""
         ordinal = day_of(time, self._zone)
-        name = f"{sort}:{ordinal}"
-        own = self.pending.get(name)
-        if own is None and self._history.is_kept(Table("d", ordinal)):
-            own = self.pending[name] = {}
-        return own
+        places = self._places.get((ordinal, sorts), ())
+        if places == ():
+            kept = not self._is_off and self._history.is_kept(Table("d", ordinal))
+            places = self._places[ordinal, sorts] = (
+                tuple([self.pending.setdefault(f"{sort}:{ordinal}", {}) for sort in sorts]) if kept else None
+            )
+        return places
 
     @property
     def is_full(self) -> bool:
@@ -90,7 +91,7 @@ class Daily:
             _merge(self._bounds[name[0]], head, buckets, own)
             written[_HEAD] = _encode(head)
             written.update({bucket: _encode(tallies) for bucket, tallies in buckets.items()})
-        self.pending = {}
+        self.pending, self._places = {}, {}
 
     def drain(self, days: Iterable[str]) -> tuple[dict[str, dict[bytes, bytes | None]], list[str]]:
         """Fields of records that changed since the last call, and records to delete if these `days` (names of the history) are deleted."""

@@ -67,7 +67,7 @@ def encode_recent(
 ) -> bytes:
     """The recent part as bytes; see `Recent` for the arguments."""
     cells, waiting = ([(index, [*cells.items()]) for index, cells in parts.items()] for parts in (slices, history))
-    days = [(name, [*tallies.items()]) for name, tallies in daily.items()]
+    days = [(name, [*tallies.items()]) for name, tallies in daily.items() if tallies]
     return _ENCODER.encode(Recent(stream_time, length, cells, watermark, waiting, days))
 
 

@@ -4,8 +4,8 @@ Rules: a product is a product_id, else a sku, else a variant_id; of a subscripti
 `OTHER`. Of a cart the lines of highest net total on either side make pairs. Amounts are minor units, rounded for each product, path and pair.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -21,20 +21,9 @@ RULES: Final = 1
 """Version of these rules. What an older version has counted of a transaction stays as it is."""
 PATHS, PAIRS, PRODUCTS = "p", "q", "b"
 """Sorts of day records (`core.counting.daily`)."""
+SORTS: Final = (PRODUCTS, PATHS, PAIRS)
 BOUNDS: Final = {PATHS: 1024, PAIRS: 1024, PRODUCTS: 1024}
 """Keys of a day that have a place, by sort."""
-
-
-class Places(NamedTuple):
-    """Where the products of one day are counted.
-
-    Counts of `products`: bought, reversed, in the intent, a cross-sell; under `ALL` transactions, reversed, with known intent. Counts of `paths` and
-    `pairs`: transactions, reversed.
-    """
-
-    products: Tallies
-    paths: Tallies
-    pairs: Tallies
 
 
 class Path(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -152,7 +141,7 @@ def _net(line: CartLine) -> Exact:
 
 
 def of_items(
-    intent: Sequence[PlanTotal] | None, items: Sequence[PlanTotal], verdicts: Iterable[ItemVerdict], places: int
+    intent: Sequence[PlanTotal] | None, items: Sequence[PlanTotal], verdicts: Sequence[ItemVerdict], places: int
 ) -> Basket:
     """The basket of a subscription's items; `intent` as of `of_cart`."""
     bought: dict[str, Exact] = {}
@@ -162,6 +151,8 @@ def of_items(
     amounts = tuple([(name, rounded(mrr, places)) for name, mrr in bought.items()])
     if intent is None:
         return Basket(False, amounts)
+    if not verdicts:
+        return Basket(True, amounts, (), tuple(dict.fromkeys([_plan(item) for item in intent if item.mrr])))
     wanted = [_plan(item) for item in sorted(intent, key=_mrr, reverse=True) if item.mrr]
     crosses: dict[str, Exact] = {}
     paths: list[Path] = []
@@ -206,12 +197,13 @@ def reversed_whole(basket: Basket) -> Basket:
     )
 
 
-def count(basket: Basket, places: Places, sign: int, currency: str, *, lost: bool) -> None:
-    """Count the products of a transaction (sign 1), or take them away (-1).
+def count(basket: Basket, places: Sequence[Tallies], sign: int, currency: str, *, lost: bool) -> None:
+    """Count the products of a transaction (sign 1), or take them away (-1), in the places of `SORTS`.
 
-    `currency` is empty where amounts are in no figure; `lost`: the whole transaction was reversed.
+    Counts of PRODUCTS: bought, reversed, in the intent, a cross-sell; under `ALL` transactions, reversed, with known intent. Counts of PATHS and PAIRS:
+    transactions, reversed. `currency` is empty where amounts are in no figure; `lost`: the whole transaction was reversed.
     """
-    products = places.products
+    products, paths, pairs = places
     book(products, ALL, sign, (1, lost, basket.known))
     for name, amount in basket.bought:
         # As `book`, in place: every line of every sale comes by here.
@@ -233,9 +225,9 @@ def count(basket: Basket, places: Places, sign: int, currency: str, *, lost: boo
     for name in basket.reversed:
         book(products, (name,), sign, (0, 1, 0, 0))
     for path in basket.paths:
-        book(places.paths, (path.source, path.target, path.reason), sign, (1, path.reversed), currency, (path.amount,))
+        book(paths, (path.source, path.target, path.reason), sign, (1, path.reversed), currency, (path.amount,))
     for cross in basket.crosses:
         book(products, (cross.product,), sign, (0, 0, 0, 1))
         if cross.pairs:
             for source in basket.intent[: basket.paired]:
-                book(places.pairs, (source, cross.product), sign, (1, cross.reversed), currency, (cross.amount,))
+                book(pairs, (source, cross.product), sign, (1, cross.reversed), currency, (cross.amount,))

@@ -174,7 +174,10 @@ def note(offer: Offer, event: OfferEvent) -> bool:
 
 def has_offers(lines: Iterable[Line] | Iterable[Item]) -> bool:
     """Whether a line or an item has an offer."""
-    return any(line.offer_id for line in lines)
+    for line in lines:  # noqa: SIM110 - `any` with a generator takes twice the time, for every line of every event
+        if line.offer_id:
+            return True
+    return False
 
 
 class Transaction(NamedTuple):

@@ -170,6 +170,8 @@ def apply(
 
 def drop_settled_contributions(record: Subscription) -> None:
     """Keep the contributions of events that can still be put in order, and of the transaction that may still be refunded."""
+    if len(record.contributions) == len(record.entries) + (record.settled.newest in record.contributions):
+        return
     kept = {_identity(entry) for entry in record.entries} | {record.settled.newest}
     record.contributions = {event_hash: each for event_hash, each in record.contributions.items() if event_hash in kept}
 

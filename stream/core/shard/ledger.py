@@ -10,7 +10,7 @@ from stream.core.config import CoreConfig
 from stream.core.counting.aggregates import Aggregates
 from stream.core.entities import basket
 from stream.core.entities.assessment import COUNTED_KINDS, Assessment, Opportunity, Sale, to_sale
-from stream.core.entities.basket import PAIRS, PATHS, PRODUCTS, RULES, Places
+from stream.core.entities.basket import RULES, SORTS
 from stream.core.event import CheckoutEvent, Journey, SubscriptionEvent
 from stream.core.identity import identity
 from stream.core.labels import LabelRegistry
@@ -159,10 +159,8 @@ class Ledger:
             self._count_basket(new, after, 1)
 
     def _count_basket(self, sale: Sale, assessment: Assessment, sign: int) -> None:
-        day = self._aggregates.daily.day
-        products, paths, pairs = (day(sort, sale.time) for sort in (PRODUCTS, PATHS, PAIRS))
-        if products is not None and paths is not None and pairs is not None:
-            places = Places(products, paths, pairs)
+        places = self._aggregates.daily.days(SORTS, sale.time)
+        if places is not None:
             basket.count(assessment.basket, places, sign, sale.currency, lost=assessment.loss.transaction)
 
     def _emit_version(

@@ -25,6 +25,7 @@ from stream.core.shard.event_time import EventTime
 
 RETENTION = 30 * DAY
 """Offers are forgotten this long after the newest fact about them, by event time."""
+_SORTS = (OFFERS,)
 _PREFIX = b"\xff"
 """No UTF-8 begins with it."""
 
@@ -143,6 +144,6 @@ class Offers:
         currency: str = "",
         amounts: Sequence[int] = (),
     ) -> None:
-        day = self._daily.day(OFFERS, time)
-        if day is not None:
-            book(day, key, sign, counts, currency, amounts)
+        places = self._daily.days(_SORTS, time)
+        if places is not None:
+            book(places[0], key, sign, counts, currency, amounts)

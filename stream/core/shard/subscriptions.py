@@ -3,7 +3,7 @@
 The history and the judgement of one subscription are in `core.entities.subscription`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -94,7 +94,7 @@ class Subscriptions:
             for name in held - holds:
                 customers.unlink(customers.member(name), entity)
         self.records.put(key, record)
-        self.records.link(key, self._members(record))
+        self.records.link(key, self._members(record, holds))
         if record.has_offers:
             self.records.marked.add(key)
         return emissions.step(event, self._time, self._labels, unmatched=applied.unmatched, unchanged=applied.unchanged)
@@ -106,7 +106,7 @@ class Subscriptions:
             return []
         record = self.records.peek(key)
         assert record is not None
-        self.records.link(key, self._members(record))
+        self.records.link(key, self._members(record, subscription.customers(record)))
         if record.has_offers:
             self.records.marked.add(key)
         return list(_labels(record))
@@ -147,7 +147,7 @@ class Subscriptions:
         if record.member == old:
             record.member = member
         self.records.put(key, record)
-        self.records.link(key, self._members(record))
+        self.records.link(key, self._members(record, subscription.customers(record)))
 
     def _contribute(
         self,
@@ -213,10 +213,10 @@ class Subscriptions:
             product = base.product_id if base is not None else ""
         self._customers.set_active(entity, before, record.member, product)
 
-    def _members(self, record: Subscription) -> tuple[bytes, ...]:
-        """The customers whose records an event of the subscription may change."""
+    def _members(self, record: Subscription, customers: Iterable[str]) -> tuple[bytes, ...]:
+        """The customers whose records an event of the subscription may change; `customers` are those whose id it holds."""
         members = {each.sale.member for each in record.contributions.values() if each.sale}
-        members.update(map(self._customers.member, subscription.customers(record)))
+        members.update(map(self._customers.member, customers))
         return tuple(sorted({*members, record.member} - {b""}))
 
 

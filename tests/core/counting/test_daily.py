@@ -27,9 +27,9 @@ class Store:
         self.daily = Daily(CONFIG, BOUNDS, (), self.history)
 
     def count(self, key, count, amount=0, time=NOON):
-        day = self.daily.day("q", time)
-        if day is not None:
-            book(day, key, 1, (count,), "EUR" if amount else "", (amount,))
+        places = self.daily.days(("q",), time)
+        if places is not None:
+            book(places[0], key, 1, (count,), "EUR" if amount else "", (amount,))
 
     def commit(self, *, settle=True):
         """What a worker does with one commit, and then it starts again from what is stored."""
@@ -91,13 +91,13 @@ def test_days_that_are_over_are_deleted_and_not_counted_any_more():
         store.commit()
     assert store.records == {}
     assert store.daily.pending == {}
-    assert store.daily.day("q", NOON) is None
+    assert store.daily.days(("q",), NOON) is None
 
 
 def test_keys_of_one_record_are_in_few_fields():
     store = Store()
     for number in range(200):
-        store.daily.day("q", NOON)[str(number),] = Tally([1], {})
+        store.daily.days(("q",), NOON)[0][str(number),] = Tally([1], {})
     store.commit()
     assert len(store.records[NAME]) <= module.BUCKETS + 1
 

@@ -99,9 +99,7 @@ def contributed_days(store):
             accepted = record.accepted
         for sale, each, assessment in sales:
             if sale is not None and each.basket_rules:
-                places = basket.Places(
-                    *(day(sort, sale.time) for sort in (basket.PRODUCTS, basket.PATHS, basket.PAIRS))
-                )
+                places = [day(sort, sale.time) for sort in basket.SORTS]
                 basket.count(assessment.basket, places, 1, sale.currency, lost=assessment.loss.transaction)
         for each in accepted:
             amounts = (each.carried.gross, each.carried.kept)
