@@ -12,7 +12,7 @@ from stream.cli.past import answer, query_of
 from stream.cli.screen import output, printable
 from stream.core.counting.explain import explainable
 from stream.core.counting.kpi import KPIS
-from stream.observe.past import explain_document
+from stream.observe.past import read_explanation
 from stream.observe.queries import ExplainQuery
 from stream.settings import Settings
 
@@ -61,12 +61,7 @@ def explain(settings: Settings, *, as_json: bool, begin: str | None, end: str | 
     with all others, and their rate differs from the average. All parts together are the whole change.
     """
     query = query_of(ExplainQuery, **{"from": begin, "to": end}, **options)
-    document = answer(
-        settings,
-        query,
-        lambda now: query.spans(now, settings.core()),
-        lambda past, spans: explain_document(past, query, (spans[0], spans[1])),
-    )
+    document = answer(settings, query, read_explanation)
     if as_json:
         click.echo(json.dumps(document, indent=2))
     else:

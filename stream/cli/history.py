@@ -14,7 +14,7 @@ from stream.cli.past import answer, query_of
 from stream.cli.screen import output, printable
 from stream.core.counting.figures import ALL
 from stream.core.counting.kpi import KPIS, CustomerKind
-from stream.observe.past import csv_of, history_document
+from stream.observe.past import csv_of, read_history
 from stream.observe.queries import HistoryQuery
 from stream.settings import Settings
 
@@ -60,12 +60,7 @@ def history(settings: Settings, *, kpi: str, as_json: bool, as_csv: bool, **opti
         journey=options["journey"], dimension=options["dimension"], value=options["value"],
         **{"from": options["begin"], "to": options["end"]}, step=options["step"],
     )  # fmt: skip
-    document = answer(
-        settings,
-        query,
-        lambda now: (query.span(now, settings.core()),),
-        lambda past, spans: history_document(past, query, spans[0]),
-    )
+    document = answer(settings, query, read_history)
     if as_json:
         click.echo(json.dumps(document, indent=2))
     elif as_csv:

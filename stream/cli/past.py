@@ -1,22 +1,20 @@
-"""What the commands `history` and `explain` have in common: one read of Redis, and the same answers as the API."""
+"""What the commands about the past have in common (`history`, `explain`, `offers`, `drivers`): one read of Redis, and the same answers as the API."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import click
 import msgspec
 
 from stream.core.counting.summary import decode_summary
 from stream.core.shard.state import UnreadableStateError
-from stream.observe.past import Past, read, shards_of
-from stream.observe.queries import ExplainQuery, HistoryQuery, Span, WrongQueryError, parse
+from stream.observe.past import Build, Source
+from stream.observe.queries import Q, WrongQueryError, parse
 from stream.observe.state import journey_states, shard_views
 from stream.settings import Settings
 from stream.tables.interface import IncompatibleStateError, TablesUnavailableError
 from stream.tables.redis import connect
-
-Q = TypeVar("Q", HistoryQuery, ExplainQuery)
 
 
 def query_of(model: type[Q], **parameters: Any) -> Q:
@@ -31,12 +29,7 @@ def query_of(model: type[Q], **parameters: Any) -> Q:
         raise click.UsageError(str(error)) from None
 
 
-def answer(
-    settings: Settings,
-    query: Q,
-    spans_of: Callable[[int], tuple[Span, ...]],
-    build: Callable[[Past, tuple[Span, ...]], dict[str, Any]],
-) -> dict[str, Any]:
+def answer(settings: Settings, query: Q, read: Callable[[Source, Q], Awaitable[Build]]) -> dict[str, Any]:
     """The document of the API, with the state of the figures.
 
     Raises:
@@ -44,7 +37,7 @@ def answer(
         click.UsageError: the query cannot be answered.
     """
     try:
-        return asyncio.run(_answer(settings, query, spans_of, build))
+        return asyncio.run(_answer(settings, query, read))
     except WrongQueryError as error:
         raise click.UsageError(str(error)) from None
     except TablesUnavailableError as error:
@@ -53,12 +46,7 @@ def answer(
         raise click.ClickException(str(error)) from None
 
 
-async def _answer(
-    settings: Settings,
-    query: Q,
-    spans_of: Callable[[int], tuple[Span, ...]],
-    build: Callable[[Past, tuple[Span, ...]], dict[str, Any]],
-) -> dict[str, Any]:
+async def _answer(settings: Settings, query: Q, read: Callable[[Source, Q], Awaitable[Build]]) -> dict[str, Any]:
     tables = connect(settings)
     try:
         application, now = await tables.application(), await tables.now()
@@ -67,8 +55,7 @@ async def _answer(
         summaries = [decode_summary(shard.summary, shard.recent) for shard in application.shards]
         views = shard_views(application, summaries, now)
         states = journey_states(views, application.topics, now, settings.behind)
-        spans = spans_of(now)
-        past = await read(tables, shards_of(views, query.journey), spans, settings.core(), now)
-        return {"state": msgspec.to_builtins(states), **build(past, spans)}
+        build = await read(Source(tables, views, settings.core(), now), query)
+        return {"state": msgspec.to_builtins(states), **build()}
     finally:
         await tables.close()

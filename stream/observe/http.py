@@ -143,6 +143,8 @@ class HttpServer:
             "/api/v1/rates": self._rates,
             "/api/v1/history": self._past.history,
             "/api/v1/explain": self._past.explain,
+            "/api/v1/offers": self._past.offers,
+            "/api/v1/drivers": self._past.drivers,
             "/page.json": self._page_state,
             **{path: _file(*asset) for path, asset in page.ASSETS.items()},
         }

@@ -8,7 +8,7 @@ is complete, are partial; those that end before it is are left out.
 import asyncio
 import csv
 import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import tzinfo
 from decimal import Decimal
 from fractions import Fraction
@@ -24,10 +24,25 @@ from stream.core.counting.timeline import Timeline, rfc3339
 from stream.core.event import Journey
 from stream.core.labels import OTHER, UNKNOWN
 from stream.core.shard.past import decode_past
-from stream.core.shard.write_set import ShardId, StoredHistory
+from stream.core.shard.write_set import StoredHistory
 from stream.observe.queries import MOST_ROWS, ExplainQuery, HistoryQuery, Span, WrongQueryError
 from stream.observe.state import ShardView
 from stream.tables.interface import Tables, TooLargeError
+
+
+class Source(NamedTuple):
+    """Where answers are read from."""
+
+    tables: Tables
+    views: Sequence[ShardView]
+    """Which shards there are."""
+    config: CoreConfig
+    now: int
+    """Microseconds."""
+
+
+Build = Callable[[], dict[str, Any]]
+"""Makes a document of what was read, which may take long. Raises `WrongQueryError`."""
 
 
 class Past(NamedTuple):
@@ -46,30 +61,50 @@ ROOM: Final = 32_000_000
 _KPIS: Final = {kpi.name: kpi for kpi in KPIS}
 
 
-def shards_of(views: Sequence[ShardView], journey: Journey | None) -> list[ShardId]:
-    """The shards to read for a journey; None: for both."""
-    return [view.shard for view in views if journey is None or view.journey == journey]
-
-
-async def read(tables: Tables, shards: Sequence[ShardId], spans: Sequence[Span], config: CoreConfig, now: int) -> Past:
-    """The history of these shards in these hours or days, which are of one step.
+async def read_history(source: Source, query: HistoryQuery) -> Build:
+    """What `/api/v1/history` needs.
 
     Raises:
-        WrongQueryError: it is too much for one answer.
+        WrongQueryError: the query cannot be answered.
         TablesUnavailableError, IncompatibleStateError: from the tables.
         UnreadableStateError: a newer version stored it.
     """
+    span = query.span(source.now, source.config)
+    past = await _read(source, query.journey, (span,))
+    return lambda: history_document(past, query, span)
+
+
+async def read_explanation(source: Source, query: ExplainQuery) -> Build:
+    """What `/api/v1/explain` needs; raises as `read_history` does."""
+    spans = query.spans(source.now, source.config)
+    past = await _read(source, query.journey, spans)
+    return lambda: explain_document(past, query, spans)
+
+
+async def _read(source: Source, journey: Journey | None, spans: Sequence[Span]) -> Past:
     names = [table.name for span in spans for table in span.tables]
+    stored = await stored_of(source, journey, names, len(names), "hour" if spans[0].step == "h" else "day")
+    registry = await source.tables.register_labels((), {})
+    timeline = await asyncio.to_thread(_timeline, stored, spans[0], source.config.time_zone, source.now)
+    return Past(timeline, registry, source.config, source.now)
+
+
+async def stored_of(
+    source: Source, journey: Journey | None, names: Sequence[str], periods: int, period: str
+) -> list[StoredHistory]:
+    """Records of the shards of a journey (None: of both), which are those of so many hours or days.
+
+    Raises:
+        WrongQueryError: they are too much for one answer.
+    """
+    shards = [view.shard for view in source.views if journey is None or view.journey == journey]
     try:
-        stored = await tables.history(shards, names, ROOM)
+        return await source.tables.history(shards, names, ROOM)
     except TooLargeError:
+        fewer = max(1, periods // 4)
         raise WrongQueryError(
-            f"from: this range is more than {ROOM // 1_000_000} MB of history; ask for a shorter one, such as {max(1, len(names) // 4)} "
-            f"{'hours' if spans[0].step == 'h' else 'days'}"
+            f"from: this range is more than {ROOM // 1_000_000} MB of history; ask for a shorter one, such as {fewer} {period}{'s' * (fewer > 1)}"
         ) from None
-    registry = await tables.register_labels((), {})
-    timeline = await asyncio.to_thread(_timeline, stored, spans[0], config.time_zone, now)
-    return Past(timeline, registry, config, now)
 
 
 def _timeline(stored: Sequence[StoredHistory], span: Span, zone: tzinfo, now: int) -> Timeline:
@@ -145,15 +180,20 @@ def _values(
 
 
 def csv_of(document: Mapping[str, Any]) -> str:
-    """The rows of a history as CSV, with a header; amounts have a column for each currency."""
-    rows = [dict(_flat(row)) for row in document["rows"]]
-    columns: dict[str, None] = {}
-    for row in rows:
+    """The rows of a history as CSV."""
+    return rows_as_csv(document["rows"], ["start"])
+
+
+def rows_as_csv(rows: Iterable[Mapping[str, Any]], first: Sequence[str]) -> str:
+    """Rows as CSV, with a header; amounts have a column for each currency. Some columns come `first`, also where there is no row."""
+    flat = [dict(_flat(row)) for row in rows]
+    columns = dict.fromkeys(first)
+    for row in flat:
         columns.update(dict.fromkeys(row))
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(columns) or ["start"], restval="", lineterminator="\r\n")
+    writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\r\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(flat)
     return text.getvalue()
 
 
@@ -165,8 +205,6 @@ def _flat(row: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[
         elif isinstance(value, Mapping):
             yield "_".join(own), value["value"]
             yield "_".join((*own, "currency")), value["currency"]
-        elif path == ("amounts",):
-            yield "_".join(own), ""
         elif isinstance(value, bool):
             yield name, str(value).lower()
         else:

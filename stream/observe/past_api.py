@@ -1,20 +1,21 @@
-"""`/api/v1/history` and `/api/v1/explain`.
+"""`/api/v1/history`, `/api/v1/explain`, `/api/v1/offers` and `/api/v1/drivers`.
 
-Rules: unlike all other handlers these two read the tables, one request after the other, and what they read is bounded. A query that cannot be answered is
+Rules: unlike all other handlers these read the tables, one request after the other, and what they read is bounded. A query that cannot be answered is
 400, and the answer says what is allowed; 503 means that the tables cannot answer now.
 """
 
 import asyncio
 import re
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 from aiohttp import hdrs, web
 
 from stream.core.shard.state import UnreadableStateError
-from stream.observe.past import Past, csv_of, explain_document, history_document, read, shards_of
-from stream.observe.queries import ExplainQuery, HistoryQuery, Span, WrongQueryError, parse
+from stream.observe.past import Build, Source, csv_of, read_explanation, read_history
+from stream.observe.queries import DriversQuery, ExplainQuery, HistoryQuery, OffersQuery, Q, WrongQueryError, parse
+from stream.observe.selling import drivers_csv, offers_csv, read_drivers, read_offers
 from stream.observe.view import View
 from stream.settings import Settings
 from stream.tables.interface import IncompatibleStateError, TablesUnavailableError
@@ -24,11 +25,11 @@ _CSV: Final = "text/csv"
 _TAKES_CSV: Final = re.compile(r"^\s*text/csv\b", re.IGNORECASE)
 """In `Accept`: the client prefers CSV."""
 
-Q = TypeVar("Q", HistoryQuery, ExplainQuery)
+AsCsv = Callable[[Mapping[str, Any]], str]
 
 
 class PastApi:
-    """The two handlers."""
+    """The handlers."""
 
     def __init__(self, settings: Settings, view: View) -> None:
         """`view` says which shards there are."""
@@ -38,50 +39,51 @@ class PastApi:
 
     async def history(self, request: web.Request) -> web.Response:
         """Answer with the history by hour or day, as JSON or CSV."""
-
-        def build(past: Past, query: HistoryQuery, spans: tuple[Span, ...], state: Any) -> tuple[bytes, str]:
-            document = {"state": state, **history_document(past, query, spans[0])}
-            if query.format == "csv" or (query.format is None and _TAKES_CSV.match(accept)):
-                return csv_of(document).encode(), _CSV
-            return msgspec.json.encode(document), _JSON
-
-        accept = request.headers.get(hdrs.ACCEPT, "")
-        return await self._answer(request, HistoryQuery, lambda query, now: (query.span(now, self._config),), build)
+        return await self._answer(request, HistoryQuery, read_history, csv_of)
 
     async def explain(self, request: web.Request) -> web.Response:
         """Answer with what changed a rate."""
+        return await self._answer(request, ExplainQuery, read_explanation)
 
-        def build(past: Past, query: ExplainQuery, spans: tuple[Span, ...], state: Any) -> tuple[bytes, str]:
-            before, after = spans
-            return msgspec.json.encode({"state": state, **explain_document(past, query, (before, after))}), _JSON
+    async def offers(self, request: web.Request) -> web.Response:
+        """Answer with the offers, as JSON or CSV."""
+        return await self._answer(request, OffersQuery, read_offers, offers_csv)
 
-        return await self._answer(request, ExplainQuery, lambda query, now: query.spans(now, self._config), build)
+    async def drivers(self, request: web.Request) -> web.Response:
+        """Answer with the drivers, as JSON, or those of one kind as CSV."""
+        return await self._answer(request, DriversQuery, read_drivers, drivers_csv)
 
     async def _answer(
         self,
         request: web.Request,
         model: type[Q],
-        spans_of: Callable[[Q, int], tuple[Span, ...]],
-        build: Callable[[Past, Q, tuple[Span, ...], Any], tuple[bytes, str]],
+        read: Callable[[Source, Q], Awaitable[Build]],
+        as_csv: AsCsv | None = None,
     ) -> web.Response:
+        parameters: list[tuple[str, Any]] = [*request.query.items()]
+        if as_csv and "format" not in request.query and _TAKES_CSV.match(request.headers.get(hdrs.ACCEPT, "")):
+            parameters.append(("format", "csv"))
         try:
-            query = parse(model, request.query.items())
+            query = parse(model, parameters)
             overview = self._view.overview()
             if overview is None:
                 return _error(503, self._view.unavailable() or "")
+            is_csv = ("format", "csv") in parameters
             async with self._one:
                 now = await self._view.tables.now()
-                spans = spans_of(query, now)
-                past = await read(
-                    self._view.tables, shards_of(overview.shards, query.journey), spans, self._config, now
-                )
-                body, kind = await asyncio.to_thread(build, past, query, spans, overview.states)
+                build = await read(Source(self._view.tables, overview.shards, self._config, now), query)
+                body = await asyncio.to_thread(_encoded, build, overview.states, as_csv if is_csv else None)
         except WrongQueryError as error:
             return _error(400, str(error))
         except (TablesUnavailableError, IncompatibleStateError, UnreadableStateError) as error:
             return _error(503, str(error))
-        charset = "utf-8" if kind == _CSV else None
+        kind, charset = (_CSV, "utf-8") if is_csv else (_JSON, None)
         return web.Response(body=body, content_type=kind, charset=charset, headers={hdrs.CACHE_CONTROL: "no-store"})
+
+
+def _encoded(build: Build, state: Any, as_csv: AsCsv | None) -> bytes:
+    document = {"state": state, **build()}
+    return msgspec.json.encode(document) if as_csv is None else as_csv(document).encode()
 
 
 def _error(status: int, text: str) -> web.Response:

@@ -1,4 +1,4 @@
-"""What the APIs of the past may be asked: the parameters of history and explain, and the hours or days that they mean.
+"""What the APIs of the past may be asked: the parameters of history, explain, offers and drivers, and the hours or days that they mean.
 
 Rules: a query is strict. An unknown parameter, a value that is not allowed and a range beyond what is kept are errors that say what is allowed. The API and
 the commands read the same models, so they accept the same values.
@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from stream.core.config import DAY, QUARTER, CoreConfig
+from stream.core.counting.drivers import KINDS, Kind
 from stream.core.counting.explain import explainable
 from stream.core.counting.history import HOUR, Step, Table, tables_of
 from stream.core.counting.kpi import KPIS
@@ -24,11 +25,17 @@ _BLANK_FOR_PLUS: Final = re.compile(r" (?=[0-9]{2}:[0-9]{2}$)")
 _STEPS: Final[Mapping[str, Step]] = {"1h": "h", "1d": "d"}
 _DEFAULT: Final[Mapping[Step, int]] = {"h": DAY, "d": 14 * DAY}
 """What is shown without `from`."""
+_WEEK: Final = 7
+"""Days of offers and drivers that are shown without `from`, with the running day."""
 _KPIS: Final = {kpi.name: kpi for kpi in KPIS}
 MOST_ROWS: Final = 10_000
 """Rows in one answer."""
+ROWS: Final = 100
+"""Rows of each kind of drivers without `limit`."""
 
 HistoryStep = Literal["1h", "1d"]
+OffersStep = Literal["all", "1d"]
+Format = Literal["json", "csv"]
 Against = Literal["yesterday", "last_week", "previous"]
 
 
@@ -53,6 +60,13 @@ def _kpi(name: str) -> str:
     return name
 
 
+def _limit(text: Any) -> int:
+    number = int(text) if re.fullmatch(r"[0-9]{1,6}", str(text)) else 0
+    if not 1 <= number <= MOST_ROWS:
+        raise ValueError(f"{text!r} is not allowed; allowed are 1 to {MOST_ROWS}")
+    return number
+
+
 Moment = Annotated[str, AfterValidator(_moment)]
 """`now`, how long ago (`6h`, `2d`), or a time in RFC 3339."""
 
@@ -75,8 +89,14 @@ class Span(NamedTuple):
         return self._replace(first=self.first - periods, after=self.after - periods)
 
 
-class _Query(BaseModel):
+class Query(BaseModel):
+    """The parameters of one API."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class _Cells(Query):
+    """Of the history's cells."""
 
     journey: Journey | None = None
     dimension: Literal["all", "channel", "segment"] = "all"
@@ -91,11 +111,11 @@ class _Query(BaseModel):
         return self
 
 
-class HistoryQuery(_Query):
+class HistoryQuery(_Cells):
     """The parameters of `/api/v1/history`."""
 
     step: HistoryStep = "1h"
-    format: Literal["json", "csv"] | None = None
+    format: Format | None = None
 
     def span(self, now: int, config: CoreConfig) -> Span:
         """The hours or days that are asked for; `now` in microseconds.
@@ -118,7 +138,7 @@ class HistoryQuery(_Query):
         return _span(step, _oldest(step, now, config).begin(config.time_zone), now, config)
 
 
-class ExplainQuery(_Query):
+class ExplainQuery(_Cells):
     """The parameters of `/api/v1/explain`."""
 
     journey: Journey = "checkout"
@@ -153,7 +173,64 @@ class ExplainQuery(_Query):
             raise WrongQueryError(f"against={self.against}: {error}") from None
 
 
-Q = TypeVar("Q", bound=_Query)
+class _Days(Query):
+    """Of whole days."""
+
+    journey: Journey | None = None
+    begin: Moment | None = Field(None, alias="from")
+    end: Moment | None = Field(None, alias="to")
+
+    def span(self, now: int, config: CoreConfig) -> Span:
+        """The days that are asked for; `now` in microseconds.
+
+        Raises:
+            WrongQueryError: there are none, or they are no longer kept.
+        """
+        end = now if self.end is None else min(_time(self.end, now), now)
+        if self.begin is not None:
+            return _kept(_span("d", _time(self.begin, now), end, config), now, config)
+        last = _span("d", end - 1, end, config).first
+        first = max(last - _WEEK + 1, min(last, _oldest("d", now, config).number))
+        return _kept(Span("d", first, last + 1), now, config)
+
+    def everything(self, now: int, config: CoreConfig) -> Span:
+        """All days that are kept."""
+        return _span("d", _oldest("d", now, config).begin(config.time_zone), now, config)
+
+
+class OffersQuery(_Days):
+    """The parameters of `/api/v1/offers`."""
+
+    offer_id: str | None = Field(None, min_length=1)
+    slot: str | None = Field(None, min_length=1)
+    step: OffersStep = "all"
+    format: Format | None = None
+
+
+class DriversQuery(_Days):
+    """The parameters of `/api/v1/drivers`."""
+
+    journey: Journey = "checkout"
+    kind: Kind | None = None
+    product: str | None = Field(None, min_length=1)
+    limit: Annotated[int, BeforeValidator(_limit)] = ROWS
+    format: Format | None = None
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of rows to show."""
+        return KINDS if self.kind is None else (self.kind,)
+
+    @model_validator(mode="after")
+    def _csv_of_one_kind(self) -> Self:
+        if self.format == "csv" and self.kind is None:
+            raise ValueError(
+                f"format: csv only with one kind; add kind={', kind='.join(KINDS[:-1])} or kind={KINDS[-1]}"
+            )
+        return self
+
+
+Q = TypeVar("Q", bound=Query)
 
 
 def parse(model: type[Q], parameters: Iterable[tuple[str, Any]]) -> Q:
@@ -173,7 +250,7 @@ def parse(model: type[Q], parameters: Iterable[tuple[str, Any]]) -> Q:
         raise WrongQueryError("; ".join(_explained(model, each) for each in error.errors())) from None
 
 
-def _explained(model: type[_Query], error: Any) -> str:
+def _explained(model: type[Query], error: Any) -> str:
     name = ".".join(map(str, error["loc"]))
     match error["type"]:
         case "extra_forbidden":

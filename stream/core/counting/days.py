@@ -1,16 +1,16 @@
 """Days of all shards for readers: what was counted under keys that come from events (`core.counting.daily`).
 
-Rules: everything is a sum over shards and days. What has no place on a day of a shard is counted as `OVERFLOW` there, so a sum may lack it. A day that begins
-before the counts are complete is partial.
+Rules: everything is a sum over shards and days. What has no place on a day of a shard is counted as `OVERFLOW` there, so a sum may lack it: such a key is
+incomplete. A day that begins before the counts are complete is partial.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import msgspec
 
 from stream.core.counting.daily import merged
 from stream.core.counting.figures import JOURNEYS
-from stream.core.entities.tally import Key, Tallies, Tally
+from stream.core.entities.tally import OVERFLOW, Key, Tallies, Tally
 from stream.core.event import Journey
 
 Record = tuple[str, int]
@@ -46,13 +46,13 @@ class Days:
     """The days of all shards."""
 
     def __init__(self, shards: Iterable[ShardDays]) -> None:
-        """Add up shards."""
-        self._tallies: dict[tuple[Journey, Record], Tallies] = {}
+        """Take the records of shards."""
+        self._records: dict[tuple[Journey, Record], list[Tallies]] = {}
         self._since: dict[Journey, int] = {}
         for shard in shards:
             self._since[shard.journey] = max(shard.since, self._since.get(shard.journey, 0))
             for record, tallies in shard.records.items():
-                _add(self._tallies.setdefault((shard.journey, record), {}), tallies)
+                self._records.setdefault((shard.journey, record), []).append(tallies)
 
     @property
     def journeys(self) -> tuple[Journey, ...]:
@@ -63,12 +63,26 @@ class Days:
         """From when on the counts of a journey are complete, microseconds; 0: from the first event."""
         return self._since.get(journey, 0)
 
-    def tallies(self, journey: Journey, sort: str, days: Iterable[int]) -> Tallies:
+    def tallies(self, journey: Journey, sort: str, days: Collection[int]) -> Tallies:
         """The sum of some days (proleptic ordinals)."""
         found: Tallies = {}
-        for day in days:
-            _add(found, self._tallies.get((journey, (sort, day)), {}))
+        for tallies in self._of(journey, sort, days):
+            _add(found, tallies)
         return found
+
+    def is_complete(self, journey: Journey, sort: str, days: Collection[int]) -> Callable[[Key], bool]:
+        """Whether a key is complete: on each of these days, every shard has a place for it, or counts nothing under `OVERFLOW`."""
+        full = [tallies for tallies in self._of(journey, sort, days) if _has_overflow(tallies)]
+        return lambda key: all(key in tallies for tallies in full)
+
+    def _of(self, journey: Journey, sort: str, days: Collection[int]) -> Iterable[Tallies]:
+        for day in days:
+            yield from self._records.get((journey, (sort, day)), ())
+
+
+def _has_overflow(tallies: Tallies) -> bool:
+    rest = tallies.get(OVERFLOW)
+    return rest is not None and any(rest.counts)
 
 
 def _add(total: Tallies, tallies: Tallies) -> None:

@@ -5,17 +5,27 @@
     lift       n(A, B) · N / (n(A) · n(B))
 
 N are the transactions with known intent, n(A) those with A in the intent, n(B) those with B as a cross-sell. Rules: everything is a sum over shards and days.
-A ratio without a denominator has no value; so has one of a product that has no place on some day of some shard (it is counted as `other` there).
+A ratio without a denominator has no value; neither has one of a pair or a product that has no place on some day of some shard (it is counted as `OVERFLOW`
+there).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
+from typing import Final, Literal, get_args
 
 import msgspec
 
+from stream.core.counting.days import Days
 from stream.core.counting.figures import DECIMALS
+from stream.core.entities.basket import PAIRS, PATHS, PRODUCTS
 from stream.core.entities.tally import ALL, OVERFLOW, Key, Tallies, Tally
+from stream.core.event import Journey
 from stream.core.money import exponent, plain
+
+Kind = Literal["paths", "pairs", "products"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+SORTS: Final = {"paths": PATHS, "pairs": PAIRS, "products": PRODUCTS}
+"""Sort of day records of each kind."""
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -23,117 +33,134 @@ class Counted(msgspec.Struct, frozen=True):
 
     transactions: int
     reversed: int
-    amounts: Mapping[str, str]
+    amounts: dict[str, str]
     """Decimal strings in major units by currency."""
 
 
-class PathRow(Counted, frozen=True):
+class PathRow(msgspec.Struct, frozen=True):
     """From a product of the intent to the one that was bought in its place, or more of it."""
 
     intent: str
     product: str
     reason: str
+    counted: Counted
 
 
-class PairRow(Counted, frozen=True):
+class PairRow(msgspec.Struct, frozen=True):
     """A product of the intent, and one that was bought besides."""
 
     intent: str
     cross_sell: str
+    counted: Counted
     support: float | None
     confidence: float | None
     lift: float | None
 
 
-class ProductRow(Counted, frozen=True):
+class ProductRow(msgspec.Struct, frozen=True):
     """A product that was bought."""
 
     product: str
+    counted: Counted
 
 
-class Other(msgspec.Struct, frozen=True):
-    """What lies beyond the bounds."""
-
-    paths: Counted
-    pairs: Counted
-    products: Counted
+Row = PathRow | PairRow | ProductRow
 
 
 class Rows(msgspec.Struct, frozen=True):
-    """Numbers of rows."""
+    """The rows of one kind, most transactions first."""
 
-    paths: int
-    pairs: int
-    products: int
+    rows: Sequence[Row]
+    left_out: int
+    """Rows that are not given because there are too many."""
+    other: Counted
+    """What lies beyond the bound, each product, pair or path of a transaction counted once: there it is not known which of them are the same."""
 
 
 class Drivers(msgspec.Struct, frozen=True):
-    """All rows, most transactions first."""
+    """What sells."""
 
     transactions: int
     reversed: int
     known: int
     """Transactions with known intent: N."""
-    paths: Sequence[PathRow]
-    pairs: Sequence[PairRow]
-    products: Sequence[ProductRow]
-    other: Other
-    rows: Rows
-    """How many rows there are, with those that are left out."""
+    kinds: dict[Kind, Rows]
 
 
-def drivers(products: Tallies, paths: Tallies, pairs: Tallies, most: int) -> Drivers:
-    """The rows of some days; at most `most` rows of each kind."""
-    everything = _counts(products.get(ALL), 3)
-    known = everything[2]
-    return Drivers(
-        transactions=everything[0],
-        reversed=everything[1],
-        known=known,
-        paths=[
-            PathRow(*_counted(tally), intent, product, reason)
-            for (intent, product, reason), tally in _largest(paths, most)
-        ],
-        pairs=[
-            PairRow(
-                *_counted(tally), intent, cross_sell, *_ratios(tally.counts[0], (intent, cross_sell), products, known)
-            )
-            for (intent, cross_sell), tally in _largest(pairs, most)
-        ],
-        products=[ProductRow(*_counted(tally), product) for (product,), tally in _largest(products, most)],
-        other=Other(*(Counted(*_counted(own.get(OVERFLOW) or Tally([], {}))) for own in (paths, pairs, products))),
-        rows=Rows(*(len(_rows(own)) for own in (paths, pairs, products))),
-    )
+def drivers(
+    days: Days, journey: Journey, ordinals: Sequence[int], kinds: Iterable[Kind], most: int, product: str | None = None
+) -> Drivers:
+    """The drivers of some days (proleptic ordinals): at most `most` rows of each kind, only those that name the `product` if one is given."""
+    totals = {sort: days.tallies(journey, sort, ordinals) for sort in {PRODUCTS, *(SORTS[kind] for kind in kinds)}}
+    transactions, was_reversed, known = _counts(totals[PRODUCTS].get(ALL), 3)
+    pair = _Pairs(days, journey, ordinals, totals[PRODUCTS], known)
+    builders: dict[Kind, Callable[[Key, Tally], Row]] = {"paths": _path, "pairs": pair.row, "products": _product}
+    found: dict[Kind, Rows] = {}
+    for kind in kinds:
+        own = totals[SORTS[kind]]
+        rows = [(key, tally) for key, tally in own.items() if _is_shown(key, tally, kind, product)]
+        rows.sort(key=lambda row: (-row[1].counts[0], row[0]))
+        found[kind] = Rows(
+            [builders[kind](key, tally) for key, tally in rows[:most]],
+            max(0, len(rows) - most),
+            _counted(own.get(OVERFLOW)),
+        )
+    return Drivers(transactions, was_reversed, known, found)
 
 
-def _rows(tallies: Tallies) -> list[tuple[Key, Tally]]:
-    return [(key, tally) for key, tally in tallies.items() if key not in (ALL, OVERFLOW) and _counts(tally, 1)[0] > 0]
+def _is_shown(key: Key, tally: Tally, kind: Kind, product: str | None) -> bool:
+    if key in (ALL, OVERFLOW) or _counts(tally, 1)[0] <= 0:
+        return False
+    return product is None or product in (key[:2] if kind == "paths" else key)
 
 
-def _largest(tallies: Tallies, most: int) -> list[tuple[Key, Tally]]:
-    return sorted(_rows(tallies), key=lambda row: (-row[1].counts[0], row[0]))[:most]
+def _path(key: Key, tally: Tally) -> Row:
+    intent, product, reason = key
+    return PathRow(intent, product, reason, _counted(tally))
 
 
-def _counted(tally: Tally) -> tuple[int, int, dict[str, str]]:
+def _product(key: Key, tally: Tally) -> Row:
+    (product,) = key
+    return ProductRow(product, _counted(tally))
+
+
+class _Pairs:
+    """Pairs with their ratios."""
+
+    def __init__(self, days: Days, journey: Journey, ordinals: Sequence[int], products: Tallies, known: int) -> None:
+        self._products = products
+        self._known = known
+        self._has_all_of_product = days.is_complete(journey, PRODUCTS, ordinals)
+        self._has_all_of_pair = days.is_complete(journey, PAIRS, ordinals)
+
+    def row(self, key: Key, tally: Tally) -> Row:
+        intent, cross_sell = key
+        return PairRow(intent, cross_sell, _counted(tally), *self._ratios(key, tally.counts[0]))
+
+    def _ratios(self, key: Key, both: int) -> tuple[float | None, float | None, float | None]:
+        if not self._has_all_of_pair(key):
+            return None, None, None
+        (with_intent, all_of_intent), (with_cross_sell, all_of_cross_sell) = (
+            (_counts(self._products.get((name,)), 4)[place], self._has_all_of_product((name,)))
+            for name, place in zip(key, (2, 3), strict=True)
+        )
+        return (
+            _ratio(both, self._known),
+            _ratio(both, with_intent) if all_of_intent else None,
+            _ratio(both * self._known, with_intent * with_cross_sell) if all_of_intent and all_of_cross_sell else None,
+        )
+
+
+def _counted(tally: Tally | None) -> Counted:
     transactions, was_reversed = _counts(tally, 2)
-    amounts = {currency: plain(own[0], exponent(currency)) for currency, own in sorted(tally.amounts.items())}
-    return transactions, was_reversed, amounts
+    money = {} if tally is None else tally.amounts
+    amounts = {currency: plain(own[0], exponent(currency)) for currency, own in sorted(money.items())}
+    return Counted(transactions, was_reversed, amounts)
 
 
 def _counts(tally: Tally | None, length: int) -> list[int]:
     counts = [] if tally is None else tally.counts
     return [*counts, *[0] * (length - len(counts))][:length]
-
-
-def _ratios(both: int, key: Key, products: Tallies, known: int) -> tuple[float | None, float | None, float | None]:
-    intent, cross_sell = key
-    with_intent = _counts(products.get((intent,)), 4)[2]
-    with_cross_sell = _counts(products.get((cross_sell,)), 4)[3]
-    return (
-        _ratio(both, known),
-        _ratio(both, with_intent) if with_intent >= both else None,
-        _ratio(both * known, with_intent * with_cross_sell) if min(with_intent, with_cross_sell) >= both else None,
-    )
 
 
 def _ratio(above: int, below: int) -> float | None:

@@ -3,10 +3,11 @@
     acceptance rate      accepted / shown
     incremental rate     accepted with a verdict upsell, cross_sell or restored / accepted
 
-Rules: everything is a sum over shards and days. A ratio without a denominator has no value.
+Rules: everything is a sum over shards and days. A ratio without a denominator has no value; neither has one of an offer that has no place on some day of
+some shard (it is counted as `OVERFLOW` there).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from typing import Final
 
@@ -14,7 +15,7 @@ import msgspec
 
 from stream.core.counting.figures import DECIMALS
 from stream.core.entities.offers import VERDICTS
-from stream.core.entities.tally import OVERFLOW, Tallies, Tally
+from stream.core.entities.tally import OVERFLOW, Key, Tallies, Tally
 from stream.core.money import exponent, plain
 
 SHOWN_VERDICTS: Final = ("upsell", "cross_sell", "downsell", "restored", "nothing", "unknown")
@@ -23,11 +24,9 @@ _GAINS: Final = ("upsell", "cross_sell", "restored")
 _COUNTS: Final = 2 + len(VERDICTS) + 1
 
 
-class OfferRow(msgspec.Struct, frozen=True):
-    """One offer in one slot. Amounts are decimal strings in major units by currency."""
+class Funnel(msgspec.Struct, frozen=True):
+    """What became of offers. Amounts are decimal strings in major units by currency."""
 
-    offer_id: str
-    slot: str
     shown: int
     declined: int
     accepted: int
@@ -39,42 +38,50 @@ class OfferRow(msgspec.Struct, frozen=True):
     kept: Mapping[str, str]
 
 
-def offer_rows(tallies: Tallies) -> tuple[list[OfferRow], OfferRow | None]:
-    """A row for each (offer, slot) that counted something, most shown and accepted first; and what lies beyond the bound, if anything does."""
-    rows = [
-        _row(offer_id, slot, tally)
-        for (offer_id, slot), tally in ((key, own) for key, own in tallies.items() if key != OVERFLOW)
-        if _is_used(tally)
-    ]
-    rows.sort(key=lambda row: (-row.shown, -row.accepted, row.offer_id, row.slot))
-    other = tallies.get(OVERFLOW)
-    return rows, None if other is None or not _is_used(other) else _row("other", "other", other)
+class OfferRow(msgspec.Struct, frozen=True):
+    """One offer in one slot."""
+
+    offer_id: str
+    slot: str
+    funnel: Funnel
 
 
-def _is_used(tally: Tally) -> bool:
-    return any(tally.counts)
+def offer_rows(
+    tallies: Tallies, wanted: Callable[[str, str], bool], is_complete: Callable[[Key], bool]
+) -> list[OfferRow]:
+    """A row for each (offer, slot) that counted something and is `wanted`, most shown and accepted first. `is_complete` as of `Days`."""
+    found = []
+    for key, tally in tallies.items():
+        if key != OVERFLOW and any(tally.counts):
+            offer_id, slot = key
+            if wanted(offer_id, slot):
+                found.append(OfferRow(offer_id, slot, _funnel([tally], has_rates=is_complete(key))))
+    return sorted(found, key=lambda row: (-row.funnel.shown, -row.funnel.accepted, row.offer_id, row.slot))
 
 
-def _row(offer_id: str, slot: str, tally: Tally) -> OfferRow:
-    shown, declined, *accepted, was_reversed = [*tally.counts, *[0] * (_COUNTS - len(tally.counts))]
+def beyond(tallies: Tallies) -> Funnel:
+    """What lies beyond the bound, of all offers together."""
+    return _funnel([tally for key, tally in tallies.items() if key == OVERFLOW], has_rates=True)
+
+
+def _funnel(tallies: Iterable[Tally], *, has_rates: bool) -> Funnel:
+    whole = Tally([0] * _COUNTS, {})
+    for tally in tallies:
+        whole.add(tally)
+    shown, declined, *accepted, was_reversed = whole.counts
     verdicts = dict(zip(VERDICTS, accepted, strict=True))
     total = sum(accepted)
-    return OfferRow(
-        offer_id,
-        slot,
+    gains = sum(verdicts[name] for name in _GAINS)
+    return Funnel(
         shown,
         declined,
         total,
         {name: verdicts[name] for name in SHOWN_VERDICTS},
         was_reversed,
-        _ratio(total, shown),
-        _ratio(sum(verdicts[name] for name in _GAINS), total),
+        _ratio(total, shown) if has_rates else None,
+        _ratio(gains, total) if has_rates else None,
         *(
-            {
-                currency: plain(own[at], exponent(currency))
-                for currency, own in sorted(tally.amounts.items())
-                if any(own)
-            }
+            {currency: plain(own[at], exponent(currency)) for currency, own in sorted(whole.amounts.items())}
             for at in (0, 1)
         ),
     )
