@@ -3,7 +3,7 @@
 import json
 from codecs import BOM_UTF8
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Final, get_args
 
@@ -13,22 +13,20 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
-from stream.cli.explain import show as show_explanation
+from stream.cli.classified_past import Question, questions
 from stream.cli.figures import one_window
-from stream.cli.history import show as show_history
 from stream.cli.options import HISTORY, JUDGEMENT, with_settings
 from stream.cli.parameters import Limit, Time
 from stream.cli.screen import output, printable, progress
 from stream.cli.verdicts import verdicts
 from stream.cli.whole_file import Identities, Prices, Unmatched, spread
 from stream.core.counting.explain import explainable
-from stream.core.counting.kpi import KPIS
-from stream.core.event import CheckoutEvent
+from stream.core.counting.figures import JOURNEYS
+from stream.core.event import CheckoutEvent, Journey
 from stream.core.offline import Offline
 from stream.core.result import TOO_MANY_ORDERS, Judged, Step
 from stream.events.decode import LARGEST_RECORD, Rejected, decode_line, too_many_orders
-from stream.observe.past import Past, explain_document, history_document
-from stream.observe.queries import ExplainQuery, HistoryQuery, HistoryStep, WrongQueryError, parse
+from stream.observe.queries import HistoryStep, WrongQueryError
 from stream.settings import Settings
 
 _PROGRESS_LINES: Final = 500
@@ -162,6 +160,7 @@ Examples:
   upsell-stream classify --summary checkouts.jsonl subscriptions.jsonl
   upsell-stream classify --summary --json --as-of 2026-01-31T12:00:00Z events.jsonl
   upsell-stream classify --history 1h --as-of 2026-01-31T12:00:00Z events.jsonl
+  upsell-stream classify --offers --as-of 2026-01-31T12:00:00Z events.jsonl
   zcat events.jsonl.gz | upsell-stream classify --all -
 """
 )
@@ -180,7 +179,14 @@ Examples:
     "--explain",
     "kpi",
     type=click.Choice(explainable()),
-    help="Say what changed this rate of checkouts in the last full hour before --as-of, compared with the day before.",
+    help="Say what changed this rate in the last full hour before --as-of, compared with the day before.",
+)
+@click.option("--offers", is_flag=True, help="Show what became of offers on the days that are kept at --as-of.")
+@click.option("--drivers", is_flag=True, help="Show what sold on the days that are kept at --as-of.")
+@click.option(
+    "--journey",
+    type=click.Choice(JOURNEYS),
+    help="Of which journey --history, --explain, --offers or --drivers is.  [both; --explain and --drivers: checkout]",
 )
 @click.option("--table", "as_table", is_flag=True, help="Print the transactions as a table for people instead of JSON.")
 @click.option(
@@ -209,6 +215,9 @@ def classify(
     as_of: int | None,
     step: HistoryStep | None,
     kpi: str | None,
+    offers: bool,
+    drivers: bool,
+    journey: Journey | None,
     as_table: bool,
     strict: bool,
     rejections: int,
@@ -223,10 +232,7 @@ def classify(
     print_transactions = not summary and as_of is None
     if as_table and (as_json or not print_transactions):
         raise click.UsageError("--table shows transactions: leave out --json, --summary and --as-of")
-    if as_of is None and (step is not None or kpi is not None):
-        raise click.UsageError("--history and --explain need --as-of: the moment up to which they look at the past")
-    if step is not None and kpi is not None:
-        raise click.UsageError("--history and --explain are both given; choose one")
+    question = _question(questions(step, kpi, journey, offers=offers, drivers=drivers), as_of, journey)
     offline = Offline(settings.core(), settings.registry(), as_of)
     bar = progress(counted=False)
     # Through the bar's console, so that a message and the bar never share a line.
@@ -241,10 +247,8 @@ def classify(
         stdout = click.get_binary_stream("stdout")
         stdout.writelines(line + b"\n" for line in transactions.lines())
         stdout.flush()
-    elif step is not None and as_of is not None:
-        _print_history(offline, settings, step, as_of, as_json=as_json)
-    elif kpi is not None and as_of is not None:
-        _print_explanation(offline, settings, kpi, as_of, as_json=as_json)
+    elif question is not None and as_of is not None:
+        _print_past(question, offline, settings, as_of, as_json=as_json)
     else:
         _print_summary(reader, offline, as_json=as_json, windows=as_of is not None)
     reader.print_results()
@@ -279,29 +283,25 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
             line = file.readline(LARGEST_RECORD + 2)
 
 
-def _print_history(offline: Offline, settings: Settings, step: HistoryStep, as_of: int, *, as_json: bool) -> None:
-    """Print every hour or day that is kept."""
-    config = settings.core()
-    query = parse(HistoryQuery, [("step", step)])
-    document = history_document(Past(offline.timeline(), {}, config, as_of), query, query.everything(as_of, config))
-    if as_json:
-        click.echo(json.dumps(document, indent=2))
-    else:
-        show_history(document, KPIS[0].name)
+def _question(asked: Sequence[Question], as_of: int | None, journey: Journey | None) -> Question | None:
+    if len(asked) > 1:
+        raise click.UsageError(f"{asked[0].option} and {asked[1].option} are both given; choose one")
+    if asked and as_of is None:
+        raise click.UsageError(f"{asked[0].option} needs --as-of: the moment up to which it looks at the past")
+    if journey is not None and not asked:
+        raise click.UsageError("--journey belongs to --history, --explain, --offers or --drivers; add one of them")
+    return asked[0] if asked else None
 
 
-def _print_explanation(offline: Offline, settings: Settings, kpi: str, as_of: int, *, as_json: bool) -> None:
-    """Print what changed a rate in the last full hour."""
-    config = settings.core()
-    query = parse(ExplainQuery, [("kpi", kpi)])
+def _print_past(question: Question, offline: Offline, settings: Settings, as_of: int, *, as_json: bool) -> None:
     try:
-        document = explain_document(Past(offline.timeline(), {}, config, as_of), query, query.spans(as_of, config))
+        document = question.document(offline, settings.core(), as_of)
     except WrongQueryError as error:
         raise click.UsageError(str(error)) from None
     if as_json:
         click.echo(json.dumps(document, indent=2))
     else:
-        show_explanation(document)
+        question.show(document)
 
 
 def _print_summary(reader: Reader, offline: Offline, *, as_json: bool, windows: bool) -> None:

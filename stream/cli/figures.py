@@ -32,7 +32,9 @@ _COLOURS: Final = ("green", "cyan", "yellow")
 """Signs and colours of the first, second and third band."""
 _STATES: Final[Mapping[str, str]] = {"live": "green", "empty": "dim", "behind": "yellow"}
 """Colours of the states of figures; the others mean that figures are missing."""
-_NONE: Final = Text("-", style="dim")
+Cell = str | Text
+NONE: Final[Cell] = Text("-", style="dim")
+"""A value that there is not."""
 _FIRST: Final = (("opportunities",), ("transactions",))
 """Counts that stand next to the KPIs."""
 _GAP: Final = 2
@@ -51,7 +53,7 @@ class Section:
     """What it is about, in one word: a journey, a dimension, a window."""
     title: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[str | Text, ...]], ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
     foldable: bool = False
     """Whether the names of rows are texts from events, which may be long."""
     name_width: int | None = None
@@ -270,22 +272,22 @@ def _counts(sets: list[FigureDocument]) -> Iterator[tuple[str, ...]]:
     yield from found
 
 
-def _number(figures: FigureDocument, path: tuple[str, ...]) -> str | Text:
+def _number(figures: FigureDocument, path: tuple[str, ...]) -> Cell:
     value: Any = figures
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
     if value is None:
-        return _NONE
+        return NONE
     if isinstance(value, Mapping):
         return f"{Decimal(value['value']):,} {value['currency']}"
     return f"{Decimal(value) if isinstance(value, str) else value:,}"
 
 
-def shown_rate(name: str, figures: FigureDocument) -> str | Text:
+def shown_rate(name: str, figures: FigureDocument) -> Cell:
     """A KPI of a figure set, with the sign and the colour of its band."""
     value = figures["rates"].get(name)
     if value is None:
-        return _NONE
+        return NONE
     kpi = next(kpi for kpi in KPIS if kpi.name == name)
     shown = f"{value:.1%}" if kpi.unit == "percent" else f"{value:.2f}"
     names = [each.name for each in kpi.bands]

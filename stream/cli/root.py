@@ -16,6 +16,8 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "rates": "Show the current figures, read from Redis.",
     "history": "Show the figures of each hour or day, read from Redis.",
     "explain": "Say what changed a rate: which channels and segments, by their rate or by their share.",
+    "offers": "Show what became of offers: shown, accepted, what it brought; read from Redis.",
+    "drivers": "Show what sells: products, upsells, pairs with their lift; read from Redis.",
     "status": "Show the whole application at one look, and what somebody should do.",
     "check": "Check Kafka, its topics, Redis and the settings; say what to do.",
     "accept-partitions": "Let workers read the new partitions of an input topic.",
