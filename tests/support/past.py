@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from stream.core.config import DAY, STEP, CoreConfig
-from stream.core.event import CheckoutEvent, CheckoutType, Line
+from stream.core.event import CheckoutEvent, CheckoutType, Line, OfferEvent
 from stream.core.labels import LabelRegistry
 from stream.core.shard.shard import Shard
 from stream.core.shard.write_set import ShardId
@@ -40,6 +40,29 @@ def checkouts(time, opened, upsold=0, plain=0, *, channel="web", segment="new", 
             )
             for kind, units in kinds
         ]
+    return events
+
+
+def offered(time, shown, accepted=0, declined=0, *, offer="banner", slot="cart", wanted="A", extra="X", name=""):
+    """Checkouts with a product, in which an offer is shown; these are bought a minute later, with another product (10.00) because of the offer."""
+    events = []
+    for number in range(shown):
+        entity = f"{name}{offer}-{slot}-{wanted}-{time}-{number}"
+        lines = [Line("", None, wanted, "things", 1, PRICE), Line("", None, extra, "more", 1, PRICE, offer_id=offer)]
+
+        def checkout(kind, after, products, entity=entity):
+            at = time + after * 1_000_000
+            return CheckoutEvent(kind, "shop", kind.name, at, 0, entity, entity, "EUR", products=tuple(products))
+
+        def about(was_shown, after, entity=entity):
+            at = time + after * 1_000_000
+            return OfferEvent("checkout", entity, was_shown, offer, slot, at, 0, f"{was_shown}", "shop")
+
+        events += [checkout(CheckoutType.STARTED, 0, lines[:1]), about(True, 1)]
+        if number < accepted:
+            events.append(checkout(CheckoutType.COMPLETED, 60, lines))
+        elif number < accepted + declined:
+            events.append(about(False, 2))
     return events
 
 
