@@ -16,8 +16,8 @@ from stream.observe.selling import drivers_csv, read_drivers
 from stream.settings import Settings
 
 _TITLES: Final = {
-    "paths": "upsells, from → to (reason)",
-    "pairs": "cross-sells, intent + bought besides",
+    "paths": "upsells: from → to (reason)",
+    "pairs": "pairs: intent + cross-sell",
     "products": "products",
 }
 _RATIOS: Final = ("support", "confidence", "lift")
