@@ -77,13 +77,12 @@ def show(document: Mapping[str, Any]) -> None:
     if not document["rows"]:
         console.print("", "no such offer was counted on these days", sep="\n")
     for each in document["other"]:
-        if each["shown"] or each["declined"] or each["accepted"]:
-            console.print(
-                "",
-                f"{each['journey']}, beyond the bound of a day: {each['shown']:,} shown, {each['declined']:,} declined, {each['accepted']:,} accepted; "
-                "offers that are in part there have no rates",
-                sep="\n",
-            )
+        console.print(
+            "",
+            f"{each['journey']}, beyond the bound of a day: {each['shown']:,} shown, {each['declined']:,} declined, {each['accepted']:,} accepted; "
+            "offers that are in part there have no rates",
+            sep="\n",
+        )
 
 
 def opening(console: Console, document: Mapping[str, Any]) -> None:

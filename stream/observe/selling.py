@@ -5,7 +5,7 @@ has no row. What has no place on a day of a shard lies in `other`, so a row may 
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 from typing import Any, Final, NamedTuple
 
@@ -15,10 +15,11 @@ from stream.core.config import MICROSECONDS, CoreConfig
 from stream.core.counting.days import Days
 from stream.core.counting.drivers import SORTS, Row, drivers
 from stream.core.counting.history import Table
-from stream.core.counting.offers import beyond, offer_rows
+from stream.core.counting.offers import offer_rows
 from stream.core.counting.timeline import rfc3339
 from stream.core.entities.basket import PRODUCTS
 from stream.core.entities.offers import OFFERS
+from stream.core.entities.tally import Key
 from stream.core.event import Journey
 from stream.core.shard.past import decode_days
 from stream.core.shard.write_set import StoredHistory
@@ -96,7 +97,7 @@ def offers_document(past: PastDays, query: OffersQuery, span: Span) -> dict[str,
             if _end(part, past) > past.days.since(journey):
                 own, rest = _offers(past, query, part, journey)
                 rows += own
-                other.append(rest)
+                other += rest
         if len(rows) > MOST_ROWS:
             raise WrongQueryError(
                 f"from: more than {MOST_ROWS:,} rows; ask for fewer days, step=all, one journey, one offer_id or one slot"
@@ -106,8 +107,8 @@ def offers_document(past: PastDays, query: OffersQuery, span: Span) -> dict[str,
 
 def _offers(
     past: PastDays, query: OffersQuery, span: Span, journey: Journey
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The rows of one journey, and what lies beyond the bound."""
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of one journey; and one of what lies beyond the bound, if anything does."""
     ordinals = range(span.first, span.after)
     tallies = past.days.tallies(journey, OFFERS, ordinals)
     head = {
@@ -116,14 +117,16 @@ def _offers(
         "partial": _is_partial(span, past, [journey]),
     }
 
-    def wanted(offer_id: str, slot: str) -> bool:
+    def is_wanted(key: Key) -> bool:
+        offer_id, slot = key
         return query.offer_id in (None, offer_id) and query.slot in (None, slot)
 
-    rows = [
-        {**head, "offer_id": row.offer_id, "slot": row.slot, **msgspec.to_builtins(row.funnel)}
-        for row in offer_rows(tallies, wanted, past.days.is_complete(journey, OFFERS, ordinals))
-    ]
-    return rows, {**head, **msgspec.to_builtins(beyond(tallies))}
+    rows, other = offer_rows(tallies, is_wanted, past.days.is_complete(journey, OFFERS, ordinals))
+    rest: list[dict[str, Any]] = []
+    if other is not None:
+        counts = msgspec.to_builtins(other)
+        rest.append({**head, **{name: counts[name] for name in counts if name not in ("offer_id", "slot")}})
+    return [{**head, **msgspec.to_builtins(row)} for row in rows], rest
 
 
 def drivers_document(past: PastDays, query: DriversQuery, span: Span) -> dict[str, Any]:
@@ -184,17 +187,11 @@ def _is_partial(span: Span, past: PastDays, journeys: Sequence[Journey]) -> bool
 
 def offers_csv(document: Mapping[str, Any]) -> str:
     """The rows of offers as CSV; what lies beyond the bounds has rows without offer and slot."""
-    return rows_as_csv([*document["rows"], *_beyond(document["other"])], _HEADS["offers"])
+    return rows_as_csv([*document["rows"], *document["other"]], _HEADS["offers"])
 
 
 def drivers_csv(document: Mapping[str, Any]) -> str:
     """The rows of drivers of one kind as CSV; what lies beyond the bounds is a row without products."""
     (kind,) = document["left_out"]
-    return rows_as_csv([*document[kind], *_beyond([document["other"][kind]])], _HEADS[kind])
-
-
-def _beyond(other: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Where something lies beyond the bounds."""
-    for each in other:
-        if any(each.get(name) for name in ("shown", "declined", "accepted", "transactions")):
-            yield each
+    other = document["other"][kind]
+    return rows_as_csv([*document[kind], *([other] if other["transactions"] else [])], _HEADS[kind])

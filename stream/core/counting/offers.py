@@ -7,7 +7,7 @@ Rules: everything is a sum over shards and days. A ratio without a denominator h
 some shard (it is counted as `OVERFLOW` there).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Final
 
@@ -24,9 +24,11 @@ _GAINS: Final = ("upsell", "cross_sell", "restored")
 _COUNTS: Final = 2 + len(VERDICTS) + 1
 
 
-class Funnel(msgspec.Struct, frozen=True):
-    """What became of offers. Amounts are decimal strings in major units by currency."""
+class OfferRow(msgspec.Struct, frozen=True):
+    """One offer in one slot. Amounts are decimal strings in major units by currency."""
 
+    offer_id: str
+    slot: str
     shown: int
     declined: int
     accepted: int
@@ -38,50 +40,48 @@ class Funnel(msgspec.Struct, frozen=True):
     kept: Mapping[str, str]
 
 
-class OfferRow(msgspec.Struct, frozen=True):
-    """One offer in one slot."""
-
-    offer_id: str
-    slot: str
-    funnel: Funnel
+def _everything(_: Key) -> bool:
+    return True
 
 
 def offer_rows(
-    tallies: Tallies, wanted: Callable[[str, str], bool], is_complete: Callable[[Key], bool]
-) -> list[OfferRow]:
-    """A row for each (offer, slot) that counted something and is `wanted`, most shown and accepted first. `is_complete` as of `Days`."""
-    found = []
-    for key, tally in tallies.items():
-        if key != OVERFLOW and any(tally.counts):
-            offer_id, slot = key
-            if wanted(offer_id, slot):
-                found.append(OfferRow(offer_id, slot, _funnel([tally], has_rates=is_complete(key))))
-    return sorted(found, key=lambda row: (-row.funnel.shown, -row.funnel.accepted, row.offer_id, row.slot))
+    tallies: Tallies, wanted: Callable[[Key], bool] = _everything, is_complete: Callable[[Key], bool] = _everything
+) -> tuple[list[OfferRow], OfferRow | None]:
+    """A row for each (offer, slot) that counted something and is `wanted`, most shown and accepted first; and what lies beyond the bound, if anything does.
+
+    `is_complete` as of `stream.core.counting.days.Days`.
+    """
+    rows = [
+        _row(key, tally, has_rates=is_complete(key))
+        for key, tally in tallies.items()
+        if key != OVERFLOW and any(tally.counts) and wanted(key)
+    ]
+    rows.sort(key=lambda row: (-row.shown, -row.accepted, row.offer_id, row.slot))
+    other = tallies.get(OVERFLOW)
+    return rows, None if other is None or not any(other.counts) else _row(("", ""), other, has_rates=True)
 
 
-def beyond(tallies: Tallies) -> Funnel:
-    """What lies beyond the bound, of all offers together."""
-    return _funnel([tally for key, tally in tallies.items() if key == OVERFLOW], has_rates=True)
-
-
-def _funnel(tallies: Iterable[Tally], *, has_rates: bool) -> Funnel:
-    whole = Tally([0] * _COUNTS, {})
-    for tally in tallies:
-        whole.add(tally)
-    shown, declined, *accepted, was_reversed = whole.counts
+def _row(key: Key, tally: Tally, *, has_rates: bool) -> OfferRow:
+    offer_id, slot = key
+    shown, declined, *accepted, was_reversed = [*tally.counts, *[0] * (_COUNTS - len(tally.counts))]
     verdicts = dict(zip(VERDICTS, accepted, strict=True))
     total = sum(accepted)
-    gains = sum(verdicts[name] for name in _GAINS)
-    return Funnel(
+    return OfferRow(
+        offer_id,
+        slot,
         shown,
         declined,
         total,
         {name: verdicts[name] for name in SHOWN_VERDICTS},
         was_reversed,
         _ratio(total, shown) if has_rates else None,
-        _ratio(gains, total) if has_rates else None,
+        _ratio(sum(verdicts[name] for name in _GAINS), total) if has_rates else None,
         *(
-            {currency: plain(own[at], exponent(currency)) for currency, own in sorted(whole.amounts.items())}
+            {
+                currency: plain(own[at], exponent(currency))
+                for currency, own in sorted(tally.amounts.items())
+                if any(own)
+            }
             for at in (0, 1)
         ),
     )
