@@ -46,6 +46,7 @@ SLOW = (
     "test_audit.py",
     "test_conftest.py",
     "test_history_page.py",
+    "test_offers_page.py",
 )
 SLOW_MARKERS = {"embedded", "kafka", "redis", "prometheus", "helm", "browser", "terminal", "image", "datasets"}
 """What `--fast` leaves out: these files and directories, and tests that need a server or a program. Properties get fewer examples."""

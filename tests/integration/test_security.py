@@ -424,7 +424,7 @@ def sentinel_traffic(person):
     yield traffic.Sent(traffic.CHECKOUT, person.encode(), f"{{not JSON, of {person}".encode())
 
 
-PAGES = ("/metrics", "/livez", "/readyz", "/api/v1/rates", "/page.json", "/")
+PAGES = ("/metrics", "/livez", "/readyz", "/api/v1/rates", "/api/v1/offers", "/api/v1/drivers", "/page.json", "/")
 
 
 @pytest.mark.embedded

@@ -20,6 +20,8 @@ PROTECTED = (
     "/page.js",
     "/page.json",
     "/api/v1/rates",
+    "/api/v1/offers",
+    "/api/v1/drivers",
     "/api/v1/series",
     "/nowhere",
     "/livez/",

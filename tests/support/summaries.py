@@ -37,6 +37,9 @@ class FakeTables:
     topics: dict[str, KnownTopic] = field(default_factory=dict)
     memory: ServerMemory | None = field(default_factory=lambda: ServerMemory(1_000_000, 4_000_000))
 
+    async def history(self, *_):
+        return []
+
     async def application(self):
         if self.error is not None:
             raise self.error
