@@ -1,4 +1,4 @@
-"""docs/how-to/which-offers-work.md and docs/reference/offers-and-drivers.md: the walk's commands print what it shows, and the answers look as they are shown."""
+"""docs/how-to/which-offers-work.md and docs/reference/offers-and-drivers.md: the commands print what the walk shows, and answers look as they are shown."""
 
 import json
 import re
