@@ -110,7 +110,7 @@ def _offers(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The rows of one journey; and one of what lies beyond the bound, if anything does."""
     ordinals = range(span.first, span.after)
-    tallies = past.days.tallies(journey, OFFERS, ordinals)
+    total = past.days.total(journey, OFFERS, ordinals)
     head = {
         "start": rfc3339(_begin(span, past), past.config.time_zone),
         "journey": journey,
@@ -121,7 +121,7 @@ def _offers(
         offer_id, slot = key
         return query.offer_id in (None, offer_id) and query.slot in (None, slot)
 
-    rows, other = offer_rows(tallies, is_wanted, past.days.is_complete(journey, OFFERS, ordinals))
+    rows, other = offer_rows(total.tallies, is_wanted, total.is_complete)
     rest: list[dict[str, Any]] = []
     if other is not None:
         counts = msgspec.to_builtins(other)

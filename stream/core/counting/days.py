@@ -1,10 +1,11 @@
 """Days of all shards for readers: what was counted under keys that come from events (`core.counting.daily`).
 
-Rules: everything is a sum over shards and days. What has no place on a day of a shard is counted as `OVERFLOW` there, so a sum may lack it: such a key is
-incomplete. A day that begins before the counts are complete is partial.
+Rules: records are decoded when they are added up, one after the other, because decoded they take ten times the memory. Everything is a sum over shards and
+days. What has no place on a day of a shard is counted as `OVERFLOW` there, so a sum may lack it: such a key is incomplete. A day that begins before the counts
+are complete is partial.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -26,20 +27,80 @@ class ShardDays(msgspec.Struct, frozen=True):
     records: Mapping[Record, Tallies]
 
 
+class _Stored(Mapping[Record, Tallies]):
+    """Records as they are stored, with what waits for them. Each is decoded whenever it is asked for."""
+
+    def __init__(
+        self,
+        bounds: Mapping[str, int],
+        stored: Mapping[str, Mapping[bytes, bytes]],
+        waiting: Mapping[str, Iterable[tuple[Key, Tally]]],
+        records: Iterable[Record],
+    ) -> None:
+        self._bounds = bounds
+        self._stored = stored
+        self._waiting = waiting
+        self._records = dict.fromkeys(records)
+
+    def __getitem__(self, record: Record) -> Tallies:
+        if record not in self._records:
+            raise KeyError(record)
+        sort, day = record
+        name = f"{sort}:{day}"
+        return merged(self._bounds[sort], self._stored.get(name, {}), self._waiting.get(name, ()))
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+
 def records_of(
     bounds: Mapping[str, int],
     stored: Mapping[str, Mapping[bytes, bytes]],
     pending: Iterable[tuple[str, Iterable[tuple[Key, Tally]]]],
     oldest: int = 0,
-) -> dict[Record, Tallies]:
-    """Records (by name) and what waits for them, decoded; only days from `oldest` on. `bounds` as of `Daily`."""
+) -> Mapping[Record, Tallies]:
+    """Records (by name) with what waits for them; only days from `oldest` on. `bounds` as of `Daily`."""
     waiting = dict(pending)
-    found: dict[Record, Tallies] = {}
+    records: list[Record] = []
     for name in dict.fromkeys((*stored, *waiting)):
         sort, _, day = name.partition(":")
         if sort in bounds and int(day) >= oldest:
-            found[sort, int(day)] = merged(bounds[sort], stored.get(name, {}), waiting.get(name, ()))
-    return found
+            records.append((sort, int(day)))
+    return _Stored(bounds, stored, waiting, records)
+
+
+class Total:
+    """The sum of some records."""
+
+    def __init__(self, records: Iterable[Tallies]) -> None:
+        """Add up records."""
+        self.tallies: Tallies = {}
+        self._full = 0
+        """Records that count something under `OVERFLOW`."""
+        self._places: dict[Key, int] = {}
+        """In how many of these a key has a place."""
+        names: dict[str, str] = {}
+        for tallies in records:
+            rest = tallies.get(OVERFLOW)
+            is_full = rest is not None and any(rest.counts)
+            self._full += is_full
+            for key, tally in tallies.items():
+                known = self.tallies.get(key)
+                if known is None:
+                    # The same names are in many keys.
+                    key = tuple([names.setdefault(name, name) for name in key])  # noqa: PLW2901 - an equal one
+                    self.tallies[key] = _copy(tally)
+                else:
+                    known.add(tally)
+                if is_full:
+                    self._places[key] = self._places.get(key, 0) + 1
+
+    def is_complete(self, key: Key) -> bool:
+        """Whether nothing of a key can be under `OVERFLOW`: it has a place wherever something is."""
+        return self._places.get(key, 0) == self._full
 
 
 class Days:
@@ -47,12 +108,11 @@ class Days:
 
     def __init__(self, shards: Iterable[ShardDays]) -> None:
         """Take the records of shards."""
-        self._records: dict[tuple[Journey, Record], list[Tallies]] = {}
+        self._shards: list[ShardDays] = []
         self._since: dict[Journey, int] = {}
         for shard in shards:
             self._since[shard.journey] = max(shard.since, self._since.get(shard.journey, 0))
-            for record, tallies in shard.records.items():
-                self._records.setdefault((shard.journey, record), []).append(tallies)
+            self._shards.append(shard)
 
     @property
     def journeys(self) -> tuple[Journey, ...]:
@@ -63,32 +123,16 @@ class Days:
         """From when on the counts of a journey are complete, microseconds; 0: from the first event."""
         return self._since.get(journey, 0)
 
-    def tallies(self, journey: Journey, sort: str, days: Collection[int]) -> Tallies:
+    def total(self, journey: Journey, sort: str, days: Iterable[int]) -> Total:
         """The sum of some days (proleptic ordinals)."""
-        found: Tallies = {}
-        for tallies in self._of(journey, sort, days):
-            _add(found, tallies)
-        return found
+        places = [(sort, day) for day in days]
+        own = [shard.records for shard in self._shards if shard.journey == journey]
+        return Total(records[place] for place in places for records in own if place in records)
 
-    def is_complete(self, journey: Journey, sort: str, days: Collection[int]) -> Callable[[Key], bool]:
-        """Whether a key is complete: on each of these days, every shard has a place for it, or counts nothing under `OVERFLOW`."""
-        full = [tallies for tallies in self._of(journey, sort, days) if _has_overflow(tallies)]
-        return lambda key: all(key in tallies for tallies in full)
-
-    def _of(self, journey: Journey, sort: str, days: Collection[int]) -> Iterable[Tallies]:
-        for day in days:
-            yield from self._records.get((journey, (sort, day)), ())
+    def tallies(self, journey: Journey, sort: str, days: Iterable[int]) -> Tallies:
+        """The counts of that sum."""
+        return self.total(journey, sort, days).tallies
 
 
-def _has_overflow(tallies: Tallies) -> bool:
-    rest = tallies.get(OVERFLOW)
-    return rest is not None and any(rest.counts)
-
-
-def _add(total: Tallies, tallies: Tallies) -> None:
-    for key, tally in tallies.items():
-        known = total.get(key)
-        if known is None:
-            total[key] = Tally([*tally.counts], {currency: [*own] for currency, own in tally.amounts.items()})
-        else:
-            known.add(tally)
+def _copy(tally: Tally) -> Tally:
+    return Tally([*tally.counts], {currency: [*own] for currency, own in tally.amounts.items()})

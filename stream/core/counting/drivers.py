@@ -9,16 +9,16 @@ A ratio without a denominator has no value; neither has one of a pair or a produ
 there).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Final, Literal, get_args
 
 import msgspec
 
-from stream.core.counting.days import Days
+from stream.core.counting.days import Days, Total
 from stream.core.counting.figures import DECIMALS
 from stream.core.entities.basket import PAIRS, PATHS, PRODUCTS
-from stream.core.entities.tally import ALL, OVERFLOW, Key, Tallies, Tally
+from stream.core.entities.tally import ALL, OVERFLOW, Key, Tally
 from stream.core.event import Journey
 from stream.core.money import exponent, plain
 
@@ -91,21 +91,21 @@ def drivers(
     days: Days, journey: Journey, ordinals: Sequence[int], kinds: Iterable[Kind], most: int, product: str | None = None
 ) -> Drivers:
     """The drivers of some days (proleptic ordinals): at most `most` rows of each kind, only those that name the `product` if one is given."""
-    totals = {sort: days.tallies(journey, sort, ordinals) for sort in {PRODUCTS, *(SORTS[kind] for kind in kinds)}}
-    transactions, was_reversed, known = _counts(totals[PRODUCTS].get(ALL), 3)
-    pair = _Pairs(days, journey, ordinals, totals[PRODUCTS], known)
-    builders: dict[Kind, Callable[[Key, Tally], Row]] = {"paths": _path, "pairs": pair.row, "products": _product}
-    found: dict[Kind, Rows] = {}
-    for kind in kinds:
-        own = totals[SORTS[kind]]
-        rows = [(key, tally) for key, tally in own.items() if _is_shown(key, tally, kind, product)]
+    products = days.total(journey, PRODUCTS, ordinals)
+    transactions, was_reversed, known = _counts(products.tallies.get(ALL), 3)
+
+    def rows_of(kind: Kind) -> Rows:
+        # Each sum is forgotten with its rows, so that no more than two sorts are in memory.
+        total = products if kind == "products" else days.total(journey, SORTS[kind], ordinals)
+        rows = [(key, tally) for key, tally in total.tallies.items() if _is_shown(key, tally, kind, product)]
         rows.sort(key=lambda row: (-row[1].counts[0], row[0]))
-        found[kind] = Rows(
-            [builders[kind](key, tally) for key, tally in rows[:most]],
+        return Rows(
+            [_row(kind, key, tally, total, products, known) for key, tally in rows[:most]],
             max(0, len(rows) - most),
-            _counted(own.get(OVERFLOW)),
+            _counted(total.tallies.get(OVERFLOW)),
         )
-    return Drivers(transactions, was_reversed, known, found)
+
+    return Drivers(transactions, was_reversed, known, {kind: rows_of(kind) for kind in kinds})
 
 
 def _is_shown(key: Key, tally: Tally, kind: Kind, product: str | None) -> bool:
@@ -114,41 +114,29 @@ def _is_shown(key: Key, tally: Tally, kind: Kind, product: str | None) -> bool:
     return product is None or product in (key[:2] if kind == "paths" else key)
 
 
-def _path(key: Key, tally: Tally) -> Row:
-    intent, product, reason = key
-    return PathRow(intent, product, reason, _counted(tally))
+def _row(kind: Kind, key: Key, tally: Tally, total: Total, products: Total, known: int) -> Row:
+    counted = _counted(tally)
+    if kind == "products":
+        (product,) = key
+        return ProductRow(product, counted)
+    if kind == "paths":
+        intent, product, reason = key
+        return PathRow(intent, product, reason, counted)
+    intent, cross_sell = key
+    ratios = _ratios(key, counted.transactions, products, known) if total.is_complete(key) else (None, None, None)
+    return PairRow(intent, cross_sell, counted, *ratios)
 
 
-def _product(key: Key, tally: Tally) -> Row:
-    (product,) = key
-    return ProductRow(product, _counted(tally))
-
-
-class _Pairs:
-    """Pairs with their ratios."""
-
-    def __init__(self, days: Days, journey: Journey, ordinals: Sequence[int], products: Tallies, known: int) -> None:
-        self._products = products
-        self._known = known
-        self._has_all_of_product = days.is_complete(journey, PRODUCTS, ordinals)
-        self._has_all_of_pair = days.is_complete(journey, PAIRS, ordinals)
-
-    def row(self, key: Key, tally: Tally) -> Row:
-        intent, cross_sell = key
-        return PairRow(intent, cross_sell, _counted(tally), *self._ratios(key, tally.counts[0]))
-
-    def _ratios(self, key: Key, both: int) -> tuple[float | None, float | None, float | None]:
-        if not self._has_all_of_pair(key):
-            return None, None, None
-        (with_intent, all_of_intent), (with_cross_sell, all_of_cross_sell) = (
-            (_counts(self._products.get((name,)), 4)[place], self._has_all_of_product((name,)))
-            for name, place in zip(key, (2, 3), strict=True)
-        )
-        return (
-            _ratio(both, self._known),
-            _ratio(both, with_intent) if all_of_intent else None,
-            _ratio(both * self._known, with_intent * with_cross_sell) if all_of_intent and all_of_cross_sell else None,
-        )
+def _ratios(key: Key, both: int, products: Total, known: int) -> tuple[float | None, float | None, float | None]:
+    (with_intent, is_all), (with_cross_sell, is_all_of_other) = (
+        (_counts(products.tallies.get((name,)), 4)[place], products.is_complete((name,)))
+        for name, place in zip(key, (2, 3), strict=True)
+    )
+    return (
+        _ratio(both, known),
+        _ratio(both, with_intent) if is_all else None,
+        _ratio(both * known, with_intent * with_cross_sell) if is_all and is_all_of_other else None,
+    )
 
 
 def _counted(tally: Tally | None) -> Counted:

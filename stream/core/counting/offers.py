@@ -49,7 +49,7 @@ def offer_rows(
 ) -> tuple[list[OfferRow], OfferRow | None]:
     """A row for each (offer, slot) that counted something and is `wanted`, most shown and accepted first; and what lies beyond the bound, if anything does.
 
-    `is_complete` as of `stream.core.counting.days.Days`.
+    `is_complete` as of `stream.core.counting.days.Total`.
     """
     rows = [
         _row(key, tally, has_rates=is_complete(key))

@@ -1,6 +1,9 @@
 """Days of all shards: sums, since when, and which keys are complete."""
 
-from stream.core.counting.days import Days, ShardDays
+import msgspec
+import pytest
+
+from stream.core.counting.days import Days, ShardDays, records_of
 from stream.core.entities.tally import ALL, OVERFLOW, Tally
 
 TODAY = 739_000
@@ -52,18 +55,30 @@ def test_a_key_is_complete_where_every_shard_that_counts_beyond_its_bound_has_a_
             shard(today={C: tally(1)}),
         ]
     )
-    today = days.is_complete("checkout", "b", [TODAY])
-    assert [today(key) for key in (A, B, C)] == [True, True, False]
-    before = days.is_complete("checkout", "b", [TODAY - 1])
-    assert all(before(key) for key in (A, B, C))
-    assert not days.is_complete("checkout", "b", [TODAY, TODAY - 1])(C)
+    today = days.total("checkout", "b", [TODAY])
+    assert [today.is_complete(key) for key in (A, B, C)] == [True, True, False]
+    before = days.total("checkout", "b", [TODAY - 1])
+    assert all(before.is_complete(key) for key in (A, B, C))
+    assert not days.total("checkout", "b", [TODAY, TODAY - 1]).is_complete(C)
 
 
 def test_a_key_keeps_its_place_where_it_counts_nothing_any_more():
     days = Days([shard(today={A: tally(0), OVERFLOW: tally(1)})])
-    assert days.is_complete("checkout", "b", [TODAY])(A)
+    assert days.total("checkout", "b", [TODAY]).is_complete(A)
 
 
 def test_beyond_the_bound_nothing_is_missing_where_all_of_it_was_taken_back():
     days = Days([shard(today={A: tally(1), OVERFLOW: tally(0, 0)})])
-    assert days.is_complete("checkout", "b", [TODAY])(B)
+    assert days.total("checkout", "b", [TODAY]).is_complete(B)
+
+
+def test_records_are_decoded_only_when_they_are_added_up():
+    broken = {"b:739000": {b"1": b"nothing that can be decoded"}}
+    records = records_of({"b": 10}, broken | {"d:739000": {}, "b:738999": {}}, [("b:738998", [(A, tally(2))])], 738_998)
+    assert [*records] == [("b", 739_000), ("b", 738_999), ("b", 738_998)]
+    days = Days([ShardDays("checkout", 0, records)])
+    assert days.tallies("checkout", "b", [738_998, 738_999]) == {A: tally(2)}
+    with pytest.raises(msgspec.DecodeError):
+        days.tallies("checkout", "b", [TODAY])
+    assert ("d", 739_000) not in records
+    assert len(records_of({"b": 10}, broken, (), 739_001)) == 0
