@@ -67,19 +67,18 @@ def show(document: Mapping[str, Any]) -> None:
     """Print offers: a table for each journey and, by day, for each day."""
     console = output()
     opening(console, document)
-    tables: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    tables: dict[str, list[Mapping[str, Any]]] = {}
     for row in document["rows"]:
-        tables.setdefault((row["start"], row["journey"]), []).append(row)
-    for (start, journey), rows in tables.items():
-        mark = "~" if rows[0]["partial"] else ""
-        title = journey if document["step"] == "all" else f"{journey}, {start[:10]}{mark}"
+        tables.setdefault(_title(document, row), []).append(row)
+    for title, rows in tables.items():
         console.print("", _section(title, rows), sep="\n")
     if not document["rows"]:
         console.print("", "no such offer was counted on these days", sep="\n")
     for each in document["other"]:
+        where = _title(document, each)
         console.print(
             "",
-            f"{each['journey']}, beyond the bound of a day: {each['shown']:,} shown, {each['declined']:,} declined, {each['accepted']:,} accepted; "
+            f"{where}, beyond the bound of a day: {each['shown']:,} shown, {each['declined']:,} declined, {each['accepted']:,} accepted; "
             "offers that are in part there have no rates",
             sep="\n",
         )
@@ -92,6 +91,15 @@ def opening(console: Console, document: Mapping[str, Any]) -> None:
     console.print(f"{document['from'][:16]} to {document['to'][:16]} ({document['time_zone']}){partial}")
     if document["since"] is not None:
         console.print(f"the counts are complete since {document['since']}")
+
+
+def _title(document: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    """The journey of a row, and its day; a day that is not complete with a tilde."""
+    return (
+        str(row["journey"])
+        if document["step"] == "all"
+        else f"{row['journey']}, {row['start'][:10]}{'~' * row['partial']}"
+    )
 
 
 def _section(title: str, rows: Sequence[Mapping[str, Any]]) -> Section:

@@ -222,8 +222,10 @@ HEAD = {"as_of": AS_OF, "from": AS_OF, "to": AS_OF, "time_zone": "UTC", "partial
 def test_what_lies_beyond_the_bounds_is_said(capsys):
     offers_command.show({**HEAD, "step": "all", "rows": [], "other": [other(shown=1234)]})
     text = capsys.readouterr().out
-    assert text.count("beyond the bound of a day") == 1
+    assert text.count("checkout, beyond the bound of a day") == 1
     assert "1,234 shown, 0 declined, 0 accepted" in text
+    offers_command.show({**HEAD, "step": "1d", "rows": [], "other": [other(start=AS_OF, partial=True, declined=1)]})
+    assert "checkout, 2026-03-01~, beyond the bound of a day: 0 shown, 1 declined" in capsys.readouterr().out
     kinds = {"pairs": [], "left_out": {"pairs": 0}, "other": {"pairs": {"transactions": 1620}}}
     drivers_command.show({**HEAD, "journey": "checkout", "transactions": 9, "known": 8, "reversed": 1, **kinds})
     assert "beyond the bound of a day, without their names: 1,620" in capsys.readouterr().out

@@ -254,6 +254,11 @@ async def test_csv_by_accept_or_by_name(server, path, parameters, head, row):
     assert kind == "application/json"
 
 
+async def test_csv_of_drivers_is_of_one_kind(server):
+    kind, text = await text_of(server, "drivers", {"Accept": "text/csv"})
+    assert (kind, "csv only with one kind" in text) == ("application/json", True)
+
+
 async def test_csv_without_rows_has_a_header(server):
     _, text = await text_of(server, "offers", format="csv", slot="nowhere")
     assert text == "start,journey,partial,offer_id,slot\r\n"
