@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from oracle.carts import Line
     from oracle.sales import Sale
+    from oracle.verdicts import Judged
 
 LONGEST = 64
 """Characters of a name; a longer one is `other`."""
@@ -89,10 +90,14 @@ def _count(day: dict[str, Any], sale: Sale) -> None:
     for product in dict(added):
         _product(day, product)["cross_sell"] += 1
 
+    led: dict[tuple[str, str, str], list[Judged]] = {}
     for one in sale.lines:
         if one.kind == "upsell" and one.intent is not None:
             path = _name(_line_name(one.intent)), _name(_line_name(one.final)), one.reason
-            _add(_row(day["paths"], path), sale, one.amount, is_reversed=one in sale.gone)
+            led.setdefault(path, []).append(one)
+    for path, verdicts in led.items():
+        amount = sum((one.amount for one in verdicts), NOTHING)
+        _add(_row(day["paths"], path), sale, amount, is_reversed=all(one in sale.gone for one in verdicts))
 
     of_intent = _largest(wanted)
     of_final = _largest([(name, good.net) for name, good in bought])

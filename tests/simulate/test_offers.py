@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 
@@ -10,6 +10,7 @@ import pytest
 from support.shops import BUSY, SHOPS
 
 from stream.core.config import CoreConfig
+from stream.core.counting.offers import offer_rows
 from stream.core.labels import LabelRegistry
 from stream.core.offline import Offline
 from stream.events.decode import decode_line
@@ -24,6 +25,9 @@ LIVELY = {"rate": 20, "pace": 20, "behaviour": BUSY, "customers": 300}
 MONTHS = {"day": Fraction(12, 365), "week": Fraction(12, 52), "month": Fraction(1), "year": Fraction(12)}
 
 
+DOCUMENT = ("shown", "declined", "accepted", "by_verdict", "reversed", "gross", "kept")
+
+
 class Sent:
     """The records of a shop, by checkout or subscription in the order of their times, and what the core makes of them."""
 
@@ -33,13 +37,15 @@ class Sent:
         self.truth = shop.truth.document()
         unique = {record.value: record for record in records if record.poison is None}
         self.entities = defaultdict(list)
-        offline = Offline(CoreConfig(), LabelRegistry())
+        offline = Offline(CoreConfig(), LabelRegistry(), round((START + 30 * HOUR).timestamp()) * 1_000_000)
         self.sales = {}
         for record in sorted(unique.values(), key=lambda record: record.time):
             event = json.loads(record.value)
             self.entities[event["subject"]].append((record.time, event["type"].split(".", 1)[1], event["data"]))
             for version in offline.apply(decode_line(record.value)).versions:
                 self.sales[version.judged.subject, version.judged.event_id] = version.judged
+
+        self.days = offline.days()
 
     def rows(self):
         for journey, days in self.truth["offers"].items():
@@ -125,6 +131,35 @@ def test_shown_declined_accepted_and_gross_are_those_of_the_events(sent):
     assert {
         (*key, currency): Decimal(amount) for key, row in rows.items() for currency, amount in row["gross"].items()
     } == gross
+
+
+def test_what_the_core_counts_of_offers_and_pairs_is_what_was_planted(sent):
+    theirs = defaultdict(dict)
+    for (journey, day, offer, slot), row in sent.rows():
+        theirs[journey, day][offer, slot] = {
+            name: value for name, value in row.items() if name not in {"offer_id", "slot"}
+        }
+    ours = {}
+    for journey in sent.truth["offers"]:
+        for day in (date(2026, 3, 1), date(2026, 3, 2)):
+            rows, beyond = offer_rows(sent.days.tallies(journey, "o", [day.toordinal()]))
+            assert beyond is None
+            if rows:
+                ours[journey, day.isoformat()] = {
+                    (row.offer_id, row.slot): {name: getattr(row, name) for name in DOCUMENT} for row in rows
+                }
+    assert ours == theirs
+    for day, planted in sent.truth["pairs"]["checkout"].items():
+        ordinal = date.fromisoformat(day).toordinal()
+        products, pairs = (sent.days.tallies("checkout", sort, [ordinal]) for sort in "bq")
+        assert products[()].counts[2] == planted["transactions"]
+        assert {key[0]: own.counts[2] for key, own in products.items() if key and own.counts[2]} == planted["intent"]
+        assert {key[0]: own.counts[3] for key, own in products.items() if key and own.counts[3]} == planted[
+            "cross_sell"
+        ]
+        assert {key: own.counts[0] for key, own in pairs.items() if own.counts[0]} == {
+            (pair["intent"], pair["cross_sell"]): pair["transactions"] for pair in planted["pairs"]
+        }
 
 
 def test_every_fate_of_an_offer_occurs(sent):

@@ -4,7 +4,7 @@ Rules: a product is a product_id, else a sku, else a variant_id; of a subscripti
 `OTHER`. Of a cart the lines of highest net total on either side make pairs. Amounts are minor units, rounded for each product, path and pair.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -92,7 +92,7 @@ def of_cart(
         return Basket(False, bought, gone)
     if intent is final:
         return Basket(True, bought, gone, tuple(nets))
-    paths: list[Path] = []
+    paths: dict[tuple[str, str, str], tuple[Exact, bool]] = {}
     crosses: dict[str, tuple[Exact, bool]] = {}
     for verdict, reversed_ in verdicts:
         target = product_of(verdict.final)
@@ -100,11 +100,12 @@ def of_cart(
             amount, was_reversed = crosses.get(target, (0, True))
             crosses[target] = amount + verdict.amount, was_reversed and reversed_
         elif verdict.kind == "upsell" and verdict.intent is not None:
-            source = product_of(verdict.intent)
-            paths.append(Path(source, target, verdict.reason, rounded(verdict.amount, places), reversed_))
+            path = product_of(verdict.intent), target, verdict.reason
+            amount, was_reversed = paths.get(path, (0, True))
+            paths[path] = amount + verdict.amount, was_reversed and reversed_
     if not crosses:
         wanted = dict.fromkeys([line.product for line in intent if line.net])
-        return Basket(True, bought, gone, tuple(wanted), 0, tuple(paths))
+        return Basket(True, bought, gone, tuple(wanted), 0, _paths(paths, places))
     names, paired = _highest(intent)
     others, most = _highest(final)
     pairing = set(others[:most])
@@ -114,7 +115,7 @@ def of_cart(
         gone,
         tuple(names),
         paired,
-        tuple(paths),
+        _paths(paths, places),
         tuple(
             [
                 Cross(name, rounded(amount, places), name in pairing, reversed_)
@@ -122,6 +123,10 @@ def of_cart(
             ]
         ),
     )
+
+
+def _paths(paths: Mapping[tuple[str, str, str], tuple[Exact, bool]], places: int) -> tuple[Path, ...]:
+    return tuple([Path(*path, rounded(amount, places), reversed_) for path, (amount, reversed_) in paths.items()])
 
 
 def _highest(lines: Sequence[CartLine]) -> tuple[list[str], int]:
@@ -155,7 +160,7 @@ def of_items(
         return Basket(True, amounts, (), tuple(dict.fromkeys([_plan(item) for item in intent if item.mrr])))
     wanted = [_plan(item) for item in sorted(intent, key=_mrr, reverse=True) if item.mrr]
     crosses: dict[str, Exact] = {}
-    paths: list[Path] = []
+    paths: dict[tuple[str, str, str], tuple[Exact, bool]] = {}
     for verdict in verdicts:
         if verdict.item is None:
             continue
@@ -163,7 +168,8 @@ def of_items(
         if verdict.kind == "cross_sell":
             crosses[target] = crosses.get(target, 0) + verdict.amount
         elif verdict.kind == "upsell" and verdict.before is not None:
-            paths.append(Path(_plan(verdict.before), target, verdict.reason, rounded(verdict.amount, places)))
+            path = _plan(verdict.before), target, verdict.reason
+            paths[path] = paths.get(path, (0, False))[0] + verdict.amount, False
     highest = {_plan(item) for item in sorted(items, key=_mrr, reverse=True)[:MOST]}
     return Basket(
         True,
@@ -171,7 +177,7 @@ def of_items(
         (),
         tuple(dict.fromkeys(wanted)),
         len(set(wanted[:MOST])) if crosses else 0,
-        tuple(paths),
+        _paths(paths, places),
         tuple([Cross(name, rounded(amount, places), name in highest) for name, amount in crosses.items()]),
     )
 
