@@ -70,18 +70,19 @@ async def read_history(source: Source, query: HistoryQuery) -> Build:
         UnreadableStateError: a newer version stored it.
     """
     span = query.span(source.now, source.config)
-    past = await _read(source, query.journey, (span,))
+    past = await read_past(source, query.journey, (span,))
     return lambda: history_document(past, query, span)
 
 
 async def read_explanation(source: Source, query: ExplainQuery) -> Build:
     """What `/api/v1/explain` needs; raises as `read_history` does."""
     spans = query.spans(source.now, source.config)
-    past = await _read(source, query.journey, spans)
+    past = await read_past(source, query.journey, spans)
     return lambda: explain_document(past, query, spans)
 
 
-async def _read(source: Source, journey: Journey | None, spans: Sequence[Span]) -> Past:
+async def read_past(source: Source, journey: Journey | None, spans: Sequence[Span]) -> Past:
+    """The history of a journey (None: of both) in some hours or days, which are of one step; raises as `read_history` does."""
     names = [table.name for span in spans for table in span.tables]
     stored = await stored_of(source, journey, names, len(names), "hour" if spans[0].step == "h" else "day")
     registry = await source.tables.register_labels((), {})

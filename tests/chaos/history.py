@@ -8,7 +8,7 @@ from datetime import tzinfo
 
 from stream.core.counting.summary import decode_summary
 from stream.core.counting.timeline import Timeline, rfc3339
-from stream.observe.past import read, shards_of
+from stream.observe.past import Source, read_past
 from stream.observe.queries import HistoryQuery, parse
 from stream.observe.state import shard_views
 from stream.settings import Settings
@@ -24,11 +24,11 @@ async def stored_history(settings: Settings) -> dict[str, Timeline]:
     try:
         application, now = await tables.application(), await tables.now()
         summaries = [decode_summary(shard.summary, shard.recent) for shard in application.shards]
-        shards = shards_of(shard_views(application, summaries, now), None)
+        source = Source(tables, shard_views(application, summaries, now), config, now)
         found = {}
         for step in STEPS:
             span = parse(HistoryQuery, [("step", step)]).everything(now, config)
-            past = await read(tables, shards, [span._replace(after=span.after + 1)], config, now)
+            past = await read_past(source, None, [span._replace(after=span.after + 1)])
             found[step] = past.timeline
         return found
     finally:
