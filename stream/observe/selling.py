@@ -54,7 +54,7 @@ async def read_offers(source: Source, query: OffersQuery) -> Build:
         UnreadableStateError: a newer version stored it.
     """
     span = query.span(source.now, source.config)
-    past = await _read(source, query.journey, span, [OFFERS])
+    past = await read_days(source, query.journey, span, [OFFERS])
     return lambda: offers_document(past, query, span)
 
 
@@ -62,11 +62,12 @@ async def read_drivers(source: Source, query: DriversQuery) -> Build:
     """What `/api/v1/drivers` needs; raises as `read_offers` does."""
     span = query.span(source.now, source.config)
     sorts = dict.fromkeys((PRODUCTS, *(SORTS[kind] for kind in query.kinds)))
-    past = await _read(source, query.journey, span, [*sorts])
+    past = await read_days(source, query.journey, span, [*sorts])
     return lambda: drivers_document(past, query, span)
 
 
-async def _read(source: Source, journey: Journey | None, span: Span, sorts: Sequence[str]) -> PastDays:
+async def read_days(source: Source, journey: Journey | None, span: Span, sorts: Sequence[str]) -> PastDays:
+    """What a journey (None: both) counted on some days, in records of these sorts; raises as `read_offers` does."""
     names = [f"{sort}:{table.number}" for table in span.tables for sort in sorts]
     stored = await stored_of(source, journey, names, len(span.tables), "day")
     days = await asyncio.to_thread(_days, stored, source.config.time_zone, source.now)

@@ -16,7 +16,7 @@ from random import Random
 
 from chaos import faults as kinds
 from chaos.health import Health
-from chaos.history import STEPS, differences, stored_history
+from chaos.history import STEPS, differences, differences_of_days, stored_past
 from chaos.load import LARGEST, Sender, large_values, records
 from chaos.verdict import Verdict
 from chaos.witness import Witness
@@ -31,7 +31,6 @@ from support.workers import LIMIT, Group, Worker, group, read_topic
 from stream.cli.rates import figures_of
 from stream.core.counting.figures import TOTAL
 from stream.core.counting.summary import decode_summary
-from stream.core.counting.timeline import Timeline
 from stream.core.offline import Offline
 from stream.embedded.server import HOST
 from stream.events.decode import Rejected, decode_line
@@ -214,7 +213,7 @@ async def compare(run: Run, directory: Path) -> None:
     settings = run.workers.settings
     file = directory / "sent.jsonl"
     file.write_bytes(b"".join(value + b"\n" for value in run.sender.good))
-    published, expected, timeline = await asyncio.to_thread(_judge, run)
+    published, expected, offline = await asyncio.to_thread(_judge, run)
     await until_totals(run.workers, expected, 10 * LIMIT)
     figures = await _figures_at_one_time(run)
     pure = json.loads(await output("classify", "--summary", "--json", "--as-of", figures["as_of"], file))
@@ -223,7 +222,7 @@ async def compare(run: Run, directory: Path) -> None:
         ours, theirs = figures["windows"][window], pure["windows"][window]
         run.expect(ours == theirs, f"window {window} at {figures['as_of']}:\n{ours}\n{theirs}")
     run.say(f"total and windows are equal at {figures['as_of']}")
-    await _compare_history(run, timeline)
+    await _compare_history(run, offline)
     outcomes = await read_topic(run.kafka.bootstrap_servers, settings.outcome_topic)
     bodies: dict[str, set[bytes]] = {}
     for outcome in outcomes:
@@ -241,20 +240,25 @@ async def compare(run: Run, directory: Path) -> None:
     run.say(f"{len(found):,} dead letters are the planted bad records ({len(letters) - len(found):,} repeats)")
 
 
-async def _compare_history(run: Run, expected: Timeline) -> None:
+async def _compare_history(run: Run, offline: Offline) -> None:
     settings = run.workers.settings
     zone = settings.core().time_zone
-    stored = await stored_history(settings)
+    stored = await stored_past(settings)
+    timeline = offline.timeline()
     for step in STEPS:
-        wrong = differences(stored[step], expected, step, zone)
+        wrong = differences(stored.timelines[step], timeline, step, zone)
         run.expect(not wrong, f"history, {len(wrong)} differences:\n" + "\n".join(wrong[:20]))
-    hours, days = (len({table for _, table in stored[step].tables}) for step in STEPS)
+    hours, days = (len({table for _, table in stored.timelines[step].tables}) for step in STEPS)
     run.expect(hours > 0 < days, "no history was stored")
     run.say(f"history: every cell of {hours} hours and {days} days is equal in both journeys")
+    wrong, compared = differences_of_days(stored.days, offline.days(), stored.ordinals)
+    run.expect(not wrong, f"offers and products, {len(wrong)} differences:\n" + "\n".join(wrong[:20]))
+    run.expect(compared > 0, "nothing was stored of offers and products")
+    run.say(f"offers and products: {compared:,} rows of days are equal in both journeys")
 
 
-def _judge(run: Run) -> tuple[dict[str, bytes], dict, Timeline]:
-    """Every outcome that must be published, by id, the totals, and the history."""
+def _judge(run: Run) -> tuple[dict[str, bytes], dict, Offline]:
+    """Every outcome that must be published, by id, the totals, and what knows the history."""
     settings = run.workers.settings
     offline = Offline(settings.core(), settings.registry(), time.time_ns() // 1000)
     published: dict[str, bytes] = {}
@@ -265,7 +269,7 @@ def _judge(run: Run) -> tuple[dict[str, bytes], dict, Timeline]:
             if version.publish:
                 published[version.id] = outcome_event(version, settings.app_id)
     summary = offline.figures().summary()
-    return published, totals(summary), offline.timeline()
+    return published, totals(summary), offline
 
 
 async def _figures_at_one_time(run: Run) -> dict:

@@ -3,10 +3,12 @@
 from datetime import UTC
 
 import pytest
-from chaos.history import differences
+from chaos.history import differences, differences_of_days
 
+from stream.core.counting.days import Days, ShardDays
 from stream.core.counting.history import Table
 from stream.core.counting.timeline import ShardPast, Timeline
+from stream.core.entities.tally import Tally
 
 HOUR, DAY = Table("h", 492_000), Table("d", 739_676)
 SALES = ("s", "web", "vip")
@@ -43,3 +45,23 @@ def test_a_difference_is_named(cells, text):
 def test_an_hour_that_readers_would_leave_out_is_a_difference():
     (found,) = differences(timeline({HOUR: {SALES: [3, 2]}}, since=HOUR.end(UTC)), EXPECTED, "1h", UTC)
     assert "is left out" in found
+
+
+def days(*shards):
+    return Days(
+        [
+            ShardDays("checkout", 0, {("o", 739_676): {key: Tally([units], {}) for key, units in own.items()}})
+            for own in shards
+        ]
+    )
+
+
+def test_offers_and_products_are_compared_key_by_key():
+    expected = days({("x", "cart"): 3, ("gone", "cart"): 0})
+    assert differences_of_days(days({("x", "cart"): 1}, {("x", "cart"): 2}), expected, [739_676]) == ([], 1)
+    (found,), _ = differences_of_days(days({("x", "cart"): 2}), expected, [739_676])
+    assert "([2], {}) instead of ([3], {})" in found
+    beyond = days({("x", "cart"): 2, ("",): 1})
+    assert differences_of_days(beyond, expected, [739_676]) == ([], 0), (
+        "which keys have a place is a matter of the shards"
+    )
