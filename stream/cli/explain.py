@@ -93,6 +93,11 @@ def show(document: dict[str, Any]) -> None:
     console.print("", f"at least four fifths of it {'is' if len(parts) == 1 else 'are'}:", sep="\n")
     for part in parts:
         console.print(*_sentences(document, part), sep="\n", soft_wrap=False)
+    largest = document["parts"][0]
+    if largest not in parts:
+        # A small cell may fall while the whole rises by chance: it still is what somebody should look at.
+        console.print("", "the largest part of all, against the change of the whole:", sep="\n")
+        console.print(*_sentences(document, largest), sep="\n", soft_wrap=False)
     console.print("", _table(document), sep="\n")
     if len(document["parts"]) > _SHOWN:
         console.print(f"{len(document['parts']) - _SHOWN} smaller ones are left out; see --json")

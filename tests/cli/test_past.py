@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from support.past import HOUR, checkouts, commit
 from support.terminal import ended, terminal
 
+from stream.cli.explain import show
 from stream.cli.root import cli
 from stream.settings import load
 from stream.tables.redis import connect
@@ -93,6 +94,17 @@ def test_explain_says_which_cell_and_whether_its_rate_or_the_mix(shop):
     assert "  -10.00pp  web, vip" in text
     assert "      -10.00pp  its rate: 40.0% before, 20.0% now" in text
     assert "the mix:" not in text.split("four fifths")[1].split("channel, segment")[0]
+
+
+def test_explain_names_the_largest_part_also_where_the_whole_moved_the_other_way(shop, capsys):
+    document = json.loads(run("explain", *shop, "--json"))
+    (part,) = [part for part in document["parts"] if part["segment"] == "vip"]
+    show(document | {"parts": [part | {"segment": "new"}, part], "main": [{"channel": "web", "segment": "vip"}]})
+    first, second = capsys.readouterr().out.split("the largest part of all, against the change of the whole:")
+    assert ("web, vip" in first, "web, new" in first) == (True, False)
+    assert "web, new" in second.split("channel, segment")[0]
+    show(document)
+    assert "the largest part of all" not in capsys.readouterr().out
 
 
 def test_explain_names_the_mix(shop, embedded_valkey, name_prefix):
