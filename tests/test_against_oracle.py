@@ -260,6 +260,41 @@ def test_what_comes_later_than_it_is_remembered(events, data):
     assert summary == theirs
 
 
+def test_a_cancellation_that_comes_days_late_is_continued_like_any_other():
+    """An event that is newer by more than the lateness has moved event time before; the subscriptions themselves are remembered."""
+
+    def event(number, kind, subscription, units, seconds=0):
+        data = {"subscription_id": subscription, "customer_id": "cust-1", "currency": "USD"}
+        if units:
+            plan = {"plan_id": "a", "product_id": "app", "quantity": units, "price": "10", "interval": "month"}
+            data["items"] = [plan]
+        time = (generate.ORIGIN + timedelta(seconds=seconds)).isoformat()
+        head = {"specversion": "1.0", "id": f"e-{number}", "source": "/shop", "time": time}
+        return {
+            **head,
+            "type": f"commerce.subscription.{kind}.v1",
+            "subject": f"subscription/{subscription}",
+            "data": data,
+        }
+
+    lines = generate.as_lines(
+        [
+            event(1, "created", "newer", 1, 350_000),
+            event(2, "created", "first", 2),
+            event(3, "canceled", "first", 0),
+            event(4, "created", "second", 1),
+        ]
+    )
+    as_of = generate.ORIGIN + timedelta(seconds=350_000)
+    config = CoreConfig(subscription_retention=2 * 3_600 * MICROSECONDS)
+    summary, _, sales = ours(lines, as_of, config)
+    theirs = oracle.compute(
+        lines, as_of=as_of, windows=SECONDS, memory=oracle.Memory({"subscription": 2 * 3_600}, as_of)
+    )
+    assert summary["subscription"] == without_zeros(theirs)["subscription"]
+    assert {sale["subject"]: sale["kinds"] for sale in sales}["subscription/second"] == ["downsell"], "a swap"
+
+
 @pytest.mark.parametrize("name", SHOPS)
 def test_a_simulated_shop(name):
     shop = Shop(ShopSettings(seed=7, **SHOPS[name]), datetime(2026, 1, 1, tzinfo=UTC))

@@ -103,8 +103,11 @@ class CustomerIndex:
         if canceled is not None and (listed or again):
             record = self.records.get(member) or Customer()
             record.canceled[entity] = canceled
-            oldest = self._time.watermark - self._swap_window
-            kept = [(name, each) for name, each in record.canceled.items() if each.time >= oldest]
+            kept = [
+                (name, each)
+                for name, each in record.canceled.items()
+                if name == entity or ((day := record.entities.get(name)) and not self._time.is_expired(day))
+            ]
             record.canceled = dict(kept[-CANCELED:])
             self.put(member, record)
 
