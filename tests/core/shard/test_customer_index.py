@@ -174,11 +174,13 @@ def test_a_subscription_that_is_forgotten_is_not_continued():
     assert found(one, b"anna", created(NOW)) == []
 
 
-def test_a_bounded_number_of_canceled_subscriptions_is_listed_and_none_that_can_no_longer_be_continued():
+def test_a_bounded_number_of_canceled_subscriptions_is_listed_and_none_that_is_forgotten():
     one = index(b"anna", lateness=0)
     for number in range(CANCELED + 4):
         cancel(one, f"s{number}", NOW + number)
     assert found(one, b"anna", created(NOW + DAY)) == [f"s{number}" for number in range(4, CANCELED + 4)]
+    for number in range(CANCELED + 4):
+        one.link(b"anna", f"s{number}", NOW // DAY + 1)
     one._time.advance(NOW + 3 * DAY)
     one._time.observe(NOW + 3 * DAY)
     cancel(one, "last", NOW + 3 * DAY)
