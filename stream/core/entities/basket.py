@@ -56,9 +56,9 @@ class Basket(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reversed: tuple[str, ...] = ()
     """Those of `bought` of which nothing is left."""
     intent: tuple[str, ...] = ()
-    """Distinct products of the intent; where there are cross-sells, those of highest net total first."""
+    """Distinct products of the intent."""
     paired: int = 0
-    """So many of them make pairs."""
+    """So many of them, the first ones, make pairs; 0 without a cross-sell."""
     paths: tuple[Path, ...] = ()
     crosses: tuple[Cross, ...] = ()
 
@@ -80,9 +80,9 @@ def of_cart(
     """
     nets: dict[str, Exact] = {}
     for line in final:
-        if line.net:
+        if net := line.net:
             name = line.product
-            nets[name] = nets[name] + line.net if name in nets else line.net
+            nets[name] = nets[name] + net if name in nets else net
     bought = tuple([(name, rounded(net, places)) for name, net in nets.items()])
     gone: tuple[str, ...] = ()
     if left is not None:
@@ -130,8 +130,12 @@ def _paths(paths: Mapping[tuple[str, str, str], tuple[Exact, bool]], places: int
 
 
 def _highest(lines: Sequence[CartLine]) -> tuple[list[str], int]:
-    """The distinct products of a cart, by the net totals of lines, highest first; and how many of them the first `MOST` lines have."""
-    own = sorted([line for line in lines if line.net], key=_net, reverse=True)
+    """The distinct products of a cart, and how many of them the `MOST` lines of highest net total have: the first ones."""
+    own = [line for line in lines if line.net]
+    if len(own) <= MOST:
+        distinct = list(dict.fromkeys([line.product for line in own]))
+        return distinct, len(distinct)
+    own.sort(key=_net, reverse=True)
     names: dict[str, None] = {}
     most = 0
     for at, line in enumerate(own):
@@ -210,9 +214,17 @@ def count(basket: Basket, places: Sequence[Tallies], sign: int, currency: str, *
     transactions, reversed. `currency` is empty where amounts are in no figure; `lost`: the whole transaction was reversed.
     """
     products, paths, pairs = places
-    book(products, ALL, sign, (1, lost, basket.known))
+    # As `book`, in place: every line of every sale comes by here.
+    tally = products.get(ALL)
+    if tally is None:
+        tally = products[ALL] = Tally([0, 0, 0], {})
+    counts = tally.counts
+    counts[0] += sign
+    if lost:
+        counts[1] += sign
+    if basket.known:
+        counts[2] += sign
     for name, amount in basket.bought:
-        # As `book`, in place: every line of every sale comes by here.
         tally = products.get((name,))
         if tally is None:
             tally = products[name,] = Tally([0, 0, 0, 0], {})
@@ -233,7 +245,9 @@ def count(basket: Basket, places: Sequence[Tallies], sign: int, currency: str, *
     for path in basket.paths:
         book(paths, (path.source, path.target, path.reason), sign, (1, path.reversed), currency, (path.amount,))
     for cross in basket.crosses:
-        book(products, (cross.product,), sign, (0, 0, 0, 1))
+        target = cross.product
+        book(products, (target,), sign, (0, 0, 0, 1))
         if cross.pairs:
+            counted, amounts = (1, cross.reversed), (cross.amount,)
             for source in basket.intent[: basket.paired]:
-                book(pairs, (source, cross.product), sign, (1, cross.reversed), currency, (cross.amount,))
+                book(pairs, (source, target), sign, counted, currency, amounts)

@@ -39,10 +39,12 @@ def book(
     """Add to a key (sign 1), or take away from it (-1). An empty currency has no amounts."""
     tally = tallies.get(key)
     if tally is None:
-        tally = tallies[key] = Tally([0] * len(counts), {})
-    own = tally.counts
-    for at, count in enumerate(counts):
-        own[at] += sign * count
+        tally = tallies[key] = Tally([sign * count for count in counts], {})
+    else:
+        own = tally.counts
+        for at, count in enumerate(counts):
+            if count:
+                own[at] += sign * count
     if currency:
         money = tally.amounts.get(currency)
         if money is None:

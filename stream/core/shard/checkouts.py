@@ -4,7 +4,6 @@ The facts, the intent and the judgement of one checkout are in `core.entities.ch
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -22,12 +21,6 @@ from stream.core.shard.event_time import EventTime
 from stream.core.shard.ledger import Emissions, Ledger
 from stream.core.shard.offers import Offers
 from stream.core.shard.upgrade import upgrade_checkout
-
-if TYPE_CHECKING:
-    from stream.core.entities.assessment import Assessment
-
-JUDGED = 512
-"""Checkouts that are not judged again to find out how they are counted, at most."""
 
 
 class Checkouts:
@@ -50,8 +43,6 @@ class Checkouts:
         self._ledger = ledger
         self._customers = customers
         self._offers = offers
-        self._judged: dict[bytes, Assessment] = {}
-        """Some checkouts as they are counted: those that were judged last."""
 
     def step(self, event: CheckoutEvent) -> Step:
         """Apply one event. Everything that it needs was loaded."""
@@ -70,9 +61,7 @@ class Checkouts:
         elif event.order_id and not checkout.has_room(record, event.order_id):
             return TOO_MANY_ORDERS
         buyer = record.sale.member if record.sale is not None else None
-        before = self._judged.get(key)
-        if before is None and record.sale is not None and record.basket_rules:
-            before = checkout.assess(record)
+        before = checkout.assess(record) if record.sale is not None and record.basket_rules else None
         checkout.apply(record, event, event_hash)
         emissions = Emissions()
         record.opportunity = self._ledger.opportunity(
@@ -84,9 +73,6 @@ class Checkouts:
         assessment = checkout.assess(record)
         if assessment is not None:
             self._ledger.transaction(record, before, assessment, entity, emissions)
-            if len(self._judged) >= JUDGED:
-                self._judged = {}
-            self._judged[key] = assessment
             if record.has_offers:
                 transactions = [(assessment.event_hash, assessment)]
                 record.accepted = self._offers.accept(entity, record.accepted, (), transactions)
