@@ -300,7 +300,10 @@ def test_ctrl_c_compares_and_leaves_nothing_behind(tmp_path):
 def masked(text):
     """Lines without what is different in each run, and as if called as in the README. On a slow machine a rate may have no value yet (-)."""
     text = text.replace(f"{sys.executable} -m stream", ".venv/bin/upsell-stream")
-    return {" ".join(re.sub("[▲●▼]", "", re.sub(r"[0-9][0-9.,]*%?|(?<=\s)-(?=\s|$)", "0", line)).split()) for line in text.splitlines()}
+    return {
+        " ".join(re.sub("[▲●▼]", "", re.sub(r"[0-9][0-9.,]*%?|(?<=\s)-(?=\s|$)", "0", line)).split())
+        for line in text.splitlines()
+    }
 
 
 @pytest.mark.terminal
