@@ -2,27 +2,15 @@
 
 import json
 import re
-import shlex
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-
-from stream.cli.root import cli
+from support.in_process import blocks, lines_missing, printed_without_redis
+from support.in_process import printed_by_line as run
 
 DOCS = Path(__file__).parents[1] / "docs"
 WALK = (DOCS / "how-to" / "find-out-why-a-rate-fell.md").read_text(encoding="utf-8")
 REFERENCE = (DOCS / "reference" / "history.md").read_text(encoding="utf-8")
-
-
-def shown(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", WALK, re.MULTILINE | re.DOTALL)
-
-
-def run(command):
-    result = CliRunner().invoke(cli, shlex.split(command)[1:])
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 @pytest.fixture(scope="module")
@@ -31,21 +19,21 @@ def printed(tmp_path_factory):
     directory = tmp_path_factory.mktemp("walk")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(directory)
-        simulate, history, explain, _ = shown("sh")
+        simulate, history, explain, _ = blocks(WALK, "sh")
         run(simulate)
         return [run(history), run(explain), *(json.loads(run(f"{command} --json")) for command in (history, explain))]
 
 
 def test_the_walk_prints_what_it_shows(printed):
-    rows, parts = shown("text")
+    rows, parts = blocks(WALK, "text")
     for page, output in ((rows, printed[0]), (parts, printed[1])):
-        missing = [line for line in page.splitlines() if line.rstrip() not in map(str.rstrip, output.splitlines())]
+        missing = lines_missing(page, output)
         assert not missing, "another simulated shop? Then show in the page, and in the reference, what it prints now"
 
 
 def test_the_walk_finds_what_was_broken(printed):
     explained = printed[3]
-    [command, *_] = shown("sh")
+    [command, *_] = blocks(WALK, "sh")
     channel, segment, *_ = command.partition("--incident ")[2].split()[0].split(",")
     assert explained["main"][0] == {"channel": channel, "segment": segment}
     (part,) = [part for part in explained["parts"] if (part["channel"], part["segment"]) == (channel, segment)]
@@ -53,10 +41,9 @@ def test_the_walk_finds_what_was_broken(printed):
 
 
 def test_every_command_for_a_worker_can_be_typed():
-    *_, commands = shown("sh")
+    *_, commands = blocks(WALK, "sh")
     for command in commands.splitlines():
-        result = CliRunner().invoke(cli, [*shlex.split(command)[1:], "--redis-url", "redis://127.0.0.1:1/0"])
-        assert "Redis cannot be reached" in result.output, command
+        assert "Redis cannot be reached" in printed_without_redis(command), command
 
 
 @pytest.mark.parametrize("name", ["history", "explain"])

@@ -2,27 +2,15 @@
 
 import json
 import re
-import shlex
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-
-from stream.cli.root import cli
+from support.in_process import blocks, lines_missing, printed_without_redis
+from support.in_process import printed_by_line as run
 
 DOCS = Path(__file__).parents[1] / "docs"
 WALK = (DOCS / "how-to" / "which-offers-work.md").read_text(encoding="utf-8")
 REFERENCE = (DOCS / "reference" / "offers-and-drivers.md").read_text(encoding="utf-8")
-
-
-def shown(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", WALK, re.MULTILINE | re.DOTALL)
-
-
-def run(command):
-    result = CliRunner().invoke(cli, shlex.split(command)[1:])
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +19,15 @@ def printed(tmp_path_factory):
     directory = tmp_path_factory.mktemp("walk")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(directory)
-        simulate, *commands, _ = shown("sh")
+        simulate, *commands, _ = blocks(WALK, "sh")
         run(f"{simulate.strip()} --truth truth.json")
         texts, documents = ([run(f"{command.strip()}{more}") for command in commands] for more in ("", " --json"))
         return texts, [json.loads(text) for text in documents], json.loads((directory / "truth.json").read_text())
 
 
 def test_the_walk_prints_what_it_shows(printed):
-    for page, output in zip(shown("text"), printed[0], strict=True):
-        missing = [line for line in page.splitlines() if line.rstrip() not in map(str.rstrip, output.splitlines())]
+    for page, output in zip(blocks(WALK, "text"), printed[0], strict=True):
+        missing = lines_missing(page, output)
         assert not missing, "another simulated shop? Then show in the page, and in the reference, what it prints now"
 
 
@@ -78,10 +66,9 @@ def test_the_pairs_of_highest_lift_are_those_that_were_planted(printed):
 
 
 def test_every_command_for_a_worker_can_be_typed():
-    *_, commands = shown("sh")
+    *_, commands = blocks(WALK, "sh")
     for command in commands.splitlines():
-        result = CliRunner().invoke(cli, [*shlex.split(command)[1:], "--redis-url", "redis://127.0.0.1:1/0"])
-        assert "Redis cannot be reached" in result.output, command
+        assert "Redis cannot be reached" in printed_without_redis(command), command
 
 
 @pytest.mark.parametrize(("name", "place"), [("offers", 0), ("drivers", 1)])

@@ -7,6 +7,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from support.in_process import printed_by as run
 from support.past import checkouts, commit, offered
 from support.terminal import ended, terminal
 
@@ -36,12 +37,6 @@ def shop(embedded_valkey, name_prefix):
     """Options of a command that reads this shop."""
     asyncio.run(fill(load({"redis_url": embedded_valkey.url, "app_id": name_prefix})))
     return ["--redis-url", embedded_valkey.url, "--app-id", name_prefix]
-
-
-def run(*words):
-    result = CliRunner().invoke(cli, words)
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 @pytest.mark.embedded

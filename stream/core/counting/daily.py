@@ -5,7 +5,7 @@
 Rules: as for the history (`core.counting.history`), but a record takes only so many keys: the first ones in the order of the log, whatever becomes of them;
 everything else is counted under `OVERFLOW`. A key keeps its place also where all that was counted under it is taken away again. So which keys have a place
 does not depend on how records are cut into batches. A record has a field for each of `BUCKETS` groups of keys, compressed where it is large: with a field
-for each key, Redis would take three times the memory.
+for each key, Redis would take more memory.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

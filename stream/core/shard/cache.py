@@ -25,7 +25,7 @@ class Cache(Generic[Record]):
         self.expiry: dict[bytes, int | None] = {}
         """Expiries that changed since the last `drain`, microseconds; None takes a record off the index."""
         self.marked: set[bytes] = set()
-        """Records in memory that were marked by whoever knows what it means."""
+        """Keys of records in memory that the owner of the cache marked: those of checkouts and subscriptions with offers."""
         self._decode = msgspec.msgpack.Decoder(kind).decode
         self._upgrade = upgrade or self._decode
         self._records: dict[bytes, bytes | None] = {}

@@ -10,7 +10,7 @@ import msgspec
 from stream.core.config import DAY, CoreConfig
 from stream.core.entities import checkout
 from stream.core.entities.checkout import Checkout
-from stream.core.entities.offers import Offer, has_offers
+from stream.core.entities.offers import has_offers
 from stream.core.event import CheckoutEvent, CheckoutType
 from stream.core.identity import identity, remembers
 from stream.core.labels import Label, LabelRegistry
@@ -108,17 +108,6 @@ class Checkouts:
         return event.entity.encode() in self.records.marked or (
             CheckoutType.COMPLETED <= event.type <= CheckoutType.ORDER_UPDATED and has_offers(event.products)
         )
-
-    def move(self, entity: str, offer: Offer) -> None:
-        """Count what was accepted of an offer in the slot where it was shown first, as is known only now."""
-        key = entity.encode()
-        record = self.records.get(key)
-        if record is None or self._time.is_expired(record.until):
-            return
-        before, record.accepted = record.accepted, self._offers.shown_at(offer, record.accepted)
-        if record.accepted != before:
-            self._offers.replace(before, record.accepted)
-            self.records.put(key, record)
 
     def rename(self, key: bytes, customer: str, name: str, member: bytes) -> None:
         """Put `name` in the place of a customer's id; `member` is the key of the customer who has that name."""

@@ -6,6 +6,7 @@ entities, under keys that no entity has.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 from msgspec.structs import replace
 
@@ -28,6 +29,13 @@ RETENTION = 30 * DAY
 _SORTS = (OFFERS,)
 _PREFIX = b"\xff"
 """No UTF-8 begins with it."""
+
+
+class Accepting(Protocol):
+    """The record of a checkout or a subscription, as far as offers change it."""
+
+    accepted: list[Accepted]
+    until: int | None
 
 
 def key_of(entity: bytes) -> bytes:
@@ -56,8 +64,8 @@ class Offers:
         offer = offers.peek(record, event.offer_id) if record is not None else None
         return offer is not None and offer.accepted
 
-    def step(self, event: OfferEvent) -> tuple[Step, Offer | None]:
-        """Apply one event. With the offer if a transaction has it and its slot is another one now."""
+    def step(self, event: OfferEvent, entities: Cache[Any]) -> Step:
+        """Apply one event. `entities` are the records of the shard's checkouts or subscriptions: what was accepted of the offer may have another slot now."""
         key, record = self._record(event.entity, event.time)
         offer = offers.find(record, event.offer_id)
         before = offer.key()
@@ -66,7 +74,7 @@ class Offers:
         self._time.observe(event.time)
         self._keep(key, record, event.time)
         if not first:
-            return UNCHANGED, None
+            return UNCHANGED
         if shown is not None:
             self._count(before, shown[0], SHOWN, -1)
         if declined is not None:
@@ -75,15 +83,9 @@ class Offers:
             self._count(offer.key(), offer.shown[0], SHOWN, 1)
         if offer.declined is not None:
             self._count(offer.key(), offer.declined[0], DECLINED, 1)
-        return (
-            LATE if self._time.is_late(event.time) else APPLIED,
-            offer if event.shown and offer.accepted else None,
-        )
-
-    def shown_at(self, offer: Offer, accepted: Sequence[Accepted]) -> list[Accepted]:
-        """What an entity accepted, with the slot of an offer as it is now."""
-        slot = offer.key()[1]
-        return [replace(each, slot=slot) if each.offer == offer.id else each for each in accepted]
+        if event.shown and offer.accepted:
+            self._move(entities, event.entity.encode(), offer)
+        return LATE if self._time.is_late(event.time) else APPLIED
 
     def accept(
         self,
@@ -105,10 +107,21 @@ class Offers:
         after = offers.accepted(record, before, fixed, changed)
         if after != before:
             self._keep(key, record, newest)
-            self.replace(before, after)
+            self._replace(before, after)
         return after
 
-    def replace(self, before: Iterable[Accepted], after: Iterable[Accepted]) -> None:
+    def _move(self, entities: Cache[Any], key: bytes, offer: Offer) -> None:
+        """Count what an entity accepted of an offer in the slot where the offer was shown first, as is known only now."""
+        record: Accepting | None = entities.get(key)
+        if record is None or self._time.is_expired(record.until):
+            return
+        before, slot = record.accepted, offer.key()[1]
+        record.accepted = [replace(each, slot=slot) if each.offer == offer.id else each for each in before]
+        if record.accepted != before:
+            self._replace(before, record.accepted)
+            entities.put(key, record)
+
+    def _replace(self, before: Iterable[Accepted], after: Iterable[Accepted]) -> None:
         """Count accepted offers in the place of others."""
         for each, sign in (*[(each, -1) for each in before], *[(each, 1) for each in after]):
             carried = each.carried

@@ -8,11 +8,12 @@ from datetime import tzinfo
 from stream.core.config import QUARTER
 from stream.core.counting.cells import Cells, merge, padded
 from stream.core.counting.days import ShardDays, records_of
-from stream.core.counting.history import HistoryState, Step, Table, decode_cells, tables_of
+from stream.core.counting.history import Step, Table, decode_cells, tables_of
 from stream.core.counting.summary import decode_recent
 from stream.core.counting.timeline import ShardPast
+from stream.core.event import Journey
 from stream.core.shard.state import KEYS_A_DAY, decode_history
-from stream.core.shard.write_set import StoredHistory
+from stream.core.shard.write_set import ShardId, StoredHistory
 
 
 def decode_past(stored: StoredHistory, step: Step, zone: tzinfo, now: int) -> ShardPast | None:
@@ -25,12 +26,9 @@ def decode_past(stored: StoredHistory, step: Step, zone: tzinfo, now: int) -> Sh
     """
     if stored.state is None or stored.recent is None:
         return None
-    journey, history = decode_history(stored.shard, stored.state)
-    if history is None:
-        return ShardPast(journey, now, {})
-    if step == "d" and history.zone != str(zone):
-        return ShardPast(journey, tables_of(now // QUARTER, zone)[1].end(zone), {})
-    oldest = _oldest(history, step)
+    journey, since, oldest = _kept(stored.shard, stored.state, step, zone, now)
+    if oldest is None:
+        return ShardPast(journey, since, {})
     cells: dict[Table, Cells] = {}
     for name, fields in stored.records.items():
         table = Table.parse(name)
@@ -42,7 +40,6 @@ def decode_past(stored: StoredHistory, step: Step, zone: tzinfo, now: int) -> Sh
         for table in tables_of(quarter, zone):
             if table.step == step and table.number >= oldest.number:
                 merge(cells.setdefault(table, {}), padded(entries))
-    since = max(history.since, oldest.begin(zone) if oldest.number > 1 else 0)
     return ShardPast(journey, since, cells)
 
 
@@ -54,17 +51,20 @@ def decode_days(stored: StoredHistory, zone: tzinfo, now: int) -> ShardDays | No
     """
     if stored.state is None or stored.recent is None:
         return None
-    journey, history = decode_history(stored.shard, stored.state)
+    journey, since, oldest = _kept(stored.shard, stored.state, "d", zone, now)
+    if oldest is None:
+        return ShardDays(journey, since, {})
+    daily = decode_recent(stored.recent).daily
+    return ShardDays(journey, since, records_of(KEYS_A_DAY, stored.records, daily, oldest.number))
+
+
+def _kept(shard: ShardId, state: bytes, step: Step, zone: tzinfo, now: int) -> tuple[Journey, int, Table | None]:
+    """The journey of a shard, since when its hours or days are complete (microseconds), and the oldest one that is; None where there are none."""
+    journey, history = decode_history(shard, state)
     if history is None:
-        return ShardDays(journey, now, {})
-    if history.zone != str(zone):
-        return ShardDays(journey, tables_of(now // QUARTER, zone)[1].end(zone), {})
-    oldest = _oldest(history, "d")
-    records = records_of(KEYS_A_DAY, stored.records, decode_recent(stored.recent).daily, oldest.number)
-    return ShardDays(journey, max(history.since, oldest.begin(zone) if oldest.number > 1 else 0), records)
-
-
-def _oldest(history: HistoryState, step: Step) -> Table:
-    """The oldest record that is complete."""
+        return journey, now, None
+    if step == "d" and history.zone != str(zone):
+        return journey, tables_of(now // QUARTER, zone)[1].end(zone), None
     hour, day = history.dropped
-    return Table(step, (hour if step == "h" else day) + 1)
+    oldest = Table(step, (hour if step == "h" else day) + 1)
+    return journey, max(history.since, oldest.begin(zone) if oldest.number > 1 else 0), oldest

@@ -91,10 +91,7 @@ class Shard:
 
     def _apply(self, event: Event) -> Step:
         if isinstance(event, OfferEvent):
-            step, moved = self._offers.step(event)
-            if moved is not None:
-                self._entities.move(event.entity, moved)
-            return step
+            return self._offers.step(event, self._entities.records)
         if isinstance(event, ErasedEvent):
             return self._erasure.apply(event)
         return self._entities.step(event)  # type: ignore[arg-type]  # of the shard's journey

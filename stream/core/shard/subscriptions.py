@@ -11,7 +11,7 @@ from stream.core.config import DAY, CoreConfig
 from stream.core.entities import subscription
 from stream.core.entities.customer import Canceled
 from stream.core.entities.history import Effect, SubscriptionState, Swap
-from stream.core.entities.offers import Offer, has_offers
+from stream.core.entities.offers import has_offers
 from stream.core.entities.subscription import Contribution, Subscription
 from stream.core.event import SubscriptionEvent, SubscriptionType
 from stream.core.judging.items import base_item, mrr
@@ -118,17 +118,6 @@ class Subscriptions:
             or has_offers(event.items or ())
             or has_offers(event.previous or ())
         )
-
-    def move(self, entity: str, offer: Offer) -> None:
-        """As of `Checkouts`."""
-        key = entity.encode()
-        record = self.records.get(key)
-        if record is None or self._time.is_expired(record.until):
-            return
-        before, record.accepted = record.accepted, self._offers.shown_at(offer, record.accepted)
-        if record.accepted != before:
-            self._offers.replace(before, record.accepted)
-            self.records.put(key, record)
 
     def rename(self, key: bytes, customer: str, name: str, member: bytes) -> None:
         """Put `name` in the place of a customer's id; `member` is the key of the customer who has that name."""
